@@ -1,0 +1,94 @@
+package dps
+
+import (
+	"log/slog"
+	"strings"
+)
+
+// Reason is why a device was refused. The set is closed; each has a sentence for
+// people and a remedy.
+type Reason string
+
+// The reasons.
+const (
+	ReasonNone              Reason = ""
+	ReasonNoEvidence        Reason = "no-evidence"
+	ReasonChainTooLong      Reason = "chain-too-long"
+	ReasonNameMismatch      Reason = "name-mismatch"
+	ReasonNoEnrollment      Reason = "no-enrollment"
+	ReasonOtherAttestation  Reason = "other-attestation"
+	ReasonOtherCertificate  Reason = "other-certificate"
+	ReasonCertificateTaken  Reason = "certificate-of-another-enrollment"
+	ReasonLeafNotYetValid   Reason = "leaf-not-yet-valid"
+	ReasonLeafExpired       Reason = "leaf-expired"
+	ReasonSignerNotYetValid Reason = "signer-not-yet-valid"
+	ReasonSignerExpired     Reason = "signer-expired"
+	ReasonIssuerMissing     Reason = "issuer-missing"
+	ReasonSignature         Reason = "signature-mismatch"
+	ReasonWeakSignature     Reason = "weak-signature"
+	ReasonNotCA             Reason = "signer-not-ca"
+	ReasonChainRule         Reason = "chain-rule"
+	ReasonCANotVerified     Reason = "ca-not-verified"
+	ReasonOtherCA           Reason = "other-ca"
+	ReasonDisabled          Reason = "disabled"
+	ReasonOperationOwner    Reason = "operation-of-another-proof"
+)
+
+// Check is one step of a decision.
+type Check struct {
+	Name   string // what was asked: "chain length"
+	OK     bool
+	Detail string // what was found, no secrets
+}
+
+// Decision is the ordered list of checks that were made on a device. The first
+// check that fails ends it.
+type Decision struct {
+	Checks []Check
+	Reason Reason // why it ended badly, or ReasonNone
+	Answer string // the text that the device is told, when refused
+	Remedy string // what an operator can do about it, when refused
+}
+
+// Pass records a check that held.
+func (d *Decision) Pass(name, detail string) {
+	d.Checks = append(d.Checks, Check{Name: name, OK: true, Detail: detail})
+}
+
+// Refuse records the check that failed and ends the decision.
+func (d *Decision) Refuse(name, detail string, v Verdict) {
+	d.Checks = append(d.Checks, Check{Name: name, Detail: detail})
+	d.Reason, d.Answer, d.Remedy = v.Reason, v.Answer, v.Remedy
+}
+
+// Verdict is the consequence of a failed check.
+type Verdict struct {
+	Reason Reason
+	Answer string // one of the texts that DPS sends with 401002
+	Remedy string
+}
+
+// Refused reports whether the decision ended badly.
+func (d *Decision) Refused() bool { return d.Reason != ReasonNone }
+
+// LogValue lists the checks in order: "chain length: ok (2 certificates)".
+func (d *Decision) LogValue() slog.Value {
+	lines := make([]string, len(d.Checks))
+	for i, c := range d.Checks {
+		lines[i] = c.String()
+	}
+	return slog.GroupValue(
+		slog.String("reason", string(d.Reason)),
+		slog.String("checks", strings.Join(lines, "; ")),
+		slog.String("remedy", d.Remedy),
+	)
+}
+
+// String writes one check for people.
+func (c Check) String() string {
+	outcome := "ok"
+	if !c.OK {
+		outcome = "FAILED"
+	}
+	return c.Name + ": " + outcome + " (" + c.Detail + ")"
+}

@@ -1,0 +1,154 @@
+package dps
+
+import (
+	"errors"
+	"fmt"
+)
+
+// Code says what kind of failure an error is. The set is closed: each code has
+// one row in translate's table, and a test walks them all. Internal is zero, so
+// an error nobody classified never reaches a caller.
+type Code uint8
+
+// The codes.
+const (
+	Internal Code = iota
+	Malformed
+	Invalid
+	NoHub
+	HubRefused
+	CustomAllocationFailed
+	Unauthorized
+	EnrollmentNotFound
+	GroupNotFound
+	RegistrationNotFound
+	OperationNotFound
+	InstanceNotFound
+	CertificateNotFound
+	DeviceNotFound
+	RouteNotFound
+	MethodNotAllowed
+	EnrollmentExists
+	GroupExists
+	CertificateExists
+	Conflict
+	ConcurrentChange
+	PreconditionFailed
+	TooLarge
+	UnsupportedMediaType
+	Throttled
+	Unavailable
+
+	codeCount // keep last
+)
+
+var codeNames = [codeCount]string{
+	Internal:               "Internal",
+	Malformed:              "Malformed",
+	Invalid:                "Invalid",
+	NoHub:                  "NoHub",
+	HubRefused:             "HubRefused",
+	CustomAllocationFailed: "CustomAllocationFailed",
+	Unauthorized:           "Unauthorized",
+	EnrollmentNotFound:     "EnrollmentNotFound",
+	GroupNotFound:          "GroupNotFound",
+	RegistrationNotFound:   "RegistrationNotFound",
+	OperationNotFound:      "OperationNotFound",
+	InstanceNotFound:       "InstanceNotFound",
+	CertificateNotFound:    "CertificateNotFound",
+	DeviceNotFound:         "DeviceNotFound",
+	RouteNotFound:          "RouteNotFound",
+	MethodNotAllowed:       "MethodNotAllowed",
+	EnrollmentExists:       "EnrollmentExists",
+	GroupExists:            "GroupExists",
+	CertificateExists:      "CertificateExists",
+	Conflict:               "Conflict",
+	ConcurrentChange:       "ConcurrentChange",
+	PreconditionFailed:     "PreconditionFailed",
+	TooLarge:               "TooLarge",
+	UnsupportedMediaType:   "UnsupportedMediaType",
+	Throttled:              "Throttled",
+	Unavailable:            "Unavailable",
+}
+
+// Codes returns every code, for tests and tables that walk the set.
+func Codes() []Code {
+	all := make([]Code, codeCount)
+	for i := range all {
+		all[i] = Code(i)
+	}
+	return all
+}
+
+// String returns the code's name, which is stable: stores keep it.
+func (c Code) String() string {
+	if c < codeCount {
+		return codeNames[c]
+	}
+	return fmt.Sprintf("Code(%d)", uint8(c))
+}
+
+// ParseCode returns the code of a name that String gave, or Internal.
+func ParseCode(name string) Code {
+	for c, n := range codeNames {
+		if n == name {
+			return Code(c)
+		}
+	}
+	return Internal
+}
+
+// Error is a failure of ours.
+type Error struct {
+	Code    Code
+	Message string // one sentence, no secrets, safe on the wire
+	Err     error  // cause, for the log; may be nil
+}
+
+// Error returns message and cause, for logs. Only Message may leave the process.
+func (e *Error) Error() string {
+	if e.Err == nil {
+		return e.Message
+	}
+	if e.Message == "" {
+		return e.Err.Error()
+	}
+	return e.Message + ": " + e.Err.Error()
+}
+
+// Unwrap returns the cause.
+func (e *Error) Unwrap() error { return e.Err }
+
+// Errorf returns an Error of code c whose message is formatted.
+func Errorf(c Code, format string, args ...any) error {
+	return &Error{Code: c, Message: fmt.Sprintf(format, args...)}
+}
+
+// Invalidf returns an Error of code Invalid that names the field and the rule
+// that it broke.
+func Invalidf(field, rule string, args ...any) error {
+	return &Error{Code: Invalid, Message: field + ": " + fmt.Sprintf(rule, args...)}
+}
+
+// Wrap returns err as a failure of code c with a message that is safe on the
+// wire; the cause goes to the log only.
+func Wrap(c Code, err error, message string) error {
+	return &Error{Code: c, Message: message, Err: err}
+}
+
+// CodeOf returns the code of the outermost Error in err's chain, or Internal.
+func CodeOf(err error) Code {
+	if e, ok := errors.AsType[*Error](err); ok {
+		return e.Code
+	}
+	return Internal
+}
+
+// MessageOf returns the message of the outermost Error in err's chain, or "" if
+// there is none that may leave the process.
+func MessageOf(err error) string {
+	if e, ok := errors.AsType[*Error](err); ok {
+		return e.Message
+	}
+	return ""
+}
