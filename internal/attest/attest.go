@@ -1,0 +1,71 @@
+// Package attest decides whether a device's evidence proves what an enrollment
+// demands. It is pure: evidence, what is known, and a time go in; the enrollment
+// that decides and the list of checks that were made come out.
+package attest
+
+import (
+	"fmt"
+
+	"github.com/mooring-iot/mooring/internal/dps"
+)
+
+// The texts that a refused device is told beside code 401002.
+// Source: azure-docs issue 119463, azure-iot-sdk-java issue 573, azure-iot-sdk-csharp issue 1010.
+const (
+	answerUnauthorized = "Unauthorized"
+	answerCertificate  = "Invalid certificate"
+	answerNoCA         = "CA certificate not found."
+	answerMismatch     = "Signing certificate info did not match chain elements."
+)
+
+// Enabled adds the last check to d: whether the deciding enrollment may be used.
+func Enabled(d *dps.Decision, e dps.Enrollment) bool {
+	const name = "enrollment enabled"
+	if !e.Disabled() {
+		d.Pass(name, e.Ref.String())
+		return true
+	}
+	d.Refuse(name, e.Ref.String()+" is disabled", dps.Verdict{
+		Reason: dps.ReasonDisabled,
+		Answer: answerUnauthorized,
+		Remedy: fmt.Sprintf("enable the %s, or delete it so that a group further up the chain decides", e.Ref),
+	})
+	return false
+}
+
+// NoEvidence refuses a device that showed nothing to prove itself with.
+func NoEvidence(d *dps.Decision) {
+	d.Refuse("evidence", "no client certificate and no token", dps.Verdict{
+		Reason: dps.ReasonNoEvidence,
+		Answer: answerUnauthorized,
+		Remedy: "give the device its certificate and key: it has to show them in the TLS handshake",
+	})
+}
+
+// Token refuses a device that showed a SAS token: only certificates are taken.
+func Token(d *dps.Decision) {
+	d.Refuse("evidence", "a SAS token without a client certificate", dps.Verdict{
+		Reason: dps.ReasonOtherAttestation,
+		Answer: answerUnauthorized,
+		Remedy: "use X.509 attestation for this device; this version takes no tokens from devices",
+	})
+}
+
+// SameProof checks that a poll shows what the registration was made with; both
+// sides are fingerprints of evidence.
+func SameProof(shown, registered string) *dps.Decision {
+	const name = "same evidence as at registration"
+	d := &dps.Decision{}
+	if shown != "" && shown == registered {
+		d.Pass(name, shown)
+		return d
+	}
+	if shown == "" {
+		shown = "nothing shown"
+	}
+	d.Refuse(name, shown, dps.Verdict{
+		Reason: dps.ReasonOperationOwner, Answer: answerUnauthorized,
+		Remedy: "poll with the certificate that the device registered with, or register again",
+	})
+	return d
+}

@@ -1,0 +1,205 @@
+package attest
+
+import (
+	"bytes"
+	"crypto/x509"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/mooring-iot/mooring/internal/dps"
+)
+
+// MaxChain is how many certificates a device may present.
+const MaxChain = 10
+
+// X509Evidence is what a device proved by a TLS handshake: it has the private key
+// of the first certificate of Chain. Nothing else in Chain is proved.
+type X509Evidence struct {
+	ID    dps.RegistrationID  // who the device says it is
+	Chain []*x509.Certificate // leaf first, as presented
+}
+
+// Anchor is a stored certificate, decoded.
+type Anchor struct {
+	dps.Anchor
+	Certificate *x509.Certificate
+}
+
+// Known is what the store says about a device that presents certificates.
+type Known struct {
+	Individual *dps.Enrollment // the enrollment with the device's ID, or nil
+	LeafOwner  *dps.EntryRef   // the enrollment that holds the leaf itself, or nil
+	Anchors    []Anchor        // stored certificates that may stand in the chain
+}
+
+// X509 decides whether ev proves a device that known has an enrollment for, at
+// now. It returns the enrollment that decides and the checks; whether that
+// enrollment is enabled is left to Enabled.
+//
+// An individual enrollment with the device's ID decides before any group does;
+// else the group whose certificate is nearest to the leaf does. A chain has to
+// reach a CA certificate whose possession was proved, at or above the deciding
+// certificate.
+// Source: azure-docs, articles/iot-dps/concepts-x509-attestation.md.
+func X509(ev X509Evidence, known Known, now time.Time) (dps.EntryRef, *dps.Decision) {
+	a := &attempt{ev: ev, known: known, now: now, d: &dps.Decision{}}
+	if !a.presented() || !a.named() {
+		return dps.EntryRef{}, a.d
+	}
+	if known.Individual != nil {
+		return a.individual(*known.Individual)
+	}
+	if known.LeafOwner != nil && known.LeafOwner.Kind == dps.Individual {
+		return a.leafTaken(*known.LeafOwner)
+	}
+	return a.group()
+}
+
+// attempt is one decision in the making.
+type attempt struct {
+	ev    X509Evidence
+	known Known
+	now   time.Time
+	d     *dps.Decision
+}
+
+func (a *attempt) leaf() *x509.Certificate { return a.ev.Chain[0] }
+
+func (a *attempt) presented() bool {
+	n := len(a.ev.Chain)
+	switch {
+	case n == 0:
+		NoEvidence(a.d)
+	case n > MaxChain:
+		a.d.Refuse("chain length", fmt.Sprintf("%d certificates presented, at most %d are taken", n, MaxChain), dps.Verdict{
+			Reason: dps.ReasonChainTooLong, Answer: answerCertificate,
+			Remedy: "send only the leaf and the intermediates up to an uploaded CA certificate",
+		})
+	default:
+		a.d.Pass("chain length", count(n))
+	}
+	return !a.d.Refused()
+}
+
+func count(n int) string {
+	if n == 1 {
+		return "1 certificate presented"
+	}
+	return fmt.Sprintf("%d certificates presented", n)
+}
+
+func (a *attempt) named() bool {
+	const name = "common name"
+	cn := a.leaf().Subject.CommonName
+	if strings.EqualFold(cn, string(a.ev.ID)) {
+		a.d.Pass(name, "is the registration ID")
+		return true
+	}
+	a.d.Refuse(name, fmt.Sprintf("the leaf's is %q, the registration ID is %q", cn, a.ev.ID), dps.Verdict{
+		Reason: dps.ReasonNameMismatch, Answer: answerCertificate,
+		Remedy: "register with the leaf's common name, or issue the leaf for this registration ID",
+	})
+	return false
+}
+
+func (a *attempt) individual(e dps.Enrollment) (dps.EntryRef, *dps.Decision) {
+	const name = "enrollment"
+	if e.Attestation.Type != dps.X509 {
+		a.d.Refuse(name, fmt.Sprintf("%s attests by %s, the device showed a certificate", e.Ref, e.Attestation.Type), dps.Verdict{
+			Reason: dps.ReasonOtherAttestation, Answer: answerUnauthorized,
+			Remedy: "change the enrollment's attestation to X.509, or delete it so that a group decides",
+		})
+		return e.Ref, a.d
+	}
+	a.d.Pass(name, e.Ref.String())
+	if e.Attestation.X509.ByReference() {
+		a.referenced(e)
+	} else {
+		a.pinned(e)
+	}
+	return e.Ref, a.d
+}
+
+// pinned checks a leaf that the enrollment holds.
+func (a *attempt) pinned(e dps.Enrollment) {
+	const name = "enrolled certificate"
+	print256 := dps.ThumbprintOf(a.leaf().Raw)
+	if !e.Attestation.X509.Holds(print256) {
+		a.d.Refuse(name, fmt.Sprintf("the %s holds another certificate than the one presented, %s", e.Ref, print256), dps.Verdict{
+			Reason: dps.ReasonOtherCertificate, Answer: answerCertificate,
+			Remedy: "put the device's certificate into the enrollment as primary or secondary",
+		})
+		return
+	}
+	a.d.Pass(name, print256.String())
+	if selfIssued(a.leaf()) {
+		a.selfSigned()
+		return
+	}
+	a.follow(goal{accept: func(an *Anchor) bool { return an.Verified }})
+}
+
+func selfIssued(c *x509.Certificate) bool { return bytes.Equal(c.RawIssuer, c.RawSubject) }
+
+// selfSigned checks a leaf that needs no CA: the enrollment itself vouches for it.
+func (a *attempt) selfSigned() {
+	if !a.valid(a.leaf(), true) {
+		return
+	}
+	if err := a.leaf().CheckSignature(a.leaf().SignatureAlgorithm, a.leaf().RawTBSCertificate, a.leaf().Signature); err != nil {
+		a.refuseSignature(a.leaf(), err)
+		return
+	}
+	a.d.Pass("signature", "self-signed")
+}
+
+func (a *attempt) referenced(e dps.Enrollment) {
+	x := e.Attestation.X509
+	a.follow(goal{accept: func(an *Anchor) bool { return an.Verified && x.Refers(an.CA) }, names: x.CAReferences()})
+}
+
+func (a *attempt) leafTaken(owner dps.EntryRef) (dps.EntryRef, *dps.Decision) {
+	a.d.Refuse("enrollment", fmt.Sprintf("the presented certificate belongs to the %s, not to registration ID %q", owner, a.ev.ID), dps.Verdict{
+		Reason: dps.ReasonCertificateTaken, Answer: answerUnauthorized,
+		Remedy: "name the enrollment like the certificate's common name",
+	})
+	return owner, a.d
+}
+
+func (a *attempt) group() (dps.EntryRef, *dps.Decision) {
+	group := a.follow(goal{needGroup: true, accept: func(an *Anchor) bool { return an.Verified }})
+	return group, a.d
+}
+
+// valid checks the time of one certificate.
+func (a *attempt) valid(c *x509.Certificate, leaf bool) bool {
+	late, early := dps.ReasonSignerExpired, dps.ReasonSignerNotYetValid
+	name := "validity of signer"
+	if leaf {
+		late, early = dps.ReasonLeafExpired, dps.ReasonLeafNotYetValid
+		name = "validity of leaf"
+	}
+	switch {
+	case a.now.Before(c.NotBefore):
+		a.d.Refuse(name, fmt.Sprintf("%s is valid only from %s", subject(c), stamp(c.NotBefore)), dps.Verdict{
+			Reason: early, Answer: answerCertificate, Remedy: "check the clocks, or wait, or issue the certificate anew",
+		})
+	case a.now.After(c.NotAfter):
+		a.d.Refuse(name, fmt.Sprintf("%s expired at %s", subject(c), stamp(c.NotAfter)), dps.Verdict{
+			Reason: late, Answer: answerCertificate, Remedy: "issue the certificate anew",
+		})
+	default:
+		a.d.Pass(name, subject(c)+" until "+stamp(c.NotAfter))
+	}
+	return !a.d.Refused()
+}
+
+func subject(c *x509.Certificate) string {
+	if name := dps.DistinguishedName(c.RawSubject); name != "" {
+		return name
+	}
+	return dps.ThumbprintOf(c.Raw).String()
+}
+
+func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }

@@ -1,0 +1,84 @@
+package enroll
+
+import (
+	"net/url"
+	"regexp"
+	"strings"
+
+	"github.com/mooring-iot/mooring/internal/dps"
+)
+
+// Bounds of what an enrollment may say.
+const (
+	maxHubs       = 50 // Source: azure-docs, includes/iot-dps-limits.md, linked IoT hubs
+	maxHostName   = 253
+	maxWebhookURL = 2048
+	maxAPIVersion = 64
+)
+
+// check tests the rules of an enrollment that need no store. Errors have the code
+// Invalid and name the member as the wire spells it.
+func check(e dps.Enrollment) error {
+	if e.DeviceID != "" {
+		if _, err := dps.ParseDeviceID(string(e.DeviceID)); err != nil {
+			return err
+		}
+	}
+	if err := checkPlacement(e.Placement); err != nil {
+		return err
+	}
+	_, err := dps.ParseInitialTwin(e.InitialTwin)
+	return err
+}
+
+func checkPlacement(p dps.Placement) error {
+	if len(p.IotHubs) > 0 && p.Policy == "" {
+		return dps.Errorf(dps.Invalid, "Enrollment allocationPolicy must be specified when iotHubs are specified.")
+	}
+	if len(p.IotHubs) > maxHubs {
+		return dps.Invalidf("iotHubs", "names %d hubs; the limit is %d", len(p.IotHubs), maxHubs)
+	}
+	seen := make(map[string]bool, len(p.IotHubs))
+	for _, h := range p.IotHubs {
+		if err := checkHostName("iotHubs", h); err != nil {
+			return err
+		}
+		if seen[h.Key()] {
+			return dps.Invalidf("iotHubs", "names %s twice", h)
+		}
+		seen[h.Key()] = true
+	}
+	if p.HubHostName != "" {
+		if err := checkHostName("iotHubHostName", p.HubHostName); err != nil {
+			return err
+		}
+	}
+	return checkCustom(p)
+}
+
+var hostPattern = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$`)
+
+func checkHostName(field string, h dps.HostName) error {
+	if len(h) > maxHostName || !hostPattern.MatchString(string(h)) {
+		return dps.Invalidf(field, "must hold host names, without scheme, port or path")
+	}
+	return nil
+}
+
+func checkCustom(p dps.Placement) error {
+	if p.Custom == nil {
+		if p.Policy == dps.Custom {
+			return dps.Invalidf("customAllocationDefinition", "is required when allocationPolicy is custom")
+		}
+		return nil
+	}
+	const field = "customAllocationDefinition"
+	u, err := url.Parse(p.Custom.WebhookURL)
+	if err != nil || (u.Scheme != "https" && u.Scheme != "http") || u.Host == "" || len(p.Custom.WebhookURL) > maxWebhookURL {
+		return dps.Invalidf(field+".webhookUrl", "must be an absolute https or http URL of at most %d characters", maxWebhookURL)
+	}
+	if v := p.Custom.APIVersion; strings.TrimSpace(v) == "" || len(v) > maxAPIVersion {
+		return dps.Invalidf(field+".apiVersion", "is required, with at most %d characters", maxAPIVersion)
+	}
+	return nil
+}

@@ -1,0 +1,152 @@
+package register
+
+import (
+	"context"
+	"crypto/x509"
+	"errors"
+
+	"github.com/mooring-iot/mooring/internal/attest"
+	"github.com/mooring-iot/mooring/internal/dps"
+)
+
+// proof is the outcome of attestation.
+type proof struct {
+	kind     dps.AttestationType
+	entry    dps.Enrollment // the enrollment that decides; zero when refused
+	evidence string         // what a poll has to show again
+	decision *dps.Decision
+}
+
+// refused reports whether the device could not prove itself.
+func (p proof) refused() bool { return p.decision.Refused() && !p.disabled() }
+
+// disabled reports whether the device proved itself towards a disabled enrollment.
+func (p proof) disabled() bool { return p.decision.Reason == dps.ReasonDisabled }
+
+// fingerprint condenses evidence to what a later call can be compared with.
+func fingerprint(e Evidence) string {
+	if len(e.Chain) == 0 {
+		return ""
+	}
+	return "x509:" + dps.ThumbprintOf(e.Chain[0].Raw).String()
+}
+
+// prove attests the device. An error is a failure of ours; a refusal is a proof.
+func (s *Service) prove(ctx context.Context, in dps.Instance, req Request) (proof, error) {
+	if len(req.Evidence.Chain) == 0 {
+		d := &dps.Decision{}
+		if req.Evidence.Token != "" {
+			attest.Token(d)
+		} else {
+			attest.NoEvidence(d)
+		}
+		return proof{decision: d}, nil
+	}
+	return s.proveX509(ctx, in, req)
+}
+
+func (s *Service) proveX509(ctx context.Context, in dps.Instance, req Request) (proof, error) {
+	p := proof{kind: dps.X509, evidence: fingerprint(req.Evidence)}
+	known, err := s.known(ctx, in.ID, req)
+	if err != nil {
+		return proof{}, err
+	}
+	ref, decision := attest.X509(attest.X509Evidence{ID: req.ID, Chain: req.Evidence.Chain}, known, s.now())
+	p.decision = decision
+	if decision.Refused() {
+		return p, nil
+	}
+	if p.entry, err = s.entry(ctx, in.ID, ref, known); err != nil {
+		return proof{}, err
+	}
+	attest.Enabled(decision, p.entry)
+	return p, nil
+}
+
+func (s *Service) entry(ctx context.Context, in dps.InstanceID, ref dps.EntryRef, known attest.Known) (dps.Enrollment, error) {
+	if ref.Kind == dps.Individual {
+		return *known.Individual, nil
+	}
+	return s.store.Enrollment(ctx, in, ref)
+}
+
+// known collects what the store says about a device with this evidence.
+func (s *Service) known(ctx context.Context, in dps.InstanceID, req Request) (attest.Known, error) {
+	var known attest.Known
+	chain := req.Evidence.Chain
+	if len(chain) > attest.MaxChain {
+		return known, nil // refused by length: nothing else is looked at
+	}
+	e, err := s.store.Enrollment(ctx, in, dps.EntryRef{Kind: dps.Individual, ID: string(req.ID)})
+	switch {
+	case err == nil:
+		known.Individual = &e
+	case dps.CodeOf(err) != dps.EnrollmentNotFound:
+		return known, err
+	}
+	if known.Individual == nil {
+		owner, ok, err := s.store.CertificateOwner(ctx, in, dps.ThumbprintOf(chain[0].Raw))
+		if err != nil {
+			return known, err
+		}
+		if ok {
+			known.LeafOwner = &owner
+		}
+	}
+	known.Anchors, err = s.anchors(ctx, in, chain)
+	return known, err
+}
+
+// anchors returns the stored certificates that can stand above chain: those with
+// the name of an issuer, then the issuers of these, and so on.
+func (s *Service) anchors(ctx context.Context, in dps.InstanceID, chain []*x509.Certificate) ([]attest.Anchor, error) {
+	var all []attest.Anchor
+	asked := make(map[string]bool)
+	wanted := issuersOf(chain, asked)
+	for range attest.MaxChain {
+		if len(wanted) == 0 {
+			break
+		}
+		found, err := s.store.Anchors(ctx, in, wanted)
+		if err != nil {
+			return nil, err
+		}
+		parsed, err := parseAnchors(found)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, parsed...)
+		certs := make([]*x509.Certificate, len(parsed))
+		for i, a := range parsed {
+			certs[i] = a.Certificate
+		}
+		wanted = issuersOf(certs, asked)
+	}
+	return all, nil
+}
+
+// issuersOf returns the issuer names of certs that were not asked for yet.
+func issuersOf(certs []*x509.Certificate, asked map[string]bool) [][]byte {
+	var names [][]byte
+	for _, c := range certs {
+		if !asked[string(c.RawIssuer)] {
+			asked[string(c.RawIssuer)] = true
+			names = append(names, c.RawIssuer)
+		}
+	}
+	return names
+}
+
+func parseAnchors(found []dps.Anchor) ([]attest.Anchor, error) {
+	parsed := make([]attest.Anchor, 0, len(found))
+	var failed error
+	for _, a := range found {
+		cert, err := a.Certificate.Parse()
+		if err != nil {
+			failed = errors.Join(failed, err)
+			continue
+		}
+		parsed = append(parsed, attest.Anchor{Anchor: a, Certificate: cert})
+	}
+	return parsed, failed
+}

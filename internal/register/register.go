@@ -1,0 +1,215 @@
+// Package register takes one registration from evidence to an assigned hub.
+//
+//	evidence → attest → allocate → place at the hub → record → answer
+//
+// A registration is an operation that outlives its connection: it is durable
+// before Register returns, and any later Poll, on any connection, finds it.
+package register
+
+import (
+	"context"
+	"crypto/x509"
+	"log/slog"
+	"time"
+
+	"github.com/mooring-iot/mooring/internal/attest"
+	"github.com/mooring-iot/mooring/internal/dps"
+)
+
+// Store is what registration asks of storage. A missing record is an error with
+// a NotFound code, never a zero value.
+type Store interface {
+	Records
+
+	// InstanceByScope finds the instance that devices call scope. It fails with
+	// InstanceNotFound.
+	InstanceByScope(ctx context.Context, scope dps.IDScope) (dps.Instance, error)
+
+	// Hubs returns the linked hubs.
+	Hubs(ctx context.Context, in dps.InstanceID) ([]dps.LinkedHub, error)
+
+	// HubDevice returns an identity of an embedded hub. It fails with DeviceNotFound.
+	HubDevice(ctx context.Context, in dps.InstanceID, hub dps.HubID, id dps.DeviceID) (dps.HubDevice, error)
+
+	// Operation returns the record as the operation op left it. It fails with
+	// OperationNotFound also when op belongs to another registration ID.
+	Operation(ctx context.Context, in dps.InstanceID, id dps.RegistrationID, op dps.OperationID) (dps.Registration, error)
+
+	// Commit writes one registration with all that belongs to it, or nothing.
+	// It fails with ConcurrentChange when a record is not at the version that the
+	// change was made from.
+	Commit(ctx context.Context, c dps.RegistrationChange) error
+}
+
+// Records are the look-ups of attestation.
+type Records interface {
+	// Enrollment fails with EnrollmentNotFound or GroupNotFound.
+	Enrollment(ctx context.Context, in dps.InstanceID, ref dps.EntryRef) (dps.Enrollment, error)
+
+	// Registration fails with RegistrationNotFound.
+	Registration(ctx context.Context, in dps.InstanceID, id dps.RegistrationID) (dps.Registration, error)
+
+	// Anchors returns the stored certificates that have one of the subjects (DER).
+	Anchors(ctx context.Context, in dps.InstanceID, subjects [][]byte) ([]dps.Anchor, error)
+
+	// CertificateOwner returns the enrollment that holds a certificate; ok is
+	// false when none does.
+	CertificateOwner(ctx context.Context, in dps.InstanceID, t dps.Thumbprint) (ref dps.EntryRef, ok bool, err error)
+}
+
+// Observer hears of every outcome.
+type Observer interface {
+	// Registered is called once for each Register that was answered; reason is
+	// ReasonNone unless the device was refused.
+	Registered(a dps.AttestationType, status dps.RegistrationStatus, reason dps.Reason, took time.Duration)
+}
+
+// Evidence is what a device proved on its connection.
+type Evidence struct {
+	Chain []*x509.Certificate // client certificates of the TLS handshake, leaf first
+	Token string              // SAS token, unchecked; "" if none
+}
+
+// Request is one call of a device, whatever the transport.
+type Request struct {
+	Scope      dps.IDScope
+	ID         dps.RegistrationID
+	Evidence   Evidence
+	APIVersion string
+	TrackingID string // names the call in answer and log
+	Remote     string // address of the caller, for the log
+}
+
+// Ticket is an accepted registration, to be polled.
+type Ticket struct {
+	Operation  dps.OperationID
+	RetryAfter time.Duration // when the answer will be ready
+}
+
+// ReadyAfter is the RetryAfter of a registration that is already finished: polling
+// at once would be fine, but zero makes some clients fall back to their default.
+const ReadyAfter = time.Second
+
+// Options are what a Service needs; all are required.
+type Options struct {
+	Store    Store
+	Observer Observer
+	Log      *slog.Logger
+	Now      func() time.Time
+}
+
+// Service registers devices. It is safe for concurrent use.
+type Service struct {
+	store    Store
+	observer Observer
+	log      *slog.Logger
+	now      func() time.Time
+}
+
+// New returns a Service.
+func New(o Options) *Service {
+	return &Service{store: o.Store, observer: o.Observer, log: o.Log, now: o.Now}
+}
+
+// Register proves who the device is, assigns it to a hub and records it. The
+// outcome is durable, and read by Poll.
+//
+// It fails with InstanceNotFound, or with Unauthorized when the device could not
+// prove itself; a disabled enrollment and a failed allocation are outcomes.
+func (s *Service) Register(ctx context.Context, req Request) (Ticket, error) {
+	start := s.now()
+	in, err := s.store.InstanceByScope(ctx, req.Scope)
+	if err != nil {
+		return Ticket{}, err
+	}
+	proved, err := s.prove(ctx, in, req)
+	if err != nil {
+		return Ticket{}, err
+	}
+	if proved.refused() {
+		s.observer.Registered(proved.kind, dps.Unassigned, proved.decision.Reason, s.now().Sub(start))
+		return Ticket{}, s.refuse(ctx, req, proved.decision)
+	}
+	reg, err := s.settle(ctx, in, req, proved)
+	if err != nil {
+		return Ticket{}, err
+	}
+	s.observer.Registered(proved.kind, reg.Status, proved.decision.Reason, s.now().Sub(start))
+	s.logOutcome(ctx, req, reg, proved)
+	return Ticket{Operation: reg.Operation, RetryAfter: ReadyAfter}, nil
+}
+
+// Poll returns the record as an operation left it. The caller has to show what it
+// registered with.
+//
+// It fails with InstanceNotFound, OperationNotFound or Unauthorized.
+func (s *Service) Poll(ctx context.Context, req Request, op dps.OperationID) (dps.Registration, error) {
+	in, err := s.store.InstanceByScope(ctx, req.Scope)
+	if err != nil {
+		return dps.Registration{}, err
+	}
+	reg, err := s.store.Operation(ctx, in.ID, req.ID, op)
+	if err != nil {
+		return dps.Registration{}, err
+	}
+	if d := attest.SameProof(fingerprint(req.Evidence), reg.Evidence); d.Refused() {
+		return dps.Registration{}, s.refuse(ctx, req, d)
+	}
+	return reg, nil
+}
+
+// LookUp proves who the device is and returns its record, unchanged.
+//
+// It fails with InstanceNotFound, RegistrationNotFound or Unauthorized.
+func (s *Service) LookUp(ctx context.Context, req Request) (dps.Registration, error) {
+	in, err := s.store.InstanceByScope(ctx, req.Scope)
+	if err != nil {
+		return dps.Registration{}, err
+	}
+	proved, err := s.prove(ctx, in, req)
+	if err != nil {
+		return dps.Registration{}, err
+	}
+	if proved.refused() {
+		return dps.Registration{}, s.refuse(ctx, req, proved.decision)
+	}
+	reg, err := s.store.Registration(ctx, in.ID, req.ID)
+	if err != nil {
+		return dps.Registration{}, err
+	}
+	if proved.disabled() {
+		reg.Status, reg.Failure = dps.Disabled, nil
+		s.logRefusal(ctx, req, proved.decision)
+	}
+	return reg, nil
+}
+
+// refuse logs why a device is refused and returns what it is told.
+func (s *Service) refuse(ctx context.Context, req Request, d *dps.Decision) error {
+	s.logRefusal(ctx, req, d)
+	return dps.Errorf(dps.Unauthorized, "%s", d.Answer)
+}
+
+func (s *Service) logRefusal(ctx context.Context, req Request, d *dps.Decision) {
+	s.log.InfoContext(ctx, "registration refused", append(requestAttrs(req), slog.Any("decision", d))...)
+}
+
+func (s *Service) logOutcome(ctx context.Context, req Request, reg dps.Registration, p proof) {
+	switch {
+	case p.disabled():
+		s.logRefusal(ctx, req, p.decision)
+	case reg.Failure != nil:
+		s.log.InfoContext(ctx, "registration failed", append(requestAttrs(req),
+			slog.String("code", reg.Failure.Code.String()), slog.String("message", reg.Failure.Message))...)
+	default:
+		s.log.DebugContext(ctx, "registered", append(requestAttrs(req),
+			slog.String("hub", string(reg.Assignment.Hub)), slog.String("deviceId", string(reg.Assignment.DeviceID)))...)
+	}
+}
+
+func requestAttrs(req Request) []any {
+	return []any{
+		slog.String("trackingId", req.TrackingID), slog.String("scope", string(req.Scope)),
+		slog.String("registrationId", string(req.ID)), slog.String("remote", req.Remote),
+	}
+}
