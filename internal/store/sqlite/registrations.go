@@ -1,0 +1,162 @@
+package sqlite
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/mooring-iot/mooring/internal/dps"
+)
+
+// registrationRow is a registration as columns, and as JSON where an earlier
+// operation is kept.
+type registrationRow struct {
+	Instance     string `json:"instance"`
+	ID           string `json:"id"`
+	EntryKind    string `json:"entryKind"`
+	EntryID      string `json:"entryId"`
+	Attestation  string `json:"attestation"`
+	Evidence     string `json:"evidence"`
+	Status       string `json:"status"`
+	Substatus    string `json:"substatus,omitempty"`
+	Hub          string `json:"hub,omitempty"`
+	DeviceID     string `json:"deviceId,omitempty"`
+	ErrorCode    string `json:"errorCode,omitempty"`
+	ErrorMessage string `json:"errorMessage,omitempty"`
+	Operation    string `json:"operation"`
+	ETag         string `json:"etag"`
+	Created      int64  `json:"created"`
+	Updated      int64  `json:"updated"`
+}
+
+const registrationColumns = `SELECT instance, id, entry_kind, entry_id, attestation, evidence, status, substatus, hub, device_id,
+	error_code, error_message, operation, etag, created, updated FROM registrations`
+
+func scanRegistration(row scanner) (registrationRow, error) {
+	var r registrationRow
+	err := row.Scan(&r.Instance, &r.ID, &r.EntryKind, &r.EntryID, &r.Attestation, &r.Evidence, &r.Status, &r.Substatus, &r.Hub, &r.DeviceID,
+		&r.ErrorCode, &r.ErrorMessage, &r.Operation, &r.ETag, &r.Created, &r.Updated)
+	return r, err
+}
+
+func (r registrationRow) registration() dps.Registration {
+	reg := dps.Registration{
+		Instance: dps.InstanceID(r.Instance), ID: dps.RegistrationID(r.ID),
+		Entry:       dps.EntryRef{Kind: dps.EntryKind(r.EntryKind), ID: r.EntryID},
+		Attestation: dps.AttestationType(r.Attestation), Evidence: r.Evidence,
+		Status: dps.RegistrationStatus(r.Status), Operation: dps.OperationID(r.Operation),
+		ETag: dps.ETag(r.ETag), Created: fromNanos(r.Created), Updated: fromNanos(r.Updated),
+	}
+	if r.Hub != "" {
+		reg.Assignment = &dps.Assignment{Hub: dps.HubID(r.Hub), DeviceID: dps.DeviceID(r.DeviceID), Substatus: dps.Substatus(r.Substatus)}
+	}
+	if r.ErrorCode != "" {
+		reg.Failure = &dps.Failure{Code: dps.ParseCode(r.ErrorCode), Message: r.ErrorMessage}
+	}
+	return reg
+}
+
+func registrationRowOf(reg dps.Registration) registrationRow {
+	r := registrationRow{
+		Instance: string(reg.Instance), ID: string(reg.ID), EntryKind: string(reg.Entry.Kind), EntryID: reg.Entry.ID,
+		Attestation: string(reg.Attestation), Evidence: reg.Evidence, Status: string(reg.Status), Operation: string(reg.Operation),
+		ETag: string(reg.ETag), Created: reg.Created.UnixNano(), Updated: reg.Updated.UnixNano(),
+	}
+	if a := reg.Assignment; a != nil {
+		r.Hub, r.DeviceID, r.Substatus = string(a.Hub), string(a.DeviceID), string(a.Substatus)
+	}
+	if f := reg.Failure; f != nil {
+		r.ErrorCode, r.ErrorMessage = f.Code.String(), f.Message
+	}
+	return r
+}
+
+// Registration returns the record of a device. It fails with RegistrationNotFound.
+func (s *Store) Registration(ctx context.Context, in dps.InstanceID, id dps.RegistrationID) (dps.Registration, error) {
+	r, err := scanRegistration(s.readers.row(ctx, registrationColumns+` WHERE instance = $1 AND id_key = $2`, string(in), id.Key()))
+	return r.registration(), notFound(err, dps.RegistrationNotFound, "Registration not found.")
+}
+
+// Operation returns the record as an operation left it: the latest one, or an
+// earlier one that has not expired. It fails with OperationNotFound.
+func (s *Store) Operation(ctx context.Context, in dps.InstanceID, id dps.RegistrationID, op dps.OperationID) (dps.Registration, error) {
+	r, err := scanRegistration(s.readers.row(ctx, registrationColumns+` WHERE instance = $1 AND id_key = $2 AND operation = $3`,
+		string(in), id.Key(), string(op)))
+	if err == nil {
+		return r.registration(), nil
+	}
+	if err := notFound(err, dps.OperationNotFound, ""); dps.CodeOf(err) != dps.OperationNotFound {
+		return dps.Registration{}, err
+	}
+	return s.earlierOperation(ctx, in, id, op)
+}
+
+func (s *Store) earlierOperation(ctx context.Context, in dps.InstanceID, id dps.RegistrationID, op dps.OperationID) (dps.Registration, error) {
+	var body string
+	err := s.readers.row(ctx, `SELECT body FROM operations WHERE instance = $1 AND operation = $2 AND id_key = $3 AND expires >= $4`,
+		string(in), string(op), id.Key(), s.now().UnixNano()).Scan(&body)
+	if err != nil {
+		return dps.Registration{}, notFound(err, dps.OperationNotFound, "Operation not found.")
+	}
+	var r registrationRow
+	if err := json.Unmarshal([]byte(body), &r); err != nil {
+		return dps.Registration{}, fmt.Errorf("reading operation %q: %w", op, err)
+	}
+	return r.registration(), nil
+}
+
+// Commit writes one registration with all that belongs to it, or nothing. It fails
+// with ConcurrentChange.
+func (s *Store) Commit(ctx context.Context, c dps.RegistrationChange) error {
+	return s.change(ctx, func(t tx) error { return s.commitRegistration(t, c) })
+}
+
+func (s *Store) commitRegistration(t tx, c dps.RegistrationChange) error {
+	if c.Device != nil {
+		if err := s.putDevice(t, *c.Device, c.DeviceMatch); err != nil {
+			return err
+		}
+	}
+	if c.IfMatch != "" {
+		if err := keepOperation(t, c.Registration); err != nil {
+			return err
+		}
+	}
+	return putRegistration(t, c.Registration, c.IfMatch)
+}
+
+// keepOperation copies the operation that reg replaces, while devices may poll it.
+func keepOperation(t tx, reg dps.Registration) error {
+	old, err := scanRegistration(t.row(context.Background(), registrationColumns+` WHERE instance = $1 AND id_key = $2`,
+		string(reg.Instance), reg.ID.Key()))
+	if err != nil {
+		return notFound(err, dps.ConcurrentChange, "Precondition failed.")
+	}
+	expires := time.Unix(0, old.Updated).Add(dps.OperationLifetime)
+	if expires.Before(reg.Updated) {
+		return nil
+	}
+	body, err := json.Marshal(old)
+	if err != nil {
+		return err
+	}
+	return t.exec(`INSERT INTO operations (instance, operation, id_key, body, expires) VALUES ($1, $2, $3, $4, $5)`,
+		old.Instance, old.Operation, reg.ID.Key(), string(body), expires.UnixNano())
+}
+
+func putRegistration(t tx, reg dps.Registration, ifMatch dps.ETag) error {
+	r := registrationRowOf(reg)
+	if ifMatch == "" {
+		return unlessExists(t.affect(`INSERT INTO registrations (instance, id_key, id, entry_kind, entry_id, attestation, evidence, status, substatus,
+			hub, device_id, error_code, error_message, operation, etag, created, updated)
+			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17) ON CONFLICT DO NOTHING`,
+			r.Instance, reg.ID.Key(), r.ID, r.EntryKind, r.EntryID, r.Attestation, r.Evidence, r.Status, r.Substatus,
+			r.Hub, r.DeviceID, r.ErrorCode, r.ErrorMessage, r.Operation, r.ETag, r.Created, r.Updated))
+	}
+	return unlessExists(t.affect(`UPDATE registrations SET entry_kind = $1, entry_id = $2, attestation = $3, evidence = $4, status = $5, substatus = $6,
+		hub = $7, device_id = $8, error_code = $9, error_message = $10, operation = $11, etag = $12, updated = $13
+		WHERE instance = $14 AND id_key = $15 AND etag = $16`,
+		r.EntryKind, r.EntryID, r.Attestation, r.Evidence, r.Status, r.Substatus, r.Hub, r.DeviceID, r.ErrorCode, r.ErrorMessage,
+		r.Operation, r.ETag, r.Updated, r.Instance, reg.ID.Key(), string(ifMatch)))
+}

@@ -1,0 +1,228 @@
+// Package sqlite stores everything in one SQLite file.
+//
+// One writer commits the changes of many callers together: each caller waits for
+// one durable commit that carries its change and those of everyone who came while
+// the previous one was under way. Several readers work beside it on the
+// write-ahead log.
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/url"
+	"runtime"
+	"sync"
+	"time"
+
+	"modernc.org/sqlite"
+	lib "modernc.org/sqlite/lib"
+
+	"github.com/mooring-iot/mooring/internal/dps"
+	"github.com/mooring-iot/mooring/internal/seal"
+)
+
+// Observer hears of every commit.
+type Observer interface {
+	// Committed is called with how many changes one commit carried and how long
+	// it took; err is nil when it is durable.
+	Committed(changes int, took time.Duration, err error)
+}
+
+// Options are what a Store needs; all are required.
+type Options struct {
+	Path     string // of the database file, created if absent
+	Key      *seal.Key
+	Observer Observer
+	Log      *slog.Logger
+	Now      func() time.Time
+}
+
+// Store is an open database. It is safe for concurrent use.
+type Store struct {
+	readers *reader
+	writer  *writer
+	key     *seal.Key
+	now     func() time.Time
+	log     *slog.Logger
+	stop    context.CancelFunc
+	tasks   sync.WaitGroup
+}
+
+// Open opens the database, brings its schema up to date and starts the writer.
+func Open(ctx context.Context, o Options) (*Store, error) {
+	if err := migrate(ctx, o.Path); err != nil {
+		return nil, fmt.Errorf("preparing %s: %w", o.Path, err)
+	}
+	readers, err := openReader(o.Path)
+	if err != nil {
+		return nil, err
+	}
+	w, err := openWriter(ctx, o)
+	if err != nil {
+		return nil, errors.Join(err, readers.close())
+	}
+	background, stop := context.WithCancel(context.WithoutCancel(ctx))
+	s := &Store{readers: readers, writer: w, key: o.Key, now: o.Now, log: o.Log, stop: stop}
+	s.tasks.Go(func() { s.writer.run() })
+	s.tasks.Go(func() { s.sweep(background) })
+	return s, nil
+}
+
+// OpenReadOnly opens the database for reading beside a process that serves it.
+// Writing fails.
+func OpenReadOnly(path string, key *seal.Key, now func() time.Time) (*Store, error) {
+	readers, err := openReader(path)
+	if err != nil {
+		return nil, err
+	}
+	return &Store{readers: readers, key: key, now: now, stop: func() {}}, nil
+}
+
+// Close ends the writer after what was accepted is committed, and closes the file.
+func (s *Store) Close() error {
+	s.stop()
+	var err error
+	if s.writer != nil {
+		s.writer.shut()
+		s.tasks.Wait()
+		err = s.writer.close()
+	}
+	return errors.Join(err, s.readers.close())
+}
+
+// Ping reports whether the database answers.
+func (s *Store) Ping(ctx context.Context) error {
+	var one int
+	return s.readers.row(ctx, `SELECT 1`).Scan(&one)
+}
+
+// dsn returns the data source name of path with pragmas, which have to stand there
+// so that every connection gets them.
+func dsn(path string, pragmas ...string) string {
+	v := url.Values{}
+	base := []string{"busy_timeout(10000)", "foreign_keys(1)", "synchronous(FULL)"}
+	for _, p := range append(base, pragmas...) {
+		v.Add("_pragma", p)
+	}
+	return "file:" + (&url.URL{Path: path}).EscapedPath() + "?" + v.Encode()
+}
+
+// reader is a pool of connections that cannot write, with prepared statements.
+type reader struct {
+	db         *sql.DB
+	statements sync.Map // text to *sql.Stmt
+}
+
+func openReader(path string) (*reader, error) {
+	db, err := sql.Open("sqlite", dsn(path, "query_only(1)"))
+	if err != nil {
+		return nil, err
+	}
+	n := max(4, 2*runtime.NumCPU())
+	db.SetMaxOpenConns(n)
+	db.SetMaxIdleConns(n)
+	return &reader{db: db}, nil
+}
+
+func (r *reader) close() error { return r.db.Close() }
+
+// prepared returns the statement of a text; texts are constants, so there are few.
+func (r *reader) prepared(ctx context.Context, text string) (*sql.Stmt, error) {
+	if s, ok := r.statements.Load(text); ok {
+		return s.(*sql.Stmt), nil
+	}
+	s, err := r.db.PrepareContext(ctx, text)
+	if err != nil {
+		return nil, err
+	}
+	if other, loaded := r.statements.LoadOrStore(text, s); loaded {
+		_ = s.Close() // another caller was faster
+		return other.(*sql.Stmt), nil
+	}
+	return s, nil
+}
+
+// scanner is one row to be read.
+type scanner interface{ Scan(dest ...any) error }
+
+// failedRow is a row whose statement could not be prepared.
+type failedRow struct{ err error }
+
+func (f failedRow) Scan(...any) error { return f.err }
+
+func (r *reader) row(ctx context.Context, text string, args ...any) scanner {
+	s, err := r.prepared(ctx, text)
+	if err != nil {
+		return failedRow{err}
+	}
+	return s.QueryRowContext(ctx, args...)
+}
+
+func (r *reader) rows(ctx context.Context, text string, args ...any) (*sql.Rows, error) {
+	s, err := r.prepared(ctx, text)
+	if err != nil {
+		return nil, err
+	}
+	return s.QueryContext(ctx, args...)
+}
+
+// querier is what reading functions need: the readers, or the writer's
+// transaction.
+type querier interface {
+	row(ctx context.Context, text string, args ...any) scanner
+	rows(ctx context.Context, text string, args ...any) (*sql.Rows, error)
+}
+
+// collect reads every row by scan.
+func collect[T any](rows *sql.Rows, err error, scan func(scanner) (T, error)) ([]T, error) {
+	if err != nil {
+		return nil, storeError(err)
+	}
+	defer rows.Close()
+	var all []T
+	for rows.Next() {
+		v, err := scan(rows)
+		if err != nil {
+			return nil, storeError(err)
+		}
+		all = append(all, v)
+	}
+	return all, storeError(rows.Err())
+}
+
+// storeError classifies an error of the database: what time or space mends is
+// Unavailable. Errors of ours pass.
+func storeError(err error) error {
+	if err == nil {
+		return nil
+	}
+	if _, ours := errors.AsType[*dps.Error](err); ours {
+		return err
+	}
+	var failure *sqlite.Error
+	if errors.As(err, &failure) {
+		switch failure.Code() & 0xff {
+		case lib.SQLITE_FULL, lib.SQLITE_IOERR, lib.SQLITE_BUSY, lib.SQLITE_LOCKED, lib.SQLITE_READONLY, lib.SQLITE_CANTOPEN, lib.SQLITE_NOMEM:
+			return dps.Wrap(dps.Unavailable, err, "The service cannot reach its storage at the moment; try again later.")
+		}
+	}
+	return err
+}
+
+// notFound turns "no rows" into an error with code c.
+func notFound(err error, c dps.Code, format string, args ...any) error {
+	if errors.Is(err, sql.ErrNoRows) {
+		return dps.Errorf(c, format, args...)
+	}
+	return storeError(err)
+}
+
+// changedMeanwhile is the error of a write whose record is at another version.
+func changedMeanwhile() error {
+	return dps.Errorf(dps.ConcurrentChange, "Precondition failed.")
+}
+
+func fromNanos(n int64) time.Time { return time.Unix(0, n).UTC() }

@@ -1,0 +1,282 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/mooring-iot/mooring/internal/dps"
+)
+
+// Bounds of the writer.
+const (
+	maxGroup = 512  // changes in one commit
+	maxQueue = 4096 // changes that wait
+
+	// Checkpoints are done beside the commits, a little at a time, so that no commit
+	// waits for a large one. Only a log beyond the cap makes the writer wait.
+	checkpointEvery = 250 * time.Millisecond
+	walCapPages     = 16 << 10 // 64 MB
+)
+
+// errClosed is the cause when a change comes after Close.
+var errClosed = errors.New("the store is closed")
+
+// write is one caller's change.
+type write struct {
+	apply func(tx) error
+	done  chan error // buffered: the writer never waits for a caller
+}
+
+// writer owns the one connection that writes.
+type writer struct {
+	db       *sql.DB
+	conn     *sql.Conn
+	observer Observer
+	log      *slog.Logger
+
+	mu     sync.RWMutex // guards closed and the closing of queue
+	closed bool
+	queue  chan write
+
+	// Used by the goroutine of run alone.
+	statements map[string]*sql.Stmt
+	dirty      bool // something was committed since the last checkpoint
+}
+
+func openWriter(ctx context.Context, o Options) (*writer, error) {
+	db, err := sql.Open("sqlite", dsn(o.Path, "wal_autocheckpoint(0)"))
+	if err != nil {
+		return nil, err
+	}
+	conn, err := db.Conn(context.WithoutCancel(ctx))
+	if err != nil {
+		return nil, errors.Join(err, db.Close())
+	}
+	return &writer{
+		db: db, conn: conn, observer: o.Observer, log: o.Log,
+		queue: make(chan write, maxQueue), statements: make(map[string]*sql.Stmt),
+	}, nil
+}
+
+// shut makes the writer refuse new changes and end after those that wait.
+func (w *writer) shut() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if !w.closed {
+		w.closed = true
+		close(w.queue)
+	}
+}
+
+func (w *writer) close() error {
+	var errs []error
+	for _, s := range w.statements {
+		errs = append(errs, s.Close())
+	}
+	return errors.Join(append(errs, w.conn.Close(), w.db.Close())...)
+}
+
+// do runs apply in a transaction and returns when its commit is durable. apply runs
+// in the writer's goroutine; an error of it undoes its own statements alone. A
+// change that is queued is not withdrawn: its caller learns what became of it.
+func (w *writer) do(ctx context.Context, apply func(tx) error) error {
+	wr := write{apply: apply, done: make(chan error, 1)}
+	if err := w.enqueue(ctx, wr); err != nil {
+		return err
+	}
+	return <-wr.done
+}
+
+func (w *writer) enqueue(ctx context.Context, wr write) error {
+	w.mu.RLock()
+	defer w.mu.RUnlock()
+	if w.closed {
+		return dps.Wrap(dps.Unavailable, errClosed, "The service is shutting down.")
+	}
+	select {
+	case w.queue <- wr:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// run commits groups until shut, then what is left.
+func (w *writer) run() {
+	tick := time.NewTicker(checkpointEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case first, open := <-w.queue:
+			if !open {
+				w.checkpoint("TRUNCATE")
+				return
+			}
+			w.commit(w.group(first))
+		case <-tick.C:
+			w.checkpoint("PASSIVE")
+		}
+	}
+}
+
+// group takes what waits, up to the bound.
+func (w *writer) group(first write) []write {
+	batch := []write{first}
+	for len(batch) < maxGroup {
+		select {
+		case next, open := <-w.queue:
+			if !open {
+				return batch
+			}
+			batch = append(batch, next)
+		default:
+			return batch
+		}
+	}
+	return batch
+}
+
+// commit applies a group in one transaction and tells each caller its outcome.
+func (w *writer) commit(batch []write) {
+	start := time.Now()
+	results, err := w.transact(batch)
+	if err != nil {
+		w.log.Error("commit failed", "changes", len(batch), "err", err)
+		err = storeError(fmt.Errorf("committing: %w", err))
+	}
+	w.dirty = true
+	w.observer.Committed(len(batch), time.Since(start), err)
+	for i, wr := range batch {
+		if err != nil {
+			wr.done <- err
+			continue
+		}
+		wr.done <- storeError(results[i])
+	}
+}
+
+// transact returns the outcome of each change; an error means that nothing of the
+// whole group is stored.
+func (w *writer) transact(batch []write) ([]error, error) {
+	t := tx{w: w}
+	if err := t.exec(`BEGIN IMMEDIATE`); err != nil {
+		return nil, err
+	}
+	results := make([]error, len(batch))
+	for i, wr := range batch {
+		var err error
+		if results[i], err = w.applyOne(t, wr); err != nil {
+			return nil, errors.Join(err, w.rollback(t))
+		}
+	}
+	if err := t.exec(`COMMIT`); err != nil {
+		return nil, errors.Join(err, w.rollback(t))
+	}
+	return results, nil
+}
+
+// applyOne runs one change under a savepoint. The second error means that the
+// transaction itself is lost: some failures of SQLite, a full disk among them, end
+// it as a whole.
+func (w *writer) applyOne(t tx, wr write) (failed, lost error) {
+	if err := t.exec(`SAVEPOINT change`); err != nil {
+		return nil, err
+	}
+	failed = wr.apply(t)
+	if failed != nil {
+		if err := t.exec(`ROLLBACK TO change`); err != nil {
+			return nil, errors.Join(failed, err)
+		}
+	}
+	return failed, t.exec(`RELEASE change`)
+}
+
+// rollback ends a failed transaction; SQLite may have ended it already.
+func (w *writer) rollback(t tx) error {
+	if err := t.exec(`ROLLBACK`); err != nil {
+		w.log.Debug("rollback after a failed commit", "err", err)
+	}
+	return nil
+}
+
+// checkpoint moves the log into the database file. A PASSIVE one waits for nobody;
+// when readers kept the log from shrinking beyond the cap, one that waits follows.
+func (w *writer) checkpoint(mode string) {
+	if !w.dirty {
+		return
+	}
+	var busy, pages, moved int
+	err := w.conn.QueryRowContext(context.Background(), `PRAGMA wal_checkpoint(`+mode+`)`).Scan(&busy, &pages, &moved)
+	if err != nil {
+		w.log.Warn("checkpoint failed", "err", err)
+		return
+	}
+	w.dirty = moved < pages
+	if mode == "PASSIVE" && pages > walCapPages {
+		w.checkpoint("TRUNCATE")
+	}
+}
+
+// tx is the writer's open transaction, for the change that runs in it.
+type tx struct{ w *writer }
+
+func (t tx) prepared(text string) (*sql.Stmt, error) {
+	if s, ok := t.w.statements[text]; ok {
+		return s, nil
+	}
+	s, err := t.w.conn.PrepareContext(context.Background(), text)
+	if err != nil {
+		return nil, err
+	}
+	t.w.statements[text] = s
+	return s, nil
+}
+
+// exec runs a statement. A caller's context never cuts it short: the transaction
+// belongs to others too.
+func (t tx) exec(text string, args ...any) error {
+	_, err := t.affect(text, args...)
+	return err
+}
+
+// affect is exec that returns how many rows changed.
+func (t tx) affect(text string, args ...any) (int64, error) {
+	s, err := t.prepared(text)
+	if err != nil {
+		return 0, err
+	}
+	res, err := s.ExecContext(context.Background(), args...)
+	if err != nil {
+		return 0, err
+	}
+	return res.RowsAffected()
+}
+
+func (t tx) row(_ context.Context, text string, args ...any) scanner {
+	s, err := t.prepared(text)
+	if err != nil {
+		return failedRow{err}
+	}
+	return s.QueryRowContext(context.Background(), args...)
+}
+
+func (t tx) rows(_ context.Context, text string, args ...any) (*sql.Rows, error) {
+	s, err := t.prepared(text)
+	if err != nil {
+		return nil, err
+	}
+	return s.QueryContext(context.Background(), args...)
+}
+
+// change runs apply as one durable change.
+func (s *Store) change(ctx context.Context, apply func(tx) error) error {
+	if s.writer == nil {
+		return dps.Errorf(dps.Unavailable, "The database is open for reading only.")
+	}
+	return s.writer.do(ctx, apply)
+}
