@@ -1,0 +1,122 @@
+// Command mooring is a self-hosted Device Provisioning Service and the tools
+// around it: one binary, one file for each subcommand.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+)
+
+// Exit codes of the binary.
+const (
+	exitOK    = 0
+	exitError = 1 // the command was understood and failed
+	exitUsage = 2 // the command line itself is wrong
+)
+
+// env is what a command may know of the world outside: tests give their own.
+type env struct {
+	args     []string
+	getenv   func(string) string
+	in       io.Reader
+	out, err io.Writer
+}
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	code := run(ctx, &env{args: os.Args[1:], getenv: os.Getenv, in: os.Stdin, out: os.Stdout, err: os.Stderr})
+	stop()
+	os.Exit(code)
+}
+
+// run executes one command line and returns the exit code.
+func run(ctx context.Context, e *env) int {
+	root := rootCommand(e)
+	root.SetArgs(e.args)
+	err := root.ExecuteContext(ctx)
+	if err == nil {
+		return exitOK
+	}
+	fmt.Fprintln(e.err, "mooring:", err)
+	var usage usageError
+	if errors.As(err, &usage) {
+		fmt.Fprintf(e.err, "See '%s --help'.\n", usage.command)
+		return exitUsage
+	}
+	return exitError
+}
+
+// rootCommand builds the whole command tree.
+func rootCommand(e *env) *cobra.Command {
+	root := &cobra.Command{
+		Use:   "mooring",
+		Short: "A Device Provisioning Service that you run yourself",
+		Long: `Mooring is a Device Provisioning Service that you run yourself. It speaks the
+wire of Azure IoT Hub Device Provisioning Service, so the official SDKs work
+with it as they are.
+
+Start with 'mooring serve'; 'mooring info' then prints what a device or a script needs.`,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		Args:          noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return cmd.Help()
+		},
+	}
+	root.SetIn(e.in)
+	root.SetOut(e.out)
+	root.SetErr(e.err)
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return usageError{command: cmd.CommandPath(), err: err}
+	})
+	root.AddCommand(pkiCommand(e))
+	return root
+}
+
+// usageError is a command line that cannot be understood: exit code 2.
+type usageError struct {
+	command string // the command path, for the hint
+	err     error
+}
+
+func (u usageError) Error() string { return u.err.Error() }
+
+func (u usageError) Unwrap() error { return u.err }
+
+// usagef returns a usageError of cmd.
+func usagef(cmd *cobra.Command, format string, args ...any) error {
+	return usageError{command: cmd.CommandPath(), err: fmt.Errorf(format, args...)}
+}
+
+// noArgs refuses positional arguments, as wrong usage.
+func noArgs(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	if cmd.HasSubCommands() {
+		return usagef(cmd, "unknown command %q", args[0])
+	}
+	return usagef(cmd, "unexpected argument %q", args[0])
+}
+
+// group is a command that only holds subcommands: alone it prints its help.
+func group(use, short, long string, subs ...*cobra.Command) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   use,
+		Short: short,
+		Long:  long,
+		Args:  noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return cmd.Help()
+		},
+	}
+	cmd.AddCommand(subs...)
+	return cmd
+}
