@@ -63,6 +63,7 @@ wire of Azure IoT Hub Device Provisioning Service, so the official SDKs work
 with it as they are.
 
 Start with 'mooring serve'; 'mooring info' then prints what a device or a script needs.`,
+		Version:       version,
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		Args:          noArgs,
@@ -76,7 +77,7 @@ Start with 'mooring serve'; 'mooring info' then prints what a device or a script
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return usageError{command: cmd.CommandPath(), err: err}
 	})
-	root.AddCommand(pkiCommand(e))
+	root.AddCommand(serveCommand(e), infoCommand(e), certificateCommand(e), hubCommand(e), pkiCommand(e))
 	return root
 }
 

@@ -65,7 +65,7 @@ func ParseCertificate(field, text string) (Certificate, error) {
 const pemBegin = "-----BEGIN"
 
 func certificateDER(field, text string) ([]byte, error) {
-	if strings.HasPrefix(text, pemBegin) {
+	if strings.Contains(text, pemBegin) { // tools write remarks before the first block
 		return firstPEM(field, []byte(text))
 	}
 	raw, err := base64.StdEncoding.DecodeString(strings.Join(strings.Fields(text), ""))
@@ -79,26 +79,21 @@ func certificateDER(field, text string) ([]byte, error) {
 }
 
 // firstPEM returns the first certificate of a PEM text. A private key anywhere in
-// the text is refused: whoever sends one did not mean to.
+// the text, damaged or not, is refused: whoever sends one did not mean to.
 func firstPEM(field string, text []byte) ([]byte, error) {
-	var der []byte
+	if bytes.Contains(text, []byte("PRIVATE KEY-----")) {
+		return nil, privateKeyGiven(field)
+	}
 	for {
 		var block *pem.Block
 		block, text = pem.Decode(text)
 		if block == nil {
-			break
+			return nil, Invalidf(field, "holds no PEM block of type CERTIFICATE")
 		}
-		if strings.Contains(block.Type, "PRIVATE KEY") {
-			return nil, privateKeyGiven(field)
-		}
-		if block.Type == "CERTIFICATE" && der == nil {
-			der = block.Bytes
+		if block.Type == "CERTIFICATE" {
+			return block.Bytes, nil
 		}
 	}
-	if der == nil {
-		return nil, Invalidf(field, "holds no PEM block of type CERTIFICATE")
-	}
-	return der, nil
 }
 
 func privateKeyGiven(field string) error {
@@ -177,7 +172,8 @@ var attributeNames = map[string]string{
 }
 
 // DistinguishedName writes a DER-encoded name with the most specific part first,
-// parts separated by comma and blank: "CN=sensor-7, O=Contoso".
+// parts separated by comma and blank: "CN=sensor-7, O=Contoso". Attributes of one
+// part are joined by " + ".
 func DistinguishedName(raw []byte) string {
 	var seq pkix.RDNSequence
 	if _, err := asn1.Unmarshal(raw, &seq); err != nil {
@@ -185,9 +181,11 @@ func DistinguishedName(raw []byte) string {
 	}
 	var parts []string
 	for i := len(seq) - 1; i >= 0; i-- {
-		for _, attr := range seq[i] {
-			parts = append(parts, attributeText(attr))
+		attrs := make([]string, len(seq[i]))
+		for j, attr := range seq[i] {
+			attrs[j] = attributeText(attr)
 		}
+		parts = append(parts, strings.Join(attrs, " + "))
 	}
 	return strings.Join(parts, ", ")
 }
@@ -198,7 +196,7 @@ func attributeText(attr pkix.AttributeTypeAndValue) string {
 		name = "OID." + attr.Type.String()
 	}
 	value := fmt.Sprint(attr.Value)
-	if value != strings.TrimSpace(value) || strings.ContainsAny(value, ",+\"=\n<>#;") {
+	if value == "" || value != strings.TrimSpace(value) || strings.ContainsAny(value, ",+\"=\n<>#;") {
 		value = `"` + strings.ReplaceAll(value, `"`, `""`) + `"`
 	}
 	return name + "=" + value

@@ -31,7 +31,7 @@ type Condition struct {
 // Match returns the condition "the stored version is tag".
 func Match(tag ETag) Condition { return Condition{Set: true, Tag: tag} }
 
-// maxETagLength bounds what a client may send; ours are 56 characters.
+// maxETagLength bounds what a client may send; ours are 52 characters.
 const maxETagLength = 512
 
 // ParseCondition reads an If-Match value: "" is no demand; "*", also quoted, is

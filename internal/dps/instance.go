@@ -23,3 +23,11 @@ func NewInstance(id InstanceID, now time.Time) Instance {
 	scope := IDScope("0ne" + strings.ToUpper(hex.EncodeToString(b[:])))
 	return Instance{ID: id, Scope: scope, Allocation: Hashed, TokenKey: NewKey(), Created: now}
 }
+
+// Setup is what an instance starts with.
+type Setup struct {
+	Instance  Instance
+	Policy    Policy
+	Hub       LinkedHub
+	HubPolicy HubPolicy
+}

@@ -6,6 +6,8 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"errors"
+	"fmt"
+	"io"
 	"log/slog"
 )
 
@@ -28,8 +30,8 @@ func (s Secret) IsZero() bool { return len(s.b) == 0 }
 // String returns a placeholder.
 func (Secret) String() string { return "[redacted]" }
 
-// GoString returns a placeholder.
-func (Secret) GoString() string { return "[redacted]" }
+// Format writes a placeholder whatever the verb: %d would else print the bytes.
+func (Secret) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, "[redacted]") }
 
 // LogValue returns a placeholder.
 func (Secret) LogValue() slog.Value { return slog.StringValue("[redacted]") }

@@ -7,16 +7,8 @@ import (
 	"github.com/mooring-iot/mooring/internal/dps"
 )
 
-// Setup is what an instance starts with.
-type Setup struct {
-	Instance  dps.Instance
-	Policy    dps.Policy
-	Hub       dps.LinkedHub
-	HubPolicy dps.HubPolicy
-}
-
 // Create stores a new instance with all that it starts with, or nothing.
-func (s *Store) Create(ctx context.Context, setup Setup) error {
+func (s *Store) Create(ctx context.Context, setup dps.Setup) error {
 	return s.change(ctx, func(t tx) error {
 		if err := s.insertInstance(t, setup.Instance); err != nil {
 			return err

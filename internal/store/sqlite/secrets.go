@@ -15,7 +15,9 @@ type secretsRow struct {
 	Webhook   string `json:"w,omitempty"`
 }
 
-func (s secretsRow) empty() bool { return len(s.Primary) == 0 && len(s.Secondary) == 0 && s.Webhook == "" }
+func (s secretsRow) empty() bool {
+	return len(s.Primary) == 0 && len(s.Secondary) == 0 && s.Webhook == ""
+}
 
 func (s secretsRow) keys() dps.KeyPair {
 	return dps.KeyPair{Primary: dps.NewSecret(s.Primary), Secondary: dps.NewSecret(s.Secondary)}

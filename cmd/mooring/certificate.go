@@ -1,0 +1,389 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"crypto/x509"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"github.com/mooring-iot/mooring/internal/dps"
+	"github.com/mooring-iot/mooring/wire"
+)
+
+// maxCertificateFile bounds a certificate file, in bytes.
+const maxCertificateFile = 1 << 20
+
+// maxAnswer bounds an answer of the control plane, in bytes.
+const maxAnswer = 16 << 20
+
+func certificateCommand(e *env) *cobra.Command {
+	return group("certificate", "Manage CA certificates and prove their possession",
+		`Manage the CA certificates that may sign devices.
+
+A CA certificate counts only once possession of its key is proved: generate a
+verification code, let the CA sign a certificate with that code as common name
+('mooring pki verification' does it), and verify. --verified skips this, for CAs
+that are surely yours.`,
+		certificateCreate(e), certificateShow(e), certificateList(e), certificateDelete(e),
+		certificateGenerateCode(e), certificateVerify(e))
+}
+
+// certificateOptions are what the certificate commands take.
+type certificateOptions struct {
+	name, path, etag string
+	verified, json   bool
+}
+
+func addCertificateFlags(cmd *cobra.Command, o *certificateOptions) {
+	addDataFlag(cmd)
+	cmd.Flags().StringVarP(&o.name, "certificate-name", "n", "", "name of the CA certificate")
+	cmd.Flags().BoolVar(&o.json, "json", false, "print JSON")
+}
+
+func addETagFlag(cmd *cobra.Command, o *certificateOptions) {
+	cmd.Flags().StringVarP(&o.etag, "etag", "e", "", "act only on this version (default: the current one)")
+}
+
+func addPathFlag(cmd *cobra.Command, o *certificateOptions, usage string) {
+	cmd.Flags().StringVarP(&o.path, "path", "p", "", usage)
+}
+
+// onCertificate runs act on the named certificate of the running service.
+func onCertificate(e *env, o *certificateOptions, act func(context.Context, *controlClient) error) func(*cobra.Command, []string) error {
+	return func(cmd *cobra.Command, args []string) error {
+		var err error
+		if o.name, err = oneID(cmd, "certificate-name", o.name, args); err != nil {
+			return err
+		}
+		if cmd.Flags().Lookup("path") != nil && o.path == "" {
+			return usagef(cmd, "--path is required")
+		}
+		client, err := newControlClient(cmd, e)
+		if err != nil {
+			return err
+		}
+		return act(cmd.Context(), client)
+	}
+}
+
+func certificateCreate(e *env) *cobra.Command {
+	var o certificateOptions
+	cmd := &cobra.Command{
+		Use: "create [NAME]", Short: "Upload a CA certificate",
+		Long:    "Upload a CA certificate. An existing one of that name is replaced only with --etag.",
+		Example: "  mooring certificate create --certificate-name factory --path factory-root.cert.pem",
+	}
+	cmd.RunE = onCertificate(e, &o, func(ctx context.Context, c *controlClient) error {
+		der, err := readCertificate(o.path)
+		if err != nil {
+			return err
+		}
+		content := wire.CACertificateContent{Certificate: base64.StdEncoding.EncodeToString(der)}
+		if o.verified {
+			content.IsVerified = &o.verified
+		}
+		raw, cert, err := c.certificate(ctx, http.MethodPut, o.name, "", o.etag, wire.CACertificateUpload{Properties: &content})
+		if err != nil {
+			return err
+		}
+		warnUnlessCA(e, der)
+		if o.json {
+			return printJSON(e, raw)
+		}
+		printCertificate(e, cert)
+		if !cert.Properties.IsVerified {
+			fmt.Fprintf(e.err, "Next, prove possession:\n  mooring certificate generate-verification-code --certificate-name %s\n", o.name)
+		}
+		return nil
+	})
+	addCertificateFlags(cmd, &o)
+	addETagFlag(cmd, &o)
+	addPathFlag(cmd, &o, "file with the certificate, PEM or DER")
+	cmd.Flags().BoolVarP(&o.verified, "verified", "v", false, "count it as verified, without a proof of possession")
+	return cmd
+}
+
+// readCertificate reads the first certificate of a file.
+func readCertificate(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, fmt.Errorf("--path: %w", err)
+	}
+	defer f.Close()
+	text, err := io.ReadAll(io.LimitReader(f, maxCertificateFile+1))
+	if err != nil {
+		return nil, fmt.Errorf("--path: %w", err)
+	}
+	if len(text) > maxCertificateFile {
+		return nil, fmt.Errorf("--path: %s is larger than %d bytes", path, maxCertificateFile)
+	}
+	if !bytes.Contains(text, []byte("-----BEGIN")) {
+		text = []byte(base64.StdEncoding.EncodeToString(text))
+	}
+	cert, err := dps.ParseCertificate("--path", string(text))
+	return cert.DER, err
+}
+
+// warnUnlessCA tells early what devices would be refused for later.
+func warnUnlessCA(e *env, der []byte) {
+	if c, err := x509.ParseCertificate(der); err == nil && (!c.BasicConstraintsValid || !c.IsCA) {
+		fmt.Fprintln(e.err, "Warning: this certificate is not marked as a CA (basicConstraints CA:TRUE); devices that it signs will be refused.")
+	}
+}
+
+func certificateShow(e *env) *cobra.Command {
+	var o certificateOptions
+	cmd := &cobra.Command{
+		Use: "show [NAME]", Short: "Show a CA certificate", Long: "Show a CA certificate.",
+		Example: "  mooring certificate show --certificate-name factory",
+	}
+	cmd.RunE = onCertificate(e, &o, func(ctx context.Context, c *controlClient) error {
+		raw, cert, err := c.certificate(ctx, http.MethodGet, o.name, "", "", nil)
+		if err != nil {
+			return err
+		}
+		if o.json {
+			return printJSON(e, raw)
+		}
+		printCertificate(e, cert)
+		return nil
+	})
+	addCertificateFlags(cmd, &o)
+	return cmd
+}
+
+func certificateList(e *env) *cobra.Command {
+	var o certificateOptions
+	cmd := &cobra.Command{
+		Use: "list", Short: "List CA certificates", Args: noArgs, Long: "List the CA certificates, sorted by name.",
+		Example: "  mooring certificate list",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			client, err := newControlClient(cmd, e)
+			if err != nil {
+				return err
+			}
+			raw, err := client.call(cmd.Context(), http.MethodGet, "/certificates", "", nil)
+			if err != nil {
+				return err
+			}
+			if o.json {
+				return printJSON(e, raw)
+			}
+			return printCertificates(e, raw)
+		},
+	}
+	addDataFlag(cmd)
+	cmd.Flags().BoolVar(&o.json, "json", false, "print JSON")
+	return cmd
+}
+
+func certificateDelete(e *env) *cobra.Command {
+	var o certificateOptions
+	cmd := &cobra.Command{
+		Use: "delete [NAME]", Short: "Delete a CA certificate",
+		Long:    "Delete a CA certificate that no enrollment refers to.",
+		Example: "  mooring certificate delete --certificate-name factory",
+	}
+	cmd.RunE = onCertificate(e, &o, func(ctx context.Context, c *controlClient) error {
+		etag, err := c.etag(ctx, o)
+		if err != nil {
+			return err
+		}
+		if _, err := c.call(ctx, http.MethodDelete, "/certificates/"+escaped(o.name), etag, nil); err != nil {
+			return err
+		}
+		if !o.json {
+			fmt.Fprintf(e.out, "CA certificate %s is deleted.\n", o.name)
+		}
+		return nil
+	})
+	addCertificateFlags(cmd, &o)
+	addETagFlag(cmd, &o)
+	return cmd
+}
+
+func certificateGenerateCode(e *env) *cobra.Command {
+	var o certificateOptions
+	cmd := &cobra.Command{
+		Use: "generate-verification-code [NAME]", Short: "Start a proof of possession",
+		Long: `Generate a verification code for a CA certificate. It can be used for 7 days; an
+earlier code of the same certificate no longer counts.`,
+		Example: "  mooring certificate generate-verification-code --certificate-name factory",
+	}
+	cmd.RunE = onCertificate(e, &o, func(ctx context.Context, c *controlClient) error {
+		etag, err := c.etag(ctx, o)
+		if err != nil {
+			return err
+		}
+		raw, cert, err := c.certificate(ctx, http.MethodPost, o.name, "/generateVerificationCode", etag, nil)
+		if err != nil {
+			return err
+		}
+		if o.json {
+			return printJSON(e, raw)
+		}
+		code := cert.Properties.VerificationCode
+		fmt.Fprintf(e.out, "Verification code  %s\nETag               %s\n", code, cert.ETag)
+		fmt.Fprintf(e.err, "Next, let the CA sign a certificate with this common name, and verify:\n"+
+			"  mooring pki verification --code %s --ca CA.cert.pem --ca-key CA.key.pem\n"+
+			"  mooring certificate verify --certificate-name %s --path %s.cert.pem\n", code, o.name, code)
+		return nil
+	})
+	addCertificateFlags(cmd, &o)
+	addETagFlag(cmd, &o)
+	return cmd
+}
+
+func certificateVerify(e *env) *cobra.Command {
+	var o certificateOptions
+	cmd := &cobra.Command{
+		Use: "verify [NAME]", Short: "End a proof of possession",
+		Long: `Prove possession of a CA's key by a certificate that the CA signed and whose
+common name is the verification code.`,
+		Example: "  mooring certificate verify --certificate-name factory --path verification.cert.pem",
+	}
+	cmd.RunE = onCertificate(e, &o, func(ctx context.Context, c *controlClient) error {
+		der, err := readCertificate(o.path)
+		if err != nil {
+			return err
+		}
+		etag, err := c.etag(ctx, o)
+		if err != nil {
+			return err
+		}
+		body := wire.VerificationRequest{Certificate: base64.StdEncoding.EncodeToString(der)}
+		raw, cert, err := c.certificate(ctx, http.MethodPost, o.name, "/verify", etag, body)
+		if err != nil {
+			return err
+		}
+		if o.json {
+			return printJSON(e, raw)
+		}
+		printCertificate(e, cert)
+		return nil
+	})
+	addCertificateFlags(cmd, &o)
+	addETagFlag(cmd, &o)
+	addPathFlag(cmd, &o, "file with the verification certificate, PEM or DER")
+	return cmd
+}
+
+func printCertificate(e *env, c wire.CACertificate) {
+	w := tabwriter.NewWriter(e.out, 0, 0, 2, ' ', 0)
+	fmt.Fprintf(w, "Name\t%s\nSubject\t%s\nThumbprint\t%s\nExpires\t%s\nVerified\t%s\nETag\t%s\n",
+		c.Name, c.Properties.Subject, c.Properties.Thumbprint, c.Properties.Expiry, yesNo(c.Properties.IsVerified), c.ETag)
+	_ = w.Flush() // to the terminal: nothing to do about a failure
+}
+
+func yesNo(b bool) string {
+	if b {
+		return "yes"
+	}
+	return "no"
+}
+
+func printCertificates(e *env, raw json.RawMessage) error {
+	var list wire.CACertificateList
+	if err := json.Unmarshal(raw, &list); err != nil {
+		return fmt.Errorf("reading the service's answer: %w", err)
+	}
+	if len(list.Value) == 0 {
+		fmt.Fprintln(e.out, "There are no CA certificates yet.")
+		return nil
+	}
+	w := tabwriter.NewWriter(e.out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "NAME\tSUBJECT\tVERIFIED\tEXPIRES\tTHUMBPRINT")
+	for _, c := range list.Value {
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", c.Name, c.Properties.Subject, yesNo(c.Properties.IsVerified), c.Properties.Expiry, c.Properties.Thumbprint)
+	}
+	return w.Flush()
+}
+
+// controlClient calls the control plane of a running service.
+type controlClient struct {
+	http  *http.Client
+	base  string // URL of the instance
+	token string
+}
+
+func newControlClient(cmd *cobra.Command, e *env) (*controlClient, error) {
+	info, client, err := running(cmd, e)
+	if err != nil {
+		return nil, err
+	}
+	return &controlClient{http: client, base: "https://" + info.ServiceEndpoint + info.ControlPlane.ResourceID, token: info.ControlPlane.Token}, nil
+}
+
+// etag returns the version that a command acts on.
+func (c *controlClient) etag(ctx context.Context, o certificateOptions) (string, error) {
+	if o.etag != "" {
+		return o.etag, nil
+	}
+	_, cert, err := c.certificate(ctx, http.MethodGet, o.name, "", "", nil)
+	return cert.ETag, err
+}
+
+// certificate runs one operation on a CA certificate and returns the service's own
+// JSON beside what it says.
+func (c *controlClient) certificate(ctx context.Context, method, name, action, etag string, body any) (json.RawMessage, wire.CACertificate, error) {
+	var cert wire.CACertificate
+	raw, err := c.call(ctx, method, "/certificates/"+escaped(name)+action, etag, body)
+	if err != nil {
+		return nil, cert, err
+	}
+	if err := json.Unmarshal(raw, &cert); err != nil {
+		return nil, cert, fmt.Errorf("reading the service's answer: %w", err)
+	}
+	return raw, cert, nil
+}
+
+// call runs one operation below the instance.
+func (c *controlClient) call(ctx context.Context, method, path, etag string, body any) (json.RawMessage, error) {
+	var text []byte
+	if body != nil {
+		var err error
+		if text, err = json.Marshal(body); err != nil {
+			return nil, err
+		}
+	}
+	req, err := http.NewRequestWithContext(ctx, method, c.base+path+"?api-version="+wire.ARMVersion, bytes.NewReader(text))
+	if err != nil {
+		return nil, err
+	}
+	req.Header.Set("Authorization", "Bearer "+c.token)
+	req.Header.Set("Content-Type", "application/json")
+	if etag != "" {
+		req.Header.Set("If-Match", etag)
+	}
+	res, err := c.http.Do(req)
+	if err != nil {
+		return nil, err
+	}
+	defer res.Body.Close()
+	answer, err := io.ReadAll(io.LimitReader(res.Body, maxAnswer))
+	if err != nil {
+		return nil, fmt.Errorf("reading the service's answer: %w", err)
+	}
+	if res.StatusCode >= http.StatusMultipleChoices {
+		return nil, controlError(res.StatusCode, answer)
+	}
+	return answer, nil
+}
+
+// controlError says what the control plane refused.
+func controlError(status int, body []byte) error {
+	var refusal wire.ARMError
+	if json.Unmarshal(body, &refusal) == nil && refusal.Error.Message != "" {
+		return fmt.Errorf("%s (%d %s)", refusal.Error.Message, status, refusal.Error.Code)
+	}
+	return fmt.Errorf("the service answered %d: %s", status, strings.TrimSpace(string(body)))
+}

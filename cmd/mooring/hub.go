@@ -1,0 +1,230 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/url"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/mooring-iot/mooring/internal/hub/iothub"
+	"github.com/mooring-iot/mooring/wire"
+)
+
+func hubCommand(e *env) *cobra.Command {
+	return group("hub", "See what stands in the embedded hub", `See the devices and twins of the embedded hub of a running service.`,
+		group("device", "Device identities", "See the device identities of the embedded hub.", hubDeviceList(e), hubDeviceShow(e)),
+		group("twin", "Device twins", "See the device twins of the embedded hub.", hubTwinShow(e)),
+	)
+}
+
+// hubOptions are what every hub command takes.
+type hubOptions struct {
+	device string
+	json   bool
+}
+
+func addHubFlags(cmd *cobra.Command, o *hubOptions) {
+	addDataFlag(cmd)
+	cmd.Flags().BoolVar(&o.json, "json", false, "print the hub's own JSON")
+}
+
+// hubClient returns a client for the embedded hub of a running service.
+func hubClient(cmd *cobra.Command, e *env) (*iothub.Client, error) {
+	info, client, err := running(cmd, e)
+	if err != nil {
+		return nil, err
+	}
+	for _, hub := range info.Hubs {
+		for _, text := range hub.ConnectionStrings {
+			conn, err := iothub.ParseConnectionString(text)
+			if err != nil {
+				return nil, err
+			}
+			return iothub.New(conn, client, time.Now), nil
+		}
+	}
+	return nil, fmt.Errorf("the service has no embedded hub")
+}
+
+// maxTop is how many devices a hub lists in one call.
+const maxTop = 1000
+
+func hubDeviceList(e *env) *cobra.Command {
+	var o hubOptions
+	var top int
+	cmd := &cobra.Command{
+		Use: "list", Short: "List devices", Args: noArgs,
+		Long:    "List the devices of the embedded hub, sorted by ID, up to --top of them.",
+		Example: "  mooring hub device list --top 20",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if top < 1 || top > maxTop {
+				return usagef(cmd, "--top: must be 1 to %d", maxTop)
+			}
+			client, err := hubClient(cmd, e)
+			if err != nil {
+				return err
+			}
+			raw, err := client.Devices(cmd.Context(), top)
+			if err != nil {
+				return err
+			}
+			return printDevices(e, o, raw, top)
+		},
+	}
+	addHubFlags(cmd, &o)
+	cmd.Flags().IntVar(&top, "top", maxTop, "how many at most")
+	return cmd
+}
+
+func printDevices(e *env, o hubOptions, raw json.RawMessage, top int) error {
+	var devices []wire.HubDevice
+	if err := json.Unmarshal(raw, &devices); err != nil {
+		return fmt.Errorf("reading the hub's answer: %w", err)
+	}
+	if len(devices) == top {
+		fmt.Fprintf(e.err, "There may be more than these %d.\n", top)
+	}
+	if o.json {
+		return printJSON(e, raw)
+	}
+	if len(devices) == 0 {
+		fmt.Fprintln(e.out, "No device stands in the hub yet.")
+		return nil
+	}
+	w := tabwriter.NewWriter(e.out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "DEVICE ID\tSTATUS\tAUTHENTICATION\tTHUMBPRINT")
+	for _, d := range devices {
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", d.DeviceID, d.Status, d.Authentication.Type, thumbprint(d.Authentication.X509Thumbprint))
+	}
+	return w.Flush()
+}
+
+func thumbprint(t wire.HubThumbprint) string {
+	if t.PrimaryThumbprint == nil {
+		return ""
+	}
+	return *t.PrimaryThumbprint
+}
+
+func hubDeviceShow(e *env) *cobra.Command {
+	var o hubOptions
+	cmd := &cobra.Command{
+		Use: "show [DEVICE-ID]", Short: "Show one device",
+		Long:    "Show the identity of one device of the embedded hub.",
+		Example: "  mooring hub device show sensor-7",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			client, err := identified(cmd, e, &o, args)
+			if err != nil {
+				return err
+			}
+			raw, err := client.Device(cmd.Context(), o.device)
+			if err != nil {
+				return err
+			}
+			if o.json {
+				return printJSON(e, raw)
+			}
+			return printDevice(e, raw)
+		},
+	}
+	addHubFlags(cmd, &o)
+	cmd.Flags().StringVarP(&o.device, "device-id", "d", "", "ID of the device")
+	return cmd
+}
+
+// identified reads which device a command is about and connects to its hub.
+func identified(cmd *cobra.Command, e *env, o *hubOptions, args []string) (*iothub.Client, error) {
+	var err error
+	if o.device, err = oneID(cmd, "device-id", o.device, args); err != nil {
+		return nil, err
+	}
+	return hubClient(cmd, e)
+}
+
+func printDevice(e *env, raw json.RawMessage) error {
+	var d wire.HubDevice
+	if err := json.Unmarshal(raw, &d); err != nil {
+		return fmt.Errorf("reading the hub's answer: %w", err)
+	}
+	w := tabwriter.NewWriter(e.out, 0, 0, 2, ' ', 0)
+	fmt.Fprintf(w, "Device ID\t%s\nGeneration\t%s\nStatus\t%s\nAuthentication\t%s\n", d.DeviceID, d.GenerationID, d.Status, d.Authentication.Type)
+	if t := thumbprint(d.Authentication.X509Thumbprint); t != "" {
+		fmt.Fprintf(w, "Thumbprint\t%s\n", t)
+	}
+	fmt.Fprintf(w, "Edge device\t%t\nETag\t%s\n", d.Capabilities.IotEdge, d.ETag)
+	return w.Flush()
+}
+
+func hubTwinShow(e *env) *cobra.Command {
+	var o hubOptions
+	cmd := &cobra.Command{
+		Use: "show [DEVICE-ID]", Short: "Show the twin of a device",
+		Long:    "Show the twin of one device of the embedded hub: tags, desired and reported properties.",
+		Example: "  mooring hub twin show sensor-7",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			client, err := identified(cmd, e, &o, args)
+			if err != nil {
+				return err
+			}
+			raw, err := client.Twin(cmd.Context(), o.device)
+			if err != nil {
+				return err
+			}
+			if o.json {
+				return printJSON(e, raw)
+			}
+			return printTwin(e, raw)
+		},
+	}
+	addHubFlags(cmd, &o)
+	cmd.Flags().StringVarP(&o.device, "device-id", "d", "", "ID of the device")
+	return cmd
+}
+
+// printTwin shows the parts that people look for; --json has all of it.
+func printTwin(e *env, raw json.RawMessage) error {
+	var t wire.HubTwin
+	if err := json.Unmarshal(raw, &t); err != nil {
+		return fmt.Errorf("reading the hub's answer: %w", err)
+	}
+	fmt.Fprintf(e.out, "Device ID  %s\nVersion    %d\n", t.DeviceID, t.Version)
+	for _, part := range []struct {
+		name string
+		body json.RawMessage
+	}{{"Tags", t.Tags}, {"Desired", t.Properties.Desired}, {"Reported", t.Properties.Reported}} {
+		var members map[string]any
+		if err := json.Unmarshal(part.body, &members); err != nil {
+			return fmt.Errorf("reading the hub's answer: %w", err)
+		}
+		delete(members, "$metadata")
+		text, err := json.MarshalIndent(members, "", "  ")
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(e.out, "%s\n%s\n", part.name, text)
+	}
+	return nil
+}
+
+// oneID returns the identifier that a command was given, by flag or as its only
+// argument.
+func oneID(cmd *cobra.Command, flag, value string, args []string) (string, error) {
+	switch {
+	case len(args) > 1:
+		return "", usagef(cmd, "unexpected argument %q", args[1])
+	case len(args) == 1 && value != "" && value != args[0]:
+		return "", usagef(cmd, "--%s and the argument differ: %q and %q", flag, value, args[0])
+	case len(args) == 1:
+		value = args[0]
+	}
+	if value == "" {
+		return "", usagef(cmd, "--%s is required", flag)
+	}
+	return value, nil
+}
+
+// escaped returns an identifier as a path segment.
+func escaped(id string) string { return url.PathEscape(id) }

@@ -1,0 +1,5 @@
+package main
+
+// version is set by the build (-ldflags "-X main.version=..."); it is not changed
+// after that.
+var version = "dev"

@@ -1,0 +1,54 @@
+package access
+
+import (
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/golang-jwt/jwt/v5"
+	"github.com/google/uuid"
+
+	"github.com/mooring-iot/mooring/internal/dps"
+)
+
+// TokenLifetime is how long a token for the control plane is good.
+const TokenLifetime = time.Hour
+
+// Names in the tokens that an instance signs.
+const (
+	tokenIssuer   = "mooring"
+	tokenAudience = "mooring/control-plane/"
+)
+
+// maxBearer bounds an Authorization header of the control plane.
+const maxBearer = 8 << 10
+
+// NewToken returns a bearer token for the control plane of an instance.
+func NewToken(in dps.Instance, now time.Time) (string, error) {
+	claims := jwt.RegisteredClaims{
+		Issuer: tokenIssuer, Subject: "operator", Audience: jwt.ClaimStrings{tokenAudience + string(in.ID)},
+		IssuedAt: jwt.NewNumericDate(now), ExpiresAt: jwt.NewNumericDate(now.Add(TokenLifetime)), ID: uuid.NewString(),
+	}
+	return jwt.NewWithClaims(jwt.SigningMethodHS256, claims).SignedString(in.TokenKey.Reveal())
+}
+
+// Control lets a request to the control plane pass that carries a token of the
+// instance. It fails with Unauthorized, or InstanceNotFound.
+func (g *Guard) Control(r *http.Request, id dps.InstanceID) error {
+	in, err := g.store.Instance(r.Context(), id)
+	if err != nil {
+		return err
+	}
+	header := r.Header.Get("Authorization")
+	scheme, text, _ := strings.Cut(header, " ")
+	if !strings.EqualFold(scheme, "Bearer") || len(header) > maxBearer {
+		return refused("no bearer token")
+	}
+	_, err = jwt.Parse(strings.TrimSpace(text), func(*jwt.Token) (any, error) { return in.TokenKey.Reveal(), nil },
+		jwt.WithValidMethods([]string{jwt.SigningMethodHS256.Alg()}), jwt.WithIssuer(tokenIssuer),
+		jwt.WithAudience(tokenAudience+string(id)), jwt.WithExpirationRequired(), jwt.WithTimeFunc(g.now))
+	if err != nil {
+		return dps.Wrap(dps.Unauthorized, err, "The bearer token is missing, expired or not of this service; `mooring info --json` prints a fresh one.")
+	}
+	return nil
+}

@@ -1,0 +1,225 @@
+// Package app puts the service together: it opens the data directory, wires the
+// parts, binds every listener, runs until told to stop, and closes in reverse.
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"slices"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/mooring-iot/mooring/internal/access"
+	"github.com/mooring-iot/mooring/internal/config"
+	"github.com/mooring-iot/mooring/internal/dps"
+	"github.com/mooring-iot/mooring/internal/obs"
+	"github.com/mooring-iot/mooring/internal/store/sqlite"
+	"github.com/mooring-iot/mooring/internal/tlsauth"
+)
+
+// drainTime is how long open requests may take once the service is told to stop.
+const drainTime = 8 * time.Second
+
+// Options are what an App needs; all are required.
+type Options struct {
+	Config  config.Config
+	Version string
+	Log     *slog.Logger
+}
+
+// App is the running service.
+type App struct {
+	options Options
+	data    dataDir
+	store   *sqlite.Store
+	tls     *tlsauth.Authority
+	metrics *obs.Metrics
+	servers []*server
+	closers []func() error
+	notes   []string
+	first   bool
+}
+
+// server is one listener with what answers on it.
+type server struct {
+	name     string
+	listener net.Listener
+	http     *http.Server
+}
+
+// New opens the data directory, creating what it lacks, and binds every listener.
+// It starts nothing: whoever gets an App must Run or Close it.
+func New(ctx context.Context, o Options) (*App, error) {
+	a := &App{options: o, metrics: obs.NewMetrics(o.Version)}
+	if err := a.open(ctx); err != nil {
+		return nil, errors.Join(err, a.Close())
+	}
+	return a, nil
+}
+
+func (a *App) open(ctx context.Context) error {
+	var err error
+	if a.data, err = openDataDir(a.options.Config.Data); err != nil {
+		return err
+	}
+	a.closers = append(a.closers, a.data.unlock)
+	if err := a.openStore(ctx); err != nil {
+		return err
+	}
+	if err := a.openTLS(); err != nil {
+		return err
+	}
+	if err := a.bootstrap(ctx); err != nil {
+		return err
+	}
+	if err := a.listen(ctx); err != nil {
+		return err
+	}
+	r, err := a.runtime()
+	if err != nil {
+		return err
+	}
+	return a.data.writeRuntime(r)
+}
+
+func (a *App) openStore(ctx context.Context) error {
+	key, err := a.data.masterKey(true)
+	if err != nil {
+		return err
+	}
+	a.store, err = sqlite.Open(ctx, sqlite.Options{
+		Path: a.data.database(), Key: key, Observer: a.metrics, Log: a.options.Log, Now: time.Now,
+	})
+	if err != nil {
+		return err
+	}
+	a.closers = append(a.closers, a.store.Close)
+	return nil
+}
+
+func (a *App) openTLS() error {
+	c := a.options.Config
+	var err error
+	a.tls, err = tlsauth.Open(tlsauth.Options{
+		Dir: a.data.tls(), Hostnames: c.Hostnames, CertFile: c.TLSCert, KeyFile: c.TLSKey, Now: time.Now, Log: a.options.Log,
+	})
+	return err
+}
+
+// bootstrap creates the instance at first start. Later it keeps what is there, but
+// for the name of the embedded hub, which is the service's own.
+func (a *App) bootstrap(ctx context.Context) error {
+	host := dps.HostName(a.options.Config.Hostnames[0])
+	_, err := a.store.Instance(ctx, dps.DefaultInstance)
+	if dps.CodeOf(err) == dps.InstanceNotFound {
+		a.first = true
+		return a.store.Create(ctx, firstSetup(host, time.Now()))
+	}
+	if err != nil {
+		return err
+	}
+	hubs, err := a.store.Hubs(ctx, dps.DefaultInstance)
+	if err != nil {
+		return err
+	}
+	i := slices.IndexFunc(hubs, func(h dps.LinkedHub) bool { return h.ID == dps.EmbeddedHub })
+	if i < 0 || hubs[i].HostName.Equal(host) {
+		return nil
+	}
+	a.options.Log.Info("the embedded hub follows the service's host name", "from", hubs[i].HostName, "to", host)
+	return a.store.RenameHub(ctx, dps.DefaultInstance, dps.EmbeddedHub, host)
+}
+
+func firstSetup(host dps.HostName, now time.Time) dps.Setup {
+	in := dps.NewInstance(dps.DefaultInstance, now)
+	return dps.Setup{
+		Instance: in,
+		Policy:   dps.Policy{Instance: in.ID, Name: dps.OwnerPolicy, Rights: dps.OwnerRights, Keys: dps.NewKeyPair()},
+		Hub: dps.LinkedHub{
+			Instance: in.ID, ID: dps.EmbeddedHub, Kind: dps.KindEmbedded, HostName: host, Weight: 1, ApplyPolicy: true,
+		},
+		HubPolicy: dps.HubPolicy{
+			Instance: in.ID, Hub: dps.EmbeddedHub, Name: dps.HubOwnerPolicy, Rights: dps.HubOwnerRights, Keys: dps.NewKeyPair(),
+		},
+	}
+}
+
+// Notes are sentences for whoever started the service, about what was done
+// differently than by default.
+func (a *App) Notes() []string { return a.notes }
+
+// FirstStart reports whether this start created the instance.
+func (a *App) FirstStart() bool { return a.first }
+
+// Run serves until ctx ends or a part fails, then stops taking requests, lets open
+// ones end, and closes everything.
+func (a *App) Run(ctx context.Context) error {
+	tasks, ctx := errgroup.WithContext(ctx)
+	tasks.Go(func() error { return a.tls.Run(ctx) })
+	for _, s := range a.servers {
+		tasks.Go(func() error { return s.serve() })
+	}
+	tasks.Go(func() error {
+		<-ctx.Done()
+		return a.drain()
+	})
+	err := tasks.Wait()
+	return errors.Join(err, a.Close())
+}
+
+func (s *server) serve() error {
+	if err := s.http.Serve(s.listener); !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("serving %s: %w", s.name, err)
+	}
+	return nil
+}
+
+// drain stops every server; what is not done in time is cut off.
+func (a *App) drain() error {
+	a.options.Log.Info("stopping")
+	ctx, cancel := context.WithTimeout(context.Background(), drainTime)
+	defer cancel()
+	var tasks errgroup.Group
+	for _, s := range a.servers {
+		tasks.Go(func() error {
+			if err := s.http.Shutdown(ctx); err != nil {
+				a.options.Log.Warn("requests were cut off", "listener", s.name, "err", err)
+				return s.http.Close()
+			}
+			return nil
+		})
+	}
+	return tasks.Wait()
+}
+
+// Close closes what New opened, last first. Run does it by itself.
+func (a *App) Close() error {
+	var errs []error
+	for _, s := range a.servers {
+		if err := s.listener.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
+			errs = append(errs, err)
+		}
+	}
+	for _, c := range slices.Backward(a.closers) {
+		errs = append(errs, c())
+	}
+	a.servers, a.closers = nil, nil
+	return errors.Join(errs...)
+}
+
+// guard checks the callers of every API for operators.
+func (a *App) guard() *access.Guard {
+	return access.New(access.Options{Store: a.store, Names: access.Names(a.options.Config.Hostnames), Now: time.Now})
+}
+
+// observer counts registrations.
+type observer struct{ metrics *obs.Metrics }
+
+func (o observer) Registered(kind dps.AttestationType, status dps.RegistrationStatus, reason dps.Reason, took time.Duration) {
+	o.metrics.Registration(string(kind), string(status), string(reason), took)
+}

@@ -1,0 +1,104 @@
+package app
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/gofrs/flock"
+
+	"github.com/mooring-iot/mooring/internal/seal"
+)
+
+// dataDir is the directory of everything that lasts.
+type dataDir struct {
+	path string
+	lock *flock.Flock // held by the process that serves it
+}
+
+// openDataDir creates the directory if it is absent and locks it: one process
+// serves it at a time.
+func openDataDir(path string) (dataDir, error) {
+	abs, err := filepath.Abs(path)
+	if err != nil {
+		return dataDir{}, err
+	}
+	if err := os.MkdirAll(abs, 0o700); err != nil {
+		return dataDir{}, fmt.Errorf("--data: cannot create the data directory: %w", err)
+	}
+	d := dataDir{path: abs, lock: flock.New(filepath.Join(abs, "lock"), flock.SetPermissions(0o600))}
+	locked, err := d.lock.TryLock()
+	if err != nil {
+		return dataDir{}, fmt.Errorf("--data: cannot lock %s: %w", abs, err)
+	}
+	if !locked {
+		return dataDir{}, fmt.Errorf("--data: %s is served by another mooring process; stop that one, or give this one a directory of its own", abs)
+	}
+	return d, nil
+}
+
+func (d dataDir) unlock() error { return d.lock.Unlock() }
+
+func (d dataDir) database() string { return filepath.Join(d.path, "mooring.db") }
+
+func (d dataDir) tls() string { return filepath.Join(d.path, "tls") }
+
+func (d dataDir) masterKey(create bool) (*seal.Key, error) {
+	// A database without its key is lost: a new key would only hide that.
+	if _, err := os.Stat(d.database()); err == nil {
+		create = false
+	}
+	return seal.OpenKey(filepath.Join(d.path, "master.key"), create)
+}
+
+// runtime is what a running service tells commands on the same machine.
+type runtime struct {
+	Hostnames []string          `json:"hostnames"`
+	Listeners map[string]string `json:"listeners"` // real addresses
+	CAFile    string            `json:"caFile"`
+}
+
+func (a *App) runtime() (runtime, error) {
+	ca, err := filepath.Abs(a.tls.CAFile())
+	if err != nil {
+		return runtime{}, err
+	}
+	r := runtime{Hostnames: a.options.Config.Hostnames, Listeners: make(map[string]string), CAFile: ca}
+	for _, s := range a.servers {
+		r.Listeners[s.name] = s.listener.Addr().String()
+	}
+	return r, nil
+}
+
+func (d dataDir) runtimeFile() string { return filepath.Join(d.path, "runtime.json") }
+
+// writeRuntime replaces the file in one step: readers see the old one or the new.
+func (d dataDir) writeRuntime(r runtime) error {
+	text, err := json.MarshalIndent(r, "", "  ")
+	if err != nil {
+		return err
+	}
+	temp := d.runtimeFile() + ".new"
+	if err := os.WriteFile(temp, append(text, '\n'), 0o600); err != nil {
+		return err
+	}
+	return os.Rename(temp, d.runtimeFile())
+}
+
+func (d dataDir) readRuntime() (runtime, error) {
+	var r runtime
+	text, err := os.ReadFile(d.runtimeFile())
+	if errors.Is(err, fs.ErrNotExist) {
+		return r, fmt.Errorf("no service has run on %s yet; start one with: mooring serve --data %s", d.path, d.path)
+	}
+	if err != nil {
+		return r, err
+	}
+	if err := json.Unmarshal(text, &r); err != nil {
+		return r, fmt.Errorf("reading %s: %w", d.runtimeFile(), err)
+	}
+	return r, nil
+}

@@ -1,0 +1,135 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"path/filepath"
+	"time"
+
+	"github.com/gofrs/flock"
+
+	"github.com/mooring-iot/mooring/internal/access"
+	"github.com/mooring-iot/mooring/internal/controlapi"
+	"github.com/mooring-iot/mooring/internal/dps"
+	"github.com/mooring-iot/mooring/internal/store/sqlite"
+	"github.com/mooring-iot/mooring/wire"
+)
+
+// Info is what a user needs to point devices and scripts at a service.
+type Info struct {
+	wire.Info
+	Running bool // whether a process serves the data directory now
+}
+
+// ReadInfo reads the data directory of a service, whether that runs or not.
+func ReadInfo(ctx context.Context, data string) (info Info, err error) {
+	abs, err := filepath.Abs(data)
+	if err != nil {
+		return info, err
+	}
+	d := dataDir{path: abs}
+	r, err := d.readRuntime()
+	if err != nil {
+		return info, err
+	}
+	key, err := d.masterKey(false)
+	if err != nil {
+		return info, err
+	}
+	store, err := sqlite.OpenReadOnly(d.database(), key, time.Now)
+	if err != nil {
+		return info, err
+	}
+	defer func() { err = errors.Join(err, store.Close()) }()
+	if info.Info, err = describe(ctx, store, r); err != nil {
+		return info, err
+	}
+	info.Running, err = d.running()
+	return info, err
+}
+
+// running reports whether a process holds the lock.
+func (d dataDir) running() (bool, error) {
+	lock := flock.New(filepath.Join(d.path, "lock"), flock.SetPermissions(0o600))
+	free, err := lock.TryLock()
+	if err != nil {
+		return false, fmt.Errorf("looking at the lock of %s: %w", d.path, err)
+	}
+	if free {
+		return false, lock.Unlock()
+	}
+	return true, nil
+}
+
+// Info describes the service itself.
+func (a *App) Info(ctx context.Context) (wire.Info, error) {
+	r, err := a.runtime()
+	if err != nil {
+		return wire.Info{}, err
+	}
+	return describe(ctx, a.store, r)
+}
+
+func describe(ctx context.Context, store *sqlite.Store, r runtime) (wire.Info, error) {
+	in, err := store.Instance(ctx, dps.DefaultInstance)
+	if err != nil {
+		return wire.Info{}, err
+	}
+	token, err := access.NewToken(in, time.Now())
+	if err != nil {
+		return wire.Info{}, err
+	}
+	host := withPort(r.Hostnames[0], r.Listeners[httpsListener])
+	info := wire.Info{
+		ServiceEndpoint: host, DeviceEndpoint: host, IDScope: string(in.Scope), CAFile: r.CAFile, Listeners: r.Listeners,
+		ConnectionStrings: make(map[string]string),
+		ControlPlane:      wire.ControlPlane{ResourceID: controlapi.ResourceID(in.ID), Token: token},
+	}
+	if portal, on := r.Listeners[portalListener]; on {
+		info.PortalURL = "http://" + portal
+	}
+	policies, err := store.Policies(ctx, in.ID)
+	if err != nil {
+		return wire.Info{}, err
+	}
+	for _, p := range policies {
+		info.ConnectionStrings[p.Name] = connectionString(host, p.Name, p.Keys)
+	}
+	info.Hubs, err = describeHubs(ctx, store, in.ID, r)
+	return info, err
+}
+
+func describeHubs(ctx context.Context, store *sqlite.Store, in dps.InstanceID, r runtime) ([]wire.HubInfo, error) {
+	hubs, err := store.Hubs(ctx, in)
+	if err != nil {
+		return nil, err
+	}
+	infos := []wire.HubInfo{}
+	for _, h := range hubs {
+		policies, err := store.HubPolicies(ctx, in, h.ID)
+		if err != nil {
+			return nil, err
+		}
+		info := wire.HubInfo{HostName: string(h.HostName), ConnectionStrings: make(map[string]string)}
+		for _, p := range policies {
+			info.ConnectionStrings[p.Name] = connectionString(withPort(info.HostName, r.Listeners[httpsListener]), p.Name, p.Keys)
+		}
+		infos = append(infos, info)
+	}
+	return infos, nil
+}
+
+// withPort adds the port of a listener to a host name unless clients know it: 443.
+func withPort(host, listener string) string {
+	_, port, err := net.SplitHostPort(listener)
+	if err != nil || port == "443" {
+		return host
+	}
+	return net.JoinHostPort(host, port)
+}
+
+func connectionString(host, policy string, keys dps.KeyPair) string {
+	return "HostName=" + host + ";SharedAccessKeyName=" + policy + ";SharedAccessKey=" + keys.Primary.Base64()
+}

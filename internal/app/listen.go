@@ -1,0 +1,178 @@
+package app
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/mooring-iot/mooring/internal/controlapi"
+	"github.com/mooring-iot/mooring/internal/deviceapi"
+	"github.com/mooring-iot/mooring/internal/dps"
+	"github.com/mooring-iot/mooring/internal/enroll"
+	"github.com/mooring-iot/mooring/internal/httpio"
+	"github.com/mooring-iot/mooring/internal/hub/embedded"
+	"github.com/mooring-iot/mooring/internal/register"
+	"github.com/mooring-iot/mooring/internal/serviceapi"
+)
+
+// Names of the listeners, as `mooring info` shows them.
+const (
+	httpsListener  = "https"
+	portalListener = "portal"
+)
+
+// Where https goes when nobody said, and where it goes when that is not allowed.
+const (
+	defaultHTTPS  = ":443"
+	fallbackHTTPS = ":8443"
+)
+
+// Deadlines and bounds of a connection.
+const (
+	headerTime   = 10 * time.Second // TLS handshake, and request header
+	requestTime  = 30 * time.Second // whole request
+	answerTime   = 60 * time.Second
+	idleTime     = 2 * time.Minute
+	maxHeader    = 64 << 10
+	readyTimeout = 2 * time.Second
+)
+
+// listen binds every listener.
+func (a *App) listen(ctx context.Context) error {
+	c := a.options.Config
+	if !c.HTTPS.Off() {
+		l, err := a.listenHTTPS(ctx)
+		if err != nil {
+			return err
+		}
+		a.add(httpsListener, tls.NewListener(l, a.tlsConfig()), a.https())
+	}
+	if !c.Portal.Off() {
+		l, err := bind(ctx, "--portal", c.Portal.Addr())
+		if err != nil {
+			return err
+		}
+		a.add(portalListener, l, a.portal())
+	}
+	return nil
+}
+
+func (a *App) add(name string, l net.Listener, h http.Handler) {
+	a.servers = append(a.servers, &server{name: name, listener: l, http: &http.Server{
+		Handler: h, ReadHeaderTimeout: headerTime, ReadTimeout: requestTime, WriteTimeout: answerTime, IdleTimeout: idleTime,
+		MaxHeaderBytes: maxHeader, ConnState: a.metrics.ConnState(name),
+		ErrorLog: slog.NewLogLogger(a.options.Log.With("listener", name).Handler(), slog.LevelDebug),
+	}})
+}
+
+func bind(ctx context.Context, flag, addr string) (net.Listener, error) {
+	l, err := new(net.ListenConfig).Listen(ctx, "tcp", addr)
+	if err != nil {
+		return nil, fmt.Errorf("%s: cannot listen on %s: %w", flag, addr, err)
+	}
+	return l, nil
+}
+
+// listenHTTPS binds the https listener. Only the default address has a second
+// choice: an explicit one is never replaced.
+func (a *App) listenHTTPS(ctx context.Context) (net.Listener, error) {
+	addr := a.options.Config.HTTPS
+	l, err := bind(ctx, "--https", addr.Addr())
+	if err == nil || addr.Explicit() || !(errors.Is(err, os.ErrPermission) || errors.Is(err, syscall.EADDRINUSE)) {
+		return l, err
+	}
+	l, second := bind(ctx, "--https", fallbackHTTPS)
+	if second != nil {
+		return nil, errors.Join(err, second)
+	}
+	a.notes = append(a.notes, fallbackNote(err))
+	return l, nil
+}
+
+// fallbackNote says what the second choice costs and how to get the first.
+func fallbackNote(err error) string {
+	const cost = "Port 443 %s, so HTTPS is on 8443: most official SDKs only know 443. %s"
+	if errors.Is(err, os.ErrPermission) {
+		return fmt.Sprintf(cost, "may not be used by this user", "To allow it: sudo setcap cap_net_bind_service=+ep $(command -v mooring), or sudo sysctl net.ipv4.ip_unprivileged_port_start=443.")
+	}
+	return fmt.Sprintf(cost, "is in use by another program", "To use it: stop that program, or give another address with --https.")
+}
+
+// tlsConfig requests client certificates and leaves judging them to attestation.
+func (a *App) tlsConfig() *tls.Config {
+	return &tls.Config{
+		MinVersion: tls.VersionTLS12, GetCertificate: a.tls.GetCertificate, ClientAuth: tls.RequestClientCert,
+		NextProtos: []string{"http/1.1"},
+	}
+}
+
+// https is everything on the https listener: the API is told by the first segment
+// of the path, and what is left are devices, which begin with their ID scope.
+func (a *App) https() http.Handler {
+	o, guard := a.options, a.guard()
+	enrolling := enroll.New(a.store, time.Now)
+	registering := register.New(register.Options{Store: a.store, Observer: observer{a.metrics}, Log: o.Log, Now: time.Now})
+	service := serviceapi.New(serviceapi.Options{
+		Guard: guard, Enroll: enrolling, Register: registering, Instance: dps.DefaultInstance, Log: o.Log, Now: time.Now,
+	})
+	control := controlapi.New(controlapi.Options{Guard: guard, Enroll: enrolling, Log: o.Log})
+	hub := embedded.New(embedded.Options{
+		Store: a.store, Guard: guard, Instance: dps.DefaultInstance, Hub: dps.EmbeddedHub, Log: o.Log, Now: time.Now,
+	})
+	device := deviceapi.New(deviceapi.Options{Register: registering, Log: o.Log, Now: time.Now})
+
+	apis := make(map[string]http.Handler)
+	for _, api := range []struct {
+		name     string
+		prefixes []string
+		handler  http.Handler
+	}{
+		{"service", serviceapi.Prefixes(), service},
+		{"control", controlapi.Prefixes(), control},
+		{"hub", embedded.Prefixes(), hub},
+	} {
+		for _, p := range api.prefixes {
+			apis[strings.ToLower(p)] = a.metrics.Measure(api.name, api.handler)
+		}
+	}
+	devices := a.metrics.Measure("device", device)
+	return httpio.Track(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		first, _, _ := strings.Cut(strings.TrimPrefix(r.URL.EscapedPath(), "/"), "/")
+		if api, ok := apis[strings.ToLower(first)]; ok {
+			api.ServeHTTP(w, r)
+			return
+		}
+		devices.ServeHTTP(w, r)
+	}), o.Log)
+}
+
+// portal is what stands on the portal listener.
+func (a *App) portal() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = w.Write([]byte("ok\n"))
+	})
+	mux.HandleFunc("GET /readyz", a.ready)
+	mux.Handle("GET /metrics", a.metrics.Handler())
+	return mux
+}
+
+// ready says whether the service can do its work: its storage answers.
+func (a *App) ready(w http.ResponseWriter, r *http.Request) {
+	ctx, cancel := context.WithTimeout(r.Context(), readyTimeout)
+	defer cancel()
+	if err := a.store.Ping(ctx); err != nil {
+		a.options.Log.Warn("not ready", "err", err)
+		http.Error(w, "storage does not answer", http.StatusServiceUnavailable)
+		return
+	}
+	_, _ = w.Write([]byte("ready\n"))
+}

@@ -1,0 +1,166 @@
+// Package deviceapi is the HTTPS API for devices: register, poll, look up.
+// Source: azure-rest-api-specs, specification/deviceprovisioningservices/data-plane, device.
+package deviceapi
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/mooring-iot/mooring/internal/dps"
+	"github.com/mooring-iot/mooring/internal/httpio"
+	"github.com/mooring-iot/mooring/internal/register"
+	"github.com/mooring-iot/mooring/internal/route"
+	"github.com/mooring-iot/mooring/internal/translate"
+	"github.com/mooring-iot/mooring/wire"
+)
+
+// maxBody bounds a request, in bytes.
+// Source: azure-docs, includes/iot-dps-limits.md, "Message size".
+const maxBody = 96 << 10
+
+// Options are what the API needs; all are required.
+type Options struct {
+	Register *register.Service
+	Log      *slog.Logger
+	Now      func() time.Time
+}
+
+// server answers the operations.
+type server struct{ Options }
+
+// New returns the handler of the API.
+func New(o Options) http.Handler {
+	s := &server{o}
+	const path = "/{scope}/registrations/{id}"
+	return &httpio.API{
+		Routes: route.NewTable(
+			route.Route{Method: "PUT", Pattern: path + "/register", Handle: s.register},
+			route.Route{Method: "GET", Pattern: path + "/operations/{operation}", Handle: s.poll},
+			route.Route{Method: "POST", Pattern: path, Handle: s.lookUp},
+		),
+		Refuse: s.refuse, Log: o.Log,
+	}
+}
+
+func (s *server) refuse(w http.ResponseWriter, r *http.Request, err error) {
+	status, body := translate.Error(err, httpio.TrackingID(r.Context()), s.Now())
+	w.Header().Set(wire.HeaderRequestID, body.TrackingID)
+	httpio.RefusalHeaders(w, body.ErrorCode, translate.RetryAfter(err))
+	_ = httpio.WriteJSON(w, status, body)
+}
+
+// request reads who calls from path and connection, never from the body.
+func request(r *http.Request, p route.Params) (register.Request, error) {
+	version := r.URL.Query().Get("api-version")
+	if version == "" {
+		return register.Request{}, dps.Invalidf("api-version", "is required in the query")
+	}
+	if !wire.KnownDeviceVersion(version) {
+		return register.Request{}, dps.Invalidf("api-version", "is not one of %s", strings.Join(wire.DeviceVersions, ", "))
+	}
+	id, err := dps.ParseRegistrationID(p["id"])
+	if err != nil {
+		return register.Request{}, err
+	}
+	req := register.Request{
+		Scope: dps.IDScope(p["scope"]), ID: id, APIVersion: version,
+		Evidence:   register.Evidence{Token: r.Header.Get("Authorization")},
+		TrackingID: httpio.TrackingID(r.Context()), Remote: r.RemoteAddr,
+	}
+	if r.TLS != nil {
+		req.Evidence.Chain = r.TLS.PeerCertificates
+	}
+	return req, nil
+}
+
+// readBody checks what a device says about itself against who it is. Devices send
+// nothing, a blank or an object.
+func readBody(w http.ResponseWriter, r *http.Request, id dps.RegistrationID) (wire.DeviceRegistration, error) {
+	var body wire.DeviceRegistration
+	text, err := httpio.ReadBody(w, r, maxBody)
+	if err != nil || strings.TrimSpace(string(text)) == "" {
+		return body, err
+	}
+	if err := httpio.Decode(text, &body); err != nil {
+		return body, err
+	}
+	if body.RegistrationID != "" && !strings.EqualFold(body.RegistrationID, string(id)) {
+		return body, dps.Invalidf("registrationId", "must be the registration ID in the path, %q", id)
+	}
+	if body.CSR != "" {
+		return body, dps.Invalidf("csr", "is not offered: this service issues no device certificates")
+	}
+	return body, nil
+}
+
+func (s *server) register(w http.ResponseWriter, r *http.Request, p route.Params) error {
+	req, err := request(r, p)
+	if err != nil {
+		return err
+	}
+	if _, err := readBody(w, r, req.ID); err != nil {
+		return err
+	}
+	ticket, err := s.Register.Register(durable(r), req)
+	if err != nil {
+		return err
+	}
+	s.accepted(w, req, ticket.RetryAfter)
+	w.Header().Set("Location", "https://"+r.Host+r.URL.EscapedPath())
+	return httpio.WriteJSON(w, http.StatusAccepted, wire.RegistrationOperation{
+		OperationID: string(ticket.Operation), Status: string(dps.Assigning),
+	})
+}
+
+// durable returns a context that does not end when the device hangs up: what was
+// begun for it is finished, and found by its next call.
+func durable(r *http.Request) context.Context { return context.WithoutCancel(r.Context()) }
+
+// accepted sets the headers of an answer that asks the device to poll again.
+func (s *server) accepted(w http.ResponseWriter, req register.Request, after time.Duration) {
+	w.Header().Set("Retry-After", httpio.Seconds(after))
+	w.Header().Set(wire.HeaderRequestID, req.TrackingID)
+}
+
+func (s *server) poll(w http.ResponseWriter, r *http.Request, p route.Params) error {
+	req, err := request(r, p)
+	if err != nil {
+		return err
+	}
+	if _, err := httpio.ReadBody(w, r, maxBody); err != nil { // some send {}, one all of its registration
+		return err
+	}
+	rec, err := s.Register.Poll(r.Context(), req, dps.OperationID(p["operation"]))
+	if err != nil {
+		return err
+	}
+	status := http.StatusOK
+	w.Header().Set(wire.HeaderRequestID, req.TrackingID)
+	if rec.Status == dps.Assigning {
+		s.accepted(w, req, register.ReadyAfter)
+		status = http.StatusAccepted
+	}
+	return httpio.WriteJSON(w, status, wire.RegistrationOperation{
+		OperationID: p["operation"], Status: string(rec.Status),
+		RegistrationState: translate.DeviceState(rec.Registration, rec.Hub, req.APIVersion),
+	})
+}
+
+func (s *server) lookUp(w http.ResponseWriter, r *http.Request, p route.Params) error {
+	req, err := request(r, p)
+	if err != nil {
+		return err
+	}
+	if _, err := readBody(w, r, req.ID); err != nil {
+		return err
+	}
+	rec, err := s.Register.LookUp(r.Context(), req)
+	if err != nil {
+		return err
+	}
+	w.Header().Set(wire.HeaderRequestID, req.TrackingID)
+	return httpio.WriteJSON(w, http.StatusOK, translate.DeviceState(rec.Registration, rec.Hub, req.APIVersion))
+}

@@ -1,0 +1,231 @@
+// Package httpio carries requests into handlers and answers out: bounded bodies,
+// JSON with errors that name the member, tracking IDs, one log line for each
+// request, and one place where an error becomes an answer.
+package httpio
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/google/uuid"
+
+	"github.com/mooring-iot/mooring/internal/dps"
+	"github.com/mooring-iot/mooring/internal/route"
+	"github.com/mooring-iot/mooring/wire"
+)
+
+// trackingKey is the context key of a request's tracking ID.
+type trackingKey struct{}
+
+// TrackingID returns the name of the request that ctx belongs to: a UUID, which
+// stands in the answer and in every log line about it.
+func TrackingID(ctx context.Context) string {
+	id, _ := ctx.Value(trackingKey{}).(string)
+	return id
+}
+
+// API is the routes of one API with the form of its refusals.
+type API struct {
+	Routes *route.Table
+
+	// Refuse answers with an error: once, and after it nothing more is written.
+	Refuse func(w http.ResponseWriter, r *http.Request, err error)
+
+	// Logs refusals at info level.
+	Log *slog.Logger
+}
+
+// ServeHTTP finds the route and answers, or refuses.
+func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	m, ok := a.Routes.Find(r)
+	if !ok {
+		a.refuse(w, r, noRoute(w, r, m.Allowed))
+		return
+	}
+	if err := m.Route.Handle(w, r, m.Params); err != nil {
+		a.refuse(w, r, err)
+	}
+}
+
+func noRoute(w http.ResponseWriter, r *http.Request, allowed []string) error {
+	if len(allowed) == 0 {
+		return dps.Errorf(dps.RouteNotFound, "There is no %s here.", r.URL.Path)
+	}
+	slices.Sort(allowed)
+	w.Header().Set("Allow", strings.Join(slices.Compact(allowed), ", "))
+	return dps.Errorf(dps.MethodNotAllowed, "%s is not an operation on this path; %s is.", r.Method, strings.Join(slices.Compact(allowed), ", "))
+}
+
+func (a *API) refuse(w http.ResponseWriter, r *http.Request, err error) {
+	level := slog.LevelInfo
+	if code := dps.CodeOf(err); code == dps.Internal || code == dps.Unavailable {
+		level = slog.LevelError
+	}
+	a.Log.Log(r.Context(), level, "request refused", "trackingId", TrackingID(r.Context()), "method", r.Method,
+		"path", r.URL.Path, "remote", r.RemoteAddr, "code", dps.CodeOf(err).String(), "reason", err.Error())
+	a.Refuse(w, r, err)
+}
+
+// Track gives every request a tracking ID and logs one line for it at debug level.
+func Track(next http.Handler, log *slog.Logger) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		start := time.Now()
+		id := uuid.NewString()
+		sw := &statusWriter{ResponseWriter: w}
+		next.ServeHTTP(sw, r.WithContext(context.WithValue(r.Context(), trackingKey{}, id)))
+		log.DebugContext(r.Context(), "request", "trackingId", id, "method", r.Method, "path", r.URL.Path,
+			"remote", r.RemoteAddr, "status", sw.status, "took", time.Since(start))
+	})
+}
+
+// statusWriter remembers the status of an answer.
+type statusWriter struct {
+	http.ResponseWriter
+	status int
+}
+
+func (w *statusWriter) WriteHeader(status int) {
+	if w.status == 0 {
+		w.status = status
+	}
+	w.ResponseWriter.WriteHeader(status)
+}
+
+func (w *statusWriter) Write(b []byte) (int, error) {
+	if w.status == 0 {
+		w.status = http.StatusOK
+	}
+	return w.ResponseWriter.Write(b)
+}
+
+// Unwrap lets http.ResponseController reach the connection.
+func (w *statusWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+// WriteJSON answers with a status and a body.
+func WriteJSON(w http.ResponseWriter, status int, body any) error {
+	text, err := json.Marshal(body)
+	if err != nil {
+		return fmt.Errorf("writing the answer: %w", err)
+	}
+	w.Header().Set("Content-Type", wire.ContentType)
+	w.WriteHeader(status)
+	_, _ = w.Write(text) // a client that has gone is no failure of ours
+	return nil
+}
+
+// ReadBody returns the body of a request, which may be empty. It fails with
+// TooLarge beyond limit bytes.
+func ReadBody(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, error) {
+	if r.ContentLength > limit {
+		return nil, tooLarge(limit)
+	}
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, limit))
+	if _, over := errors.AsType[*http.MaxBytesError](err); over {
+		return nil, tooLarge(limit)
+	}
+	if err != nil {
+		return nil, dps.Wrap(dps.Malformed, err, "The body could not be read to its end.")
+	}
+	return body, nil
+}
+
+func tooLarge(limit int64) error {
+	return dps.Errorf(dps.TooLarge, "body: is larger than the limit of %d bytes", limit)
+}
+
+// Decode reads one JSON value into v. It fails with Malformed when the text is no
+// JSON, and with Invalid, naming the member, when a member has another type.
+func Decode(body []byte, v any) error {
+	if len(bytes.TrimSpace(body)) == 0 {
+		return dps.Errorf(dps.Malformed, "body: is empty; a JSON object is required")
+	}
+	if !utf8.Valid(body) {
+		return dps.Errorf(dps.Malformed, "body: must be UTF-8")
+	}
+	dec := json.NewDecoder(bytes.NewReader(body))
+	if err := dec.Decode(v); err != nil {
+		return decodeError(err)
+	}
+	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
+		return dps.Errorf(dps.Malformed, "body: has something after the JSON value, near byte %d", dec.InputOffset())
+	}
+	return nil
+}
+
+func decodeError(err error) error {
+	if mismatch, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
+		return typeError(mismatch)
+	}
+	if syntax, ok := errors.AsType[*json.SyntaxError](err); ok {
+		return dps.Errorf(dps.Malformed, "body: is not JSON: %s, near byte %d", syntax.Error(), syntax.Offset)
+	}
+	return dps.Wrap(dps.Malformed, err, "body: is not JSON: it ends too early")
+}
+
+func typeError(mismatch *json.UnmarshalTypeError) error {
+	field := memberPath(mismatch.Field)
+	if field == "" {
+		return dps.Errorf(dps.Invalid, "body: must be a JSON object, not %s", article(mismatch.Value))
+	}
+	return dps.Invalidf(field, "must be %s, not %s", jsonType(mismatch.Type.Kind().String()), article(mismatch.Value))
+}
+
+// memberPath drops the names of embedded Go structs, which are no JSON members.
+func memberPath(field string) string {
+	parts := strings.Split(field, ".")
+	return strings.Join(slices.DeleteFunc(parts, func(p string) bool {
+		return p == "" || (p[0] >= 'A' && p[0] <= 'Z')
+	}), ".")
+}
+
+func jsonType(kind string) string {
+	switch kind {
+	case "string":
+		return "a string"
+	case "bool":
+		return "true or false"
+	case "int", "int64":
+		return "a whole number"
+	case "slice", "array":
+		return "an array"
+	default:
+		return "an object"
+	}
+}
+
+func article(value string) string {
+	kind, _, _ := strings.Cut(value, " ")
+	switch kind {
+	case "array", "object":
+		return "an " + kind
+	case "bool":
+		return "true or false"
+	default:
+		return "a " + kind
+	}
+}
+
+// RefusalHeaders sets the headers of a refusal on the service and the device API;
+// retryAfter 0 sets none.
+func RefusalHeaders(w http.ResponseWriter, errorCode int, retryAfter time.Duration) {
+	w.Header().Set(wire.HeaderErrorCode, strconv.Itoa(errorCode))
+	if retryAfter > 0 {
+		w.Header().Set("Retry-After", Seconds(retryAfter))
+	}
+}
+
+// Seconds writes a duration as whole seconds, rounded up.
+func Seconds(d time.Duration) string {
+	return strconv.FormatInt(int64((d+time.Second-1)/time.Second), 10)
+}

@@ -1,0 +1,212 @@
+// Package serviceapi is the HTTPS API for operators' programs: individual
+// enrollments and enrollment groups, as the service SDKs of DPS call it.
+// Source: azure-rest-api-specs, specification/deviceprovisioningservices/data-plane, service.
+package serviceapi
+
+import (
+	"log/slog"
+	"mime"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/mooring-iot/mooring/internal/access"
+	"github.com/mooring-iot/mooring/internal/dps"
+	"github.com/mooring-iot/mooring/internal/enroll"
+	"github.com/mooring-iot/mooring/internal/httpio"
+	"github.com/mooring-iot/mooring/internal/register"
+	"github.com/mooring-iot/mooring/internal/route"
+	"github.com/mooring-iot/mooring/internal/translate"
+	"github.com/mooring-iot/mooring/wire"
+)
+
+// maxBody bounds a request, in bytes.
+const maxBody = 1 << 20
+
+// Options are what the API needs; all are required.
+type Options struct {
+	Guard    *access.Guard
+	Enroll   *enroll.Service
+	Register *register.Service
+	Instance dps.InstanceID // the instance that this host serves
+	Log      *slog.Logger
+	Now      func() time.Time
+}
+
+// server answers the operations.
+type server struct{ Options }
+
+// New returns the handler of the API.
+func New(o Options) http.Handler {
+	s := &server{o}
+	var routes []route.Route
+	for _, c := range []collection{{"/enrollments", dps.Individual}, {"/enrollmentGroups", dps.Group}} {
+		routes = append(routes,
+			route.Route{Method: "GET", Pattern: c.path + "/{id}", Handle: s.on(c, dps.EnrollmentRead, s.get)},
+			route.Route{Method: "PUT", Pattern: c.path + "/{id}", Handle: s.on(c, dps.EnrollmentWrite, s.put)},
+			route.Route{Method: "DELETE", Pattern: c.path + "/{id}", Handle: s.on(c, dps.EnrollmentWrite, s.remove)},
+			route.Route{Method: "POST", Pattern: c.path + "/{id}/attestationmechanism", Handle: s.on(c, dps.EnrollmentWrite, s.mechanism)},
+		)
+	}
+	return &httpio.API{Routes: route.NewTable(routes...), Refuse: s.refuse, Log: o.Log}
+}
+
+// Prefixes are the first path segments of the API.
+func Prefixes() []string { return []string{"enrollments", "enrollmentGroups"} }
+
+// collection is one kind of enrollments under its path.
+type collection struct {
+	path string
+	kind dps.EntryKind
+}
+
+// operation answers an authorized request about one enrollment.
+type operation func(w http.ResponseWriter, r *http.Request, ref dps.EntryRef) error
+
+// on returns the handler of an operation: it checks who calls before anything else.
+func (s *server) on(c collection, want dps.Rights, op operation) route.Handler {
+	return func(w http.ResponseWriter, r *http.Request, p route.Params) error {
+		if err := s.Guard.Service(r, s.Instance, want); err != nil {
+			return err
+		}
+		if err := checkVersion(r); err != nil {
+			return err
+		}
+		ref, err := dps.ParseEntryID(c.kind, idField(c.kind), p["id"])
+		if err != nil {
+			return err
+		}
+		return op(w, r, ref)
+	}
+}
+
+func idField(kind dps.EntryKind) string {
+	if kind == dps.Group {
+		return "enrollmentGroupId"
+	}
+	return "registrationId"
+}
+
+func checkVersion(r *http.Request) error {
+	v := r.URL.Query().Get("api-version")
+	if v == "" {
+		return dps.Invalidf("api-version", "is required in the query")
+	}
+	if !wire.KnownServiceVersion(v) {
+		return dps.Invalidf("api-version", "is not one of %s", strings.Join(wire.ServiceVersions, ", "))
+	}
+	return nil
+}
+
+func (s *server) refuse(w http.ResponseWriter, r *http.Request, err error) {
+	status, body := translate.Error(err, httpio.TrackingID(r.Context()), s.Now())
+	httpio.RefusalHeaders(w, body.ErrorCode, translate.RetryAfter(err))
+	_ = httpio.WriteJSON(w, status, body)
+}
+
+func (s *server) get(w http.ResponseWriter, r *http.Request, ref dps.EntryRef) error {
+	e, err := s.Enroll.Get(r.Context(), s.Instance, ref)
+	if err != nil {
+		return err
+	}
+	body, err := translate.Enrollment(e, false)
+	if err != nil {
+		return err
+	}
+	if ref.Kind == dps.Individual {
+		if body.RegistrationState, err = s.state(r, dps.RegistrationID(e.Ref.ID)); err != nil {
+			return err
+		}
+	}
+	return httpio.WriteJSON(w, http.StatusOK, body)
+}
+
+// state returns what an individual enrollment's device has come to.
+func (s *server) state(r *http.Request, id dps.RegistrationID) (*wire.RegistrationState, error) {
+	rec, err := s.Register.Record(r.Context(), s.Instance, id)
+	if dps.CodeOf(err) == dps.RegistrationNotFound {
+		return translate.NeverRegistered(id), nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return translate.ServiceState(rec.Registration, rec.Hub), nil
+}
+
+func (s *server) put(w http.ResponseWriter, r *http.Request, ref dps.EntryRef) error {
+	if err := checkContentType(r); err != nil {
+		return err
+	}
+	text, err := httpio.ReadBody(w, r, maxBody)
+	if err != nil {
+		return err
+	}
+	var req wire.EnrollmentRequest
+	if err := httpio.Decode(text, &req); err != nil {
+		return err
+	}
+	draft, err := translate.Draft(s.Instance, ref, req)
+	if err != nil {
+		return err
+	}
+	cond, err := condition(r, req.ETag)
+	if err != nil {
+		return err
+	}
+	e, err := s.Enroll.Put(r.Context(), draft, cond)
+	if err != nil {
+		return err
+	}
+	body, err := translate.Enrollment(e, true)
+	if err != nil {
+		return err
+	}
+	return httpio.WriteJSON(w, http.StatusOK, body)
+}
+
+// checkContentType refuses a body that says it is no JSON; most clients that send
+// none mean JSON.
+func checkContentType(r *http.Request) error {
+	value := r.Header.Get("Content-Type")
+	if value == "" {
+		return nil
+	}
+	kind, _, err := mime.ParseMediaType(value)
+	if err != nil || kind != "application/json" {
+		return dps.Errorf(dps.UnsupportedMediaType, "Content-Type: must be application/json")
+	}
+	return nil
+}
+
+// condition reads If-Match. Without the header an etag in the body counts, as some
+// clients leave it there.
+func condition(r *http.Request, etag string) (dps.Condition, error) {
+	if v := r.Header.Get("If-Match"); v != "" {
+		return dps.ParseCondition(v)
+	}
+	return dps.ParseCondition(etag)
+}
+
+func (s *server) remove(w http.ResponseWriter, r *http.Request, ref dps.EntryRef) error {
+	cond, err := dps.ParseCondition(r.Header.Get("If-Match"))
+	if err != nil {
+		return err
+	}
+	if err := s.Enroll.Delete(r.Context(), s.Instance, ref, cond); err != nil {
+		return err
+	}
+	w.WriteHeader(http.StatusNoContent)
+	return nil
+}
+
+func (s *server) mechanism(w http.ResponseWriter, r *http.Request, ref dps.EntryRef) error {
+	e, err := s.Enroll.Get(r.Context(), s.Instance, ref)
+	if err != nil {
+		return err
+	}
+	body, err := translate.Attestation(e, true)
+	if err != nil {
+		return err
+	}
+	return httpio.WriteJSON(w, http.StatusOK, body)
+}

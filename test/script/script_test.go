@@ -1,0 +1,135 @@
+// Package script_test runs the binary as a person types it. Each file in testdata is
+// one script in the language of testscript, with these commands added:
+//
+//	exitcode N command [arg...]   run command, which must end with exit code N
+//	serve [flag...]               start "mooring serve" on $DATA and wait until it is ready
+//	shutdown                      end it with SIGTERM; it must exit with code 0
+//	restart                       shut down, then serve again with the same flags
+//
+// From then on $HTTPS and $PORTAL hold its listeners as host:port, and $SCOPE its ID
+// scope. What still runs at a script's end is stopped, and must exit with code 0 as well.
+package script_test
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+// binDir holds the binary that TestMain builds, for the scripts' PATH.
+var binDir string
+
+func TestMain(m *testing.M) {
+	os.Exit(buildAndRun(m))
+}
+
+func buildAndRun(m *testing.M) int {
+	dir, err := os.MkdirTemp("", "mooring-script-")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer os.RemoveAll(dir)
+	build := exec.Command("go", "build", "-o", filepath.Join(dir, "mooring"), "github.com/mooring-iot/mooring/cmd/mooring")
+	build.Stderr = os.Stderr
+	if err := build.Run(); err != nil {
+		fmt.Fprintln(os.Stderr, "building mooring:", err)
+		return 1
+	}
+	binDir = dir
+	return m.Run()
+}
+
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir:                "testdata",
+		RequireUniqueNames: true,
+		Setup:              setup,
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"exitcode": exitCode,
+			"serve":    serve,
+			"shutdown": shutdown,
+			"restart":  restart,
+		},
+	})
+}
+
+// setup gives a script its PATH, its data directory's name and a service to come.
+func setup(env *testscript.Env) error {
+	env.Setenv("PATH", binDir+string(os.PathListSeparator)+env.Getenv("PATH"))
+	env.Setenv("DATA", filepath.Join(env.WorkDir, "data"))
+	s := &service{}
+	env.Values[serviceKey{}] = s
+	env.Defer(func() {
+		if err := s.stop(); err != nil {
+			env.T().Log(s.log())
+			env.T().Fatal(err)
+		}
+	})
+	return nil
+}
+
+// exitCode is the command "exitcode N command [arg...]".
+func exitCode(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: exitcode N command [arg...]")
+	}
+	want, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	err = ts.Exec(args[1], args[2:]...)
+	got := 0
+	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
+		got = exit.ExitCode()
+	} else {
+		ts.Check(err)
+	}
+	if got != want {
+		ts.Fatalf("exit code %d, want %d", got, want)
+	}
+}
+
+// serve is the command "serve [flag...]".
+func serve(ts *testscript.TestScript, neg bool, args []string) {
+	if neg {
+		ts.Fatalf("unsupported: ! serve; use exitcode N mooring serve")
+	}
+	start(ts, append([]string{
+		"serve", "--data", ts.Getenv("DATA"), "--https", "127.0.0.1:0", "--portal", "127.0.0.1:0",
+	}, args...))
+}
+
+// shutdown is the command "shutdown".
+func shutdown(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) > 0 {
+		ts.Fatalf("usage: shutdown")
+	}
+	s := running(ts)
+	if err := s.stop(); err != nil {
+		ts.Fatalf("%v\n%s", err, s.log())
+	}
+}
+
+// restart is the command "restart".
+func restart(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) > 0 {
+		ts.Fatalf("usage: restart")
+	}
+	flags := running(ts).args
+	shutdown(ts, false, nil)
+	start(ts, flags)
+}
+
+// running returns the script's service, which must have been started.
+func running(ts *testscript.TestScript) *service {
+	s, ok := ts.Value(serviceKey{}).(*service)
+	if !ok || s.process == nil {
+		ts.Fatalf("nothing is being served: use serve first")
+	}
+	return s
+}

@@ -1,0 +1,23 @@
+#!/usr/bin/env bash
+# Says which of the programs that everything else needs is missing, all at once.
+set -euo pipefail
+
+missing=0
+need() { # need PROGRAM WHAT-FOR
+    if ! command -v "$1" >/dev/null; then
+        echo "deps: $1 is missing: $2" >&2
+        missing=1
+    fi
+}
+
+need go "Go 1.26 or newer, https://go.dev/dl/"
+need gcc "a C compiler, for the race detector (Debian: apt-get install gcc libc6-dev)"
+need node "Node.js 20 or newer, for the device SDK tests (Debian: apt-get install nodejs)"
+need npm "comes with Node.js (Debian: apt-get install npm)"
+need python3 "Python 3.11 or newer, for the service SDK tests (Debian: apt-get install python3-venv)"
+
+if command -v python3 >/dev/null && ! python3 -c 'import ensurepip, venv' 2>/dev/null; then
+    echo "deps: python3 cannot make virtual environments (Debian: apt-get install python3-venv)" >&2
+    missing=1
+fi
+exit "$missing"
