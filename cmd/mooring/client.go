@@ -28,7 +28,7 @@ func running(cmd *cobra.Command, e *env) (app.Info, *http.Client, error) {
 		return info, nil, err
 	}
 	if !info.Running {
-		return info, nil, fmt.Errorf("the service of %s is not running; start it with: mooring serve", dataDirectory(cmd, e))
+		return info, nil, fmt.Errorf("the service of %s is not running; start it with: mooring serve --data %s", info.Data, info.Data)
 	}
 	listener, on := info.Listeners["https"]
 	if !on {

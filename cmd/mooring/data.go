@@ -6,16 +6,15 @@ import (
 	"github.com/mooring-iot/mooring/internal/config"
 )
 
-const dataFlag = "data"
-
 // addDataFlag gives a command the flag that names the local data directory.
-func addDataFlag(cmd *cobra.Command) {
-	cmd.Flags().String(dataFlag, "", "data directory of the service (default "+config.DefaultData+")")
-}
+func addDataFlag(cmd *cobra.Command) { config.AddDataFlag(cmd.Flags()) }
 
 // dataDirectory returns the data directory that a command is about: of the flag,
 // else of MOORING_DATA, else the default.
-func dataDirectory(cmd *cobra.Command, e *env) string {
-	dir, _ := cmd.Flags().GetString(dataFlag) // the flag is always there
-	return config.DataDir(dir, e.getenv)
+func dataDirectory(cmd *cobra.Command, e *env) (string, error) {
+	dir, err := config.DataDir(cmd.Flags(), e.getenv)
+	if err != nil {
+		return "", usageError{command: cmd.CommandPath(), err: err}
+	}
+	return dir, nil
 }

@@ -43,7 +43,11 @@ whether the service runs or not. The output holds keys: treat it as a secret.`,
 
 // readInfo reads the data directory that a command names.
 func readInfo(cmd *cobra.Command, e *env) (app.Info, error) {
-	return app.ReadInfo(cmd.Context(), dataDirectory(cmd, e))
+	dir, err := dataDirectory(cmd, e)
+	if err != nil {
+		return app.Info{}, err
+	}
+	return app.ReadInfo(cmd.Context(), dir)
 }
 
 // printJSON writes a value, alone on stdout.

@@ -43,7 +43,7 @@ over the file.`,
 }
 
 func serve(ctx context.Context, e *env, c config.Config) error {
-	a, err := app.New(ctx, app.Options{Config: c, Version: version, Log: obs.NewLogger(e.err, c.LogLevel, c.LogFormat)})
+	a, err := app.New(ctx, app.Options{Config: c, Version: version, Log: obs.NewLogger(e.err, c.LogLevel, string(c.LogFormat))})
 	if err != nil {
 		return err
 	}

@@ -20,7 +20,8 @@ import (
 // Info is what a user needs to point devices and scripts at a service.
 type Info struct {
 	wire.Info
-	Running bool // whether a process serves the data directory now
+	Data    string // the data directory
+	Running bool   // whether a process serves it now
 }
 
 // ReadInfo reads the data directory of a service, whether that runs or not.
@@ -29,6 +30,7 @@ func ReadInfo(ctx context.Context, data string) (info Info, err error) {
 	if err != nil {
 		return info, err
 	}
+	info.Data = abs
 	d := dataDir{path: abs}
 	r, err := d.readRuntime()
 	if err != nil {

@@ -29,11 +29,8 @@ const (
 	portalListener = "portal"
 )
 
-// Where https goes when nobody said, and where it goes when that is not allowed.
-const (
-	defaultHTTPS  = ":443"
-	fallbackHTTPS = ":8443"
-)
+// fallbackHTTPS is where https goes when the default address is not allowed.
+const fallbackHTTPS = ":8443"
 
 // Deadlines and bounds of a connection.
 const (

@@ -42,6 +42,8 @@ func New(o Options) http.Handler {
 			route.Route{Method: "POST", Pattern: path, Handle: s.lookUp},
 		),
 		Refuse: s.refuse, Log: o.Log,
+		// Registration logs a device that it refuses, with all checks.
+		Logged: func(err error) bool { return dps.CodeOf(err) == dps.Unauthorized },
 	}
 }
 

@@ -42,8 +42,11 @@ type API struct {
 	// Refuse answers with an error: once, and after it nothing more is written.
 	Refuse func(w http.ResponseWriter, r *http.Request, err error)
 
-	// Logs refusals at info level.
+	// Log gets one line for each refusal, at info level.
 	Log *slog.Logger
+
+	// Logged reports whether an error was logged where it arose; nil means none was.
+	Logged func(error) bool
 }
 
 // ServeHTTP finds the route and answers, or refuses.
@@ -68,13 +71,19 @@ func noRoute(w http.ResponseWriter, r *http.Request, allowed []string) error {
 }
 
 func (a *API) refuse(w http.ResponseWriter, r *http.Request, err error) {
+	if a.Logged == nil || !a.Logged(err) {
+		a.log(r, err)
+	}
+	a.Refuse(w, r, err)
+}
+
+func (a *API) log(r *http.Request, err error) {
 	level := slog.LevelInfo
 	if code := dps.CodeOf(err); code == dps.Internal || code == dps.Unavailable {
 		level = slog.LevelError
 	}
 	a.Log.Log(r.Context(), level, "request refused", "trackingId", TrackingID(r.Context()), "method", r.Method,
 		"path", r.URL.Path, "remote", r.RemoteAddr, "code", dps.CodeOf(err).String(), "reason", err.Error())
-	a.Refuse(w, r, err)
 }
 
 // Track gives every request a tracking ID and logs one line for it at debug level.

@@ -1,0 +1,202 @@
+package config
+
+import (
+	"log/slog"
+	"strings"
+
+	"github.com/spf13/pflag"
+)
+
+// Field describes one setting, for help and documentation.
+type Field struct {
+	Name    string // of the flag, without dashes, and of the YAML key
+	Env     string // the environment variable
+	Value   string // what kind of value it takes, in a word
+	Default string // as one would write it; empty if there is none
+	Usage   string
+	// List says that several values may be given: the flag repeated, a YAML list, or
+	// any source with commas.
+	List bool
+	// InFile says whether the YAML file may have it.
+	InFile bool
+}
+
+// Fields returns every setting, in the order of the documentation.
+func Fields() []Field {
+	var all []Field
+	for _, f := range fields() {
+		all = append(all, f.Field)
+	}
+	return all
+}
+
+// field is a setting with what makes it work.
+type field struct {
+	Field
+	set func(*Config, input) error
+	// check looks at the whole when this field was given by any source; may be nil.
+	check func(Config) error
+}
+
+// input is what a setter gets.
+type input struct {
+	values   []string // one, unless the field is a list
+	explicit bool     // false for the default
+}
+
+// Names of the fields that code refers to.
+const (
+	nameData   = "data"
+	nameConfig = "config"
+)
+
+// fields is the one table that flags, environment variables, YAML keys and
+// documentation come from.
+func fields() []field {
+	table := []field{
+		{
+			Field: Field{Name: nameData, Value: "directory", Default: "./mooring-data", Usage: "directory for everything that lasts; created when absent"},
+			set:   one(func(c *Config) *string { return &c.Data }, parseDirectory),
+		},
+		{
+			Field: Field{Name: "hostname", Value: "name", Default: "localhost", Usage: "DNS name or IP address that devices and SDKs use; the first is the service's own; repeatable", List: true},
+			set:   many(func(c *Config) *[]string { return &c.Hostnames }, parseHostname),
+		},
+		{
+			Field: Field{Name: "https", Value: "address", Default: ":443", Usage: "address of HTTPS, or off; the default gives way to :8443 where 443 may not be bound"},
+			set:   address(func(c *Config) *Listen { return &c.HTTPS }, ParseListen),
+		},
+		{
+			Field: Field{Name: "portal", Value: "address", Default: "127.0.0.1:8080", Usage: "address of the portal, metrics and health, or off; plain HTTP, so only on loopback"},
+			set:   address(func(c *Config) *Listen { return &c.Portal }, parseLoopback),
+		},
+		{
+			Field: Field{Name: "tls-cert", Value: "file", Usage: "certificate chain in PEM, leaf first, instead of Mooring's own; reloaded when it changes"},
+			set:   one(func(c *Config) *string { return &c.TLSCert }, parseText),
+			check: checkTLSPair,
+		},
+		{
+			Field: Field{Name: "tls-key", Value: "file", Usage: "private key of tls-cert in PEM"},
+			set:   one(func(c *Config) *string { return &c.TLSKey }, parseText),
+			check: checkTLSPair,
+		},
+		{
+			Field: Field{Name: nameConfig, Value: "file", Usage: "YAML file with any of these settings"},
+			set:   one(func(c *Config) *string { return &c.File }, parseText),
+		},
+		{
+			Field: Field{Name: "log-level", Value: "level", Default: "info", Usage: "least level that is logged: debug, info, warn or error"},
+			set:   one(func(c *Config) *slog.Level { return &c.LogLevel }, parseLogLevel),
+		},
+		{
+			Field: Field{Name: "log-format", Value: "format", Default: "text", Usage: "form of the log: text or json"},
+			set:   one(func(c *Config) *LogFormat { return &c.LogFormat }, parseLogFormat),
+		},
+	}
+	for i := range table {
+		f := &table[i]
+		f.Env = "MOORING_" + strings.ToUpper(strings.ReplaceAll(f.Name, "-", "_"))
+		f.InFile = f.Name != nameConfig
+	}
+	return table
+}
+
+func dataField() field { return named(nameData) }
+func fileField() field { return named(nameConfig) }
+
+func named(name string) field {
+	for _, f := range fields() {
+		if f.Name == name {
+			return f
+		}
+	}
+	panic("config: no field " + name)
+}
+
+// one sets a single value.
+func one[T any](at func(*Config) *T, parse func(string) (T, error)) func(*Config, input) error {
+	return func(c *Config, in input) error {
+		value, err := parse(in.values[0])
+		if err != nil {
+			return err
+		}
+		*at(c) = value
+		return nil
+	}
+}
+
+// many sets a list, without the values that come again.
+func many[T comparable](at func(*Config) *[]T, parse func(string) (T, error)) func(*Config, input) error {
+	return func(c *Config, in input) error {
+		values, err := parseAll(in.values, parse)
+		if err != nil {
+			return err
+		}
+		*at(c) = values
+		return nil
+	}
+}
+
+// address sets a listener's address and whether somebody asked for it.
+func address(at func(*Config) *Listen, parse func(string) (Listen, error)) func(*Config, input) error {
+	return func(c *Config, in input) error {
+		value, err := parse(in.values[0])
+		if err != nil {
+			return err
+		}
+		value.explicit = in.explicit
+		*at(c) = value
+		return nil
+	}
+}
+
+// defaults is the default as a source would give it.
+func (f field) defaults() []string { return []string{f.Default} }
+
+func (f field) addFlag(fs *pflag.FlagSet) {
+	fs.Var(&flagValue{values: f.defaults(), field: f}, f.Name, f.Usage)
+}
+
+// fromFlag returns what the command line says, or nil.
+func (f field) fromFlag(fs *pflag.FlagSet) *given {
+	if !fs.Changed(f.Name) {
+		return nil
+	}
+	value, ok := fs.Lookup(f.Name).Value.(*flagValue)
+	if !ok {
+		return nil // a flag of somebody else's
+	}
+	return &given{source: "--" + f.Name, values: value.values}
+}
+
+// fromEnv returns what the environment says, or nil.
+func (f field) fromEnv(getenv func(string) string) *given {
+	value := getenv(f.Env)
+	if value == "" {
+		return nil
+	}
+	return &given{source: f.Env, values: []string{value}}
+}
+
+// flagValue is the pflag.Value of every field: text, to be checked by Load.
+type flagValue struct {
+	field  field
+	values []string
+	isSet  bool
+}
+
+// String returns the value as one would write it.
+func (v *flagValue) String() string { return strings.Join(v.values, ",") }
+
+// Set takes one more value of a list, or the only value of another field.
+func (v *flagValue) Set(value string) error {
+	if !v.isSet || !v.field.List {
+		v.values = nil
+	}
+	v.values = append(v.values, value)
+	v.isSet = true
+	return nil
+}
+
+// Type names the kind of value in the help.
+func (v *flagValue) Type() string { return v.field.Value }

@@ -1,0 +1,171 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// LogFormat is the form of the log.
+type LogFormat string
+
+// The forms of the log.
+const (
+	LogText LogFormat = "text"
+	LogJSON LogFormat = "json"
+)
+
+// Listen says where a listener listens. The zero value is off.
+type Listen struct {
+	addr     string
+	explicit bool
+}
+
+// Off says that there is to be no listener.
+func (l Listen) Off() bool { return l.addr == "" }
+
+// Addr returns "host:port" or ":port" for net.Listen; it is empty when off.
+func (l Listen) Addr() string { return l.addr }
+
+// Explicit says that a flag, variable or file gave the address: it may not be
+// replaced by another, as a default may.
+func (l Listen) Explicit() bool { return l.explicit }
+
+// String returns the address, or "off".
+func (l Listen) String() string {
+	if l.Off() {
+		return off
+	}
+	return l.addr
+}
+
+const off = "off"
+
+// ParseListen reads "host:port", ":port" or "off", as if a user had given it. The
+// port is a number, 0 for any free one; the host is an IP address or a DNS name.
+func ParseListen(text string) (Listen, error) {
+	if text == off {
+		return Listen{explicit: true}, nil
+	}
+	host, port, err := net.SplitHostPort(text)
+	if err == nil {
+		_, err = strconv.ParseUint(port, 10, 16)
+	}
+	if err != nil || !isListenHost(host) {
+		return Listen{}, fmt.Errorf("%q is not an address (want host:port, :port or off)", text)
+	}
+	return Listen{addr: net.JoinHostPort(host, port), explicit: true}, nil
+}
+
+func isListenHost(host string) bool {
+	_, err := netip.ParseAddr(host)
+	return host == "" || err == nil || isDNSName(strings.ToLower(host))
+}
+
+// parseLoopback is ParseListen for what speaks plain HTTP.
+func parseLoopback(text string) (Listen, error) {
+	l, err := ParseListen(text)
+	if err != nil || l.Off() {
+		return l, err
+	}
+	host, _, err := net.SplitHostPort(l.addr)
+	if err != nil {
+		return Listen{}, err
+	}
+	ip, err := netip.ParseAddr(host)
+	if !strings.EqualFold(host, "localhost") && (err != nil || !ip.Unmap().IsLoopback()) {
+		return Listen{}, fmt.Errorf("%q is not on loopback, and the portal speaks plain HTTP (want 127.0.0.1:port, [::1]:port, localhost:port or off)", text)
+	}
+	return l, nil
+}
+
+// parseHostname returns a DNS name in lower case, or an IP address in its usual form.
+func parseHostname(text string) (string, error) {
+	if ip, err := netip.ParseAddr(text); err == nil && ip.Zone() == "" && !ip.IsUnspecified() {
+		return ip.Unmap().String(), nil
+	}
+	name := strings.ToLower(text)
+	if !isDNSName(name) {
+		return "", fmt.Errorf("%q is not a DNS name or an IP address (without port, brackets or wildcard)", text)
+	}
+	return name, nil
+}
+
+// isDNSName takes lower-case names. One whose last label is a number could only be a
+// mistyped address.
+// Source: RFC 1123, section 2.1.
+func isDNSName(name string) bool {
+	const maxName = 253
+	labels := strings.Split(name, ".")
+	last := labels[len(labels)-1]
+	return len(name) <= maxName && !slices.ContainsFunc(labels, func(l string) bool { return !isLabel(l) }) &&
+		strings.Trim(last, "0123456789") != ""
+}
+
+func isLabel(label string) bool {
+	const maxLabel = 63
+	const allowed = "abcdefghijklmnopqrstuvwxyz0123456789-"
+	return label != "" && len(label) <= maxLabel && strings.Trim(label, allowed) == "" &&
+		label[0] != '-' && label[len(label)-1] != '-'
+}
+
+// parseAll splits texts at commas, parses each part, and drops what comes again.
+func parseAll[T comparable](texts []string, parse func(string) (T, error)) ([]T, error) {
+	var values []T
+	for part := range strings.SplitSeq(strings.Join(texts, ","), ",") {
+		value, err := parse(strings.TrimSpace(part))
+		if err != nil {
+			return nil, err
+		}
+		if !slices.Contains(values, value) {
+			values = append(values, value)
+		}
+	}
+	return values, nil
+}
+
+func parseText(text string) (string, error) { return text, nil }
+
+func parseDirectory(text string) (string, error) {
+	if text == "" {
+		return "", errors.New("is empty (want a directory)")
+	}
+	return text, nil
+}
+
+func parseLogLevel(text string) (slog.Level, error) {
+	switch text {
+	case "debug":
+		return slog.LevelDebug, nil
+	case "info":
+		return slog.LevelInfo, nil
+	case "warn":
+		return slog.LevelWarn, nil
+	case "error":
+		return slog.LevelError, nil
+	}
+	return 0, fmt.Errorf("%q is not a level (want debug, info, warn or error)", text)
+}
+
+func parseLogFormat(text string) (LogFormat, error) {
+	if f := LogFormat(text); f == LogText || f == LogJSON {
+		return f, nil
+	}
+	return "", fmt.Errorf("%q is not a log format (want text or json)", text)
+}
+
+// checkTLSPair is the check of both fields, so it says which one is missing.
+func checkTLSPair(c Config) error {
+	switch {
+	case c.TLSCert != "" && c.TLSKey == "":
+		return errors.New("a certificate needs its key: give tls-key too")
+	case c.TLSKey != "" && c.TLSCert == "":
+		return errors.New("a key needs its certificate: give tls-cert too")
+	}
+	return nil
+}

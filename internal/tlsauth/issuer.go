@@ -1,0 +1,236 @@
+package tlsauth
+
+import (
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net"
+	"path/filepath"
+	"slices"
+	"time"
+)
+
+// serverLife is how long a server certificate is valid: what the CA/Browser Forum
+// allowed and clients check.
+// Source: https://support.apple.com/en-us/102028 (at most 398 days).
+const serverLife = 397 * 24 * time.Hour
+
+const rsaBits = 2048
+
+// names are those of a server certificate.
+type names struct {
+	first string
+	dns   []string
+	ips   []net.IP
+}
+
+func parseNames(hosts []string) (names, error) {
+	if len(hosts) == 0 {
+		return names{}, errors.New("a server certificate needs a host name")
+	}
+	n := names{first: hosts[0]}
+	for _, host := range hosts {
+		if ip := net.ParseIP(host); ip != nil {
+			n.addIP(ip)
+			continue
+		}
+		if !slices.Contains(n.dns, host) {
+			n.dns = append(n.dns, host)
+		}
+		if host == "localhost" {
+			n.addIP(net.IPv4(127, 0, 0, 1))
+			n.addIP(net.IPv6loopback)
+		}
+	}
+	return n, nil
+}
+
+func (n *names) addIP(ip net.IP) {
+	if !slices.ContainsFunc(n.ips, ip.Equal) {
+		n.ips = append(n.ips, ip)
+	}
+}
+
+// match says whether cert is for exactly these names, in any order.
+func (n *names) match(cert *x509.Certificate) bool {
+	if len(cert.DNSNames) != len(n.dns) || len(cert.IPAddresses) != len(n.ips) {
+		return false
+	}
+	for _, name := range n.dns {
+		if !slices.Contains(cert.DNSNames, name) {
+			return false
+		}
+	}
+	for _, ip := range n.ips {
+		if !slices.ContainsFunc(cert.IPAddresses, ip.Equal) {
+			return false
+		}
+	}
+	return true
+}
+
+// kind is an algorithm of server keys.
+type kind struct {
+	name      string
+	algorithm x509.PublicKeyAlgorithm
+	usage     x509.KeyUsage
+	generate  func() (crypto.Signer, error)
+}
+
+// kinds lists the server certificates, the preferred first.
+func kinds() []kind {
+	return []kind{
+		{
+			name:      "server-ecdsa",
+			algorithm: x509.ECDSA,
+			usage:     x509.KeyUsageDigitalSignature,
+			generate:  func() (crypto.Signer, error) { return ecdsa.GenerateKey(elliptic.P256(), rand.Reader) },
+		},
+		{
+			name:      "server-rsa",
+			algorithm: x509.RSA,
+			usage:     x509.KeyUsageDigitalSignature | x509.KeyUsageKeyEncipherment,
+			generate:  func() (crypto.Signer, error) { return rsa.GenerateKey(rand.Reader, rsaBits) },
+		},
+	}
+}
+
+// issuer keeps server certificates of the own authority in files.
+type issuer struct {
+	dir   string
+	names names
+	ca    *authority
+	now   func() time.Time
+	log   *slog.Logger
+}
+
+func newIssuer(o Options, n names, ca *authority) *issuer {
+	return &issuer{dir: o.Dir, names: n, ca: ca, now: o.Now, log: o.Log}
+}
+
+// refresh issues what is stale and returns the certificates of all kinds.
+func (s *issuer) refresh() outcome {
+	var certs []*tls.Certificate
+	for _, k := range kinds() {
+		cert, err := s.ensure(k)
+		if err != nil {
+			return outcome{fresh: true, err: fmt.Errorf("issuing %s: %w", s.certFile(k), err)}
+		}
+		certs = append(certs, cert)
+	}
+	return outcome{certs: certs, fresh: true}
+}
+
+func (s *issuer) certFile(k kind) string { return filepath.Join(s.dir, k.name+".cert.pem") }
+func (s *issuer) keyFile(k kind) string  { return filepath.Join(s.dir, k.name+".key.pem") }
+
+// ensure returns the certificate in the files, or issues a new one where that may not
+// be served.
+func (s *issuer) ensure(k kind) (*tls.Certificate, error) {
+	cert, err := loadPair(s.certFile(k), s.keyFile(k))
+	if err == nil {
+		err = s.check(cert.Leaf, k)
+	}
+	if err == nil {
+		return cert, nil
+	}
+	reason := err.Error()
+	if errors.Is(err, fs.ErrNotExist) {
+		reason = "there is none"
+	}
+	if cert, err = s.issue(k); err != nil {
+		return nil, err
+	}
+	s.log.Info("server certificate issued", "file", s.certFile(k), "reason", reason,
+		"names", s.names.dns, "addresses", s.names.ips, "not_after", cert.Leaf.NotAfter)
+	return cert, nil
+}
+
+// check returns why a certificate has to be issued again, or nil.
+func (s *issuer) check(leaf *x509.Certificate, k kind) error {
+	now := s.now()
+	third := leaf.NotAfter.Sub(leaf.NotBefore) / 3
+	switch {
+	case leaf.PublicKeyAlgorithm != k.algorithm:
+		return fmt.Errorf("the key is %s", leaf.PublicKeyAlgorithm)
+	case leaf.CheckSignatureFrom(s.ca.cert) != nil:
+		return errors.New("it is from another authority")
+	case !s.names.match(leaf):
+		return errors.New("the host names changed")
+	case leaf.NotAfter.Sub(now) < third:
+		return errors.New("it ends soon")
+	case now.Before(leaf.NotBefore):
+		return errors.New("it is not valid yet")
+	}
+	return nil
+}
+
+// issue makes a certificate with a key of its own and writes both, the key first. After
+// a crash between the two they do not match, which is found at the next start.
+func (s *issuer) issue(k kind) (*tls.Certificate, error) {
+	key, err := k.generate()
+	if err != nil {
+		return nil, err
+	}
+	der, err := s.sign(k, key.Public())
+	if err != nil {
+		return nil, err
+	}
+	leaf, err := x509.ParseCertificate(der)
+	if err != nil {
+		return nil, err
+	}
+	if err := writeKey(s.keyFile(k), key); err != nil {
+		return nil, err
+	}
+	if err := writeCert(s.certFile(k), der); err != nil {
+		return nil, err
+	}
+	return &tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key, Leaf: leaf}, nil
+}
+
+func (s *issuer) sign(k kind, key crypto.PublicKey) ([]byte, error) {
+	start := s.now().Add(-backdate)
+	template := &x509.Certificate{
+		SerialNumber:          newSerial(),
+		Subject:               pkix.Name{Organization: []string{"Mooring"}},
+		NotBefore:             start,
+		NotAfter:              start.Add(serverLife),
+		KeyUsage:              k.usage,
+		ExtKeyUsage:           []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+		BasicConstraintsValid: true,
+		DNSNames:              s.names.dns,
+		IPAddresses:           s.names.ips,
+	}
+	const maxCommonName = 64 // RFC 5280, appendix A.1
+	if len(s.names.first) <= maxCommonName {
+		template.Subject.CommonName = s.names.first
+	}
+	return x509.CreateCertificate(rand.Reader, template, s.ca.cert, key, s.ca.key)
+}
+
+// loadPair reads a certificate chain and its key, which must match.
+func loadPair(certFile, keyFile string) (*tls.Certificate, error) {
+	certPEM, err := readFile(certFile)
+	if err != nil {
+		return nil, err
+	}
+	keyPEM, err := readFile(keyFile)
+	if err != nil {
+		return nil, err
+	}
+	cert, err := tls.X509KeyPair(certPEM, keyPEM)
+	if err != nil {
+		return nil, err
+	}
+	return &cert, nil
+}

@@ -1,0 +1,151 @@
+// Package tlsauth gives the service its server certificates: from a TLS authority of
+// its own, which it creates and renews, or from the operator's files, which it
+// watches.
+package tlsauth
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Options say where certificates come from.
+type Options struct {
+	// Dir is the directory of the own authority, created when absent. One process
+	// uses it at a time. It is not touched when CertFile is given.
+	Dir string
+	// Hostnames are the DNS names and IP addresses that clients connect to, at least
+	// one. "localhost" stands for 127.0.0.1 and ::1 too.
+	Hostnames []string
+	// CertFile and KeyFile are the operator's own certificate chain, leaf first, and
+	// its key, in PEM: both or neither.
+	CertFile, KeyFile string
+	// Now is the clock; time.Now when nil.
+	Now func() time.Time
+	// Log hears of issued and reloaded certificates and of what needs attention.
+	Log *slog.Logger
+}
+
+// Authority answers TLS handshakes with the certificates of the moment. It is safe
+// for concurrent use.
+type Authority struct {
+	log      *slog.Logger
+	caFile   string
+	interval time.Duration
+
+	mu     sync.Mutex // owns source
+	source source
+
+	// current holds one certificate or more, the preferred first; never empty.
+	current atomic.Pointer[[]*tls.Certificate]
+}
+
+// source is where certificates come from.
+type source interface {
+	// refresh looks at the files.
+	refresh() outcome
+}
+
+// outcome is what a look at the files gave.
+type outcome struct {
+	certs []*tls.Certificate // to be served from now on; none: those in use stay
+	fresh bool               // something is new since the look before, good or bad
+	err   error              // why the files cannot be served
+}
+
+// How often Run looks. Own certificates live for months, while an operator who
+// exchanges files waits for the effect.
+const (
+	renewInterval = time.Hour
+	watchInterval = 5 * time.Second
+)
+
+// Open loads the certificates; on first use of the own authority it creates them.
+//
+// On later starts the authority's CA stays, whatever happens: when one of its two
+// files is gone or damaged, that is an error that says what to do. Server
+// certificates are issued again when the names changed, when less than a third of
+// their time is left, and when a file is missing or damaged.
+func Open(o Options) (*Authority, error) {
+	if (o.CertFile == "") != (o.KeyFile == "") {
+		return nil, errors.New("a TLS certificate needs its key, and a key its certificate: give both files or neither")
+	}
+	names, err := parseNames(o.Hostnames)
+	if err != nil {
+		return nil, err
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	a := &Authority{log: o.Log}
+	if o.CertFile != "" {
+		a.source, a.caFile, a.interval = newWatcher(o), o.CertFile, watchInterval
+	} else {
+		ca, err := openCA(o)
+		if err != nil {
+			return nil, err
+		}
+		a.source, a.caFile, a.interval = newIssuer(o, names, ca), ca.certFile, renewInterval
+	}
+	if err := a.Reload(); err != nil {
+		return nil, err
+	}
+	return a, nil
+}
+
+// CAFile returns the path of the PEM file that clients must trust: the CA of the own
+// authority, or the operator's certificate file.
+func (a *Authority) CAFile() string { return a.caFile }
+
+// GetCertificate has the form of [tls.Config.GetCertificate]. It returns the ECDSA
+// certificate to clients that can use it, else the RSA one; with the operator's
+// files there is only theirs. The name that the client asks for does not matter.
+func (a *Authority) GetCertificate(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
+	certs := *a.current.Load()
+	// SupportsCertificate refuses a certificate for another name too, and a client
+	// that uses an alias is not to be punished with RSA.
+	anyName := *hello
+	anyName.ServerName = ""
+	for _, cert := range certs[:len(certs)-1] {
+		if anyName.SupportsCertificate(cert) == nil {
+			return cert, nil
+		}
+	}
+	return certs[len(certs)-1], nil
+}
+
+// Run renews or reloads certificates when that is due, until ctx ends; it returns
+// nil then. Connections that are open stay as they are. What goes wrong is logged,
+// once for each state of the operator's files, and the certificates in use stay.
+func (a *Authority) Run(ctx context.Context) error {
+	ticker := time.NewTicker(a.interval)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ticker.C:
+			if found := a.refresh(); found.err != nil && found.fresh {
+				a.log.WarnContext(ctx, "server certificate not renewed, the one in use stays", "err", found.err)
+			}
+		}
+	}
+}
+
+// Reload does at once what Run does periodically, and returns what Run would log. After
+// an error the certificates in use stay.
+func (a *Authority) Reload() error { return a.refresh().err }
+
+func (a *Authority) refresh() outcome {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	found := a.source.refresh()
+	if len(found.certs) > 0 {
+		a.current.Store(&found.certs)
+	}
+	return found
+}
