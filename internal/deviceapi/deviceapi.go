@@ -78,24 +78,24 @@ func request(r *http.Request, p route.Params) (register.Request, error) {
 	return req, nil
 }
 
-// readBody checks what a device says about itself against who it is. Devices send
+// checkBody checks what a device says about itself against who it is. Devices send
 // nothing, a blank or an object.
-func readBody(w http.ResponseWriter, r *http.Request, id dps.RegistrationID) (wire.DeviceRegistration, error) {
-	var body wire.DeviceRegistration
+func checkBody(w http.ResponseWriter, r *http.Request, id dps.RegistrationID) error {
 	text, err := httpio.ReadBody(w, r, maxBody)
 	if err != nil || strings.TrimSpace(string(text)) == "" {
-		return body, err
+		return err
 	}
+	var body wire.DeviceRegistration
 	if err := httpio.Decode(text, &body); err != nil {
-		return body, err
+		return err
 	}
 	if body.RegistrationID != "" && !strings.EqualFold(body.RegistrationID, string(id)) {
-		return body, dps.Invalidf("registrationId", "must be the registration ID in the path, %q", id)
+		return dps.Invalidf("registrationId", "must be the registration ID in the path, %q", id)
 	}
 	if body.CSR != "" {
-		return body, dps.Invalidf("csr", "is not offered: this service issues no device certificates")
+		return dps.Invalidf("csr", "is not offered: this service issues no device certificates")
 	}
-	return body, nil
+	return nil
 }
 
 func (s *server) register(w http.ResponseWriter, r *http.Request, p route.Params) error {
@@ -103,7 +103,7 @@ func (s *server) register(w http.ResponseWriter, r *http.Request, p route.Params
 	if err != nil {
 		return err
 	}
-	if _, err := readBody(w, r, req.ID); err != nil {
+	if err := checkBody(w, r, req.ID); err != nil {
 		return err
 	}
 	ticket, err := s.Register.Register(durable(r), req)
@@ -156,7 +156,7 @@ func (s *server) lookUp(w http.ResponseWriter, r *http.Request, p route.Params) 
 	if err != nil {
 		return err
 	}
-	if _, err := readBody(w, r, req.ID); err != nil {
+	if err := checkBody(w, r, req.ID); err != nil {
 		return err
 	}
 	rec, err := s.Register.LookUp(r.Context(), req)

@@ -222,11 +222,16 @@ func TestReadAuthorityIgnoresAnothersChain(t *testing.T) {
 func TestReadKey(t *testing.T) {
 	ec := issue(t, pki.Request{Kind: pki.Device, CommonName: "d"})
 	rs := issue(t, pki.Request{Kind: pki.Device, CommonName: "d", KeyType: pki.RSA2048})
-	sec1, err := x509.MarshalECPrivateKey(ec.Key.(*ecdsa.PrivateKey))
+	ecKey, isEC := ec.Key.(*ecdsa.PrivateKey)
+	rsaKey, isRSA := rs.Key.(*rsa.PrivateKey)
+	if !isEC || !isRSA {
+		t.Fatalf("keys are %T and %T", ec.Key, rs.Key)
+	}
+	sec1, err := x509.MarshalECPrivateKey(ecKey)
 	if err != nil {
 		t.Fatal(err)
 	}
-	pkcs1 := x509.MarshalPKCS1PrivateKey(rs.Key.(*rsa.PrivateKey))
+	pkcs1 := x509.MarshalPKCS1PrivateKey(rsaKey)
 	block := func(kind string, der []byte) []byte {
 		return pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der})
 	}

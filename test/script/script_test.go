@@ -5,6 +5,8 @@
 //	serve [flag...]               start "mooring serve" on $DATA and wait until it is ready
 //	shutdown                      end it with SIGTERM; it must exit with code 0
 //	restart                       shut down, then serve again with the same flags
+//	put path file                 write an enrollment over the service API
+//	register id chain key status  be a device: register, poll, and end with status
 //
 // From then on $HTTPS and $PORTAL hold its listeners as host:port, and $SCOPE its ID
 // scope. What still runs at a script's end is stopped, and must exit with code 0 as well.
@@ -56,6 +58,8 @@ func TestScripts(t *testing.T) {
 			"serve":    serve,
 			"shutdown": shutdown,
 			"restart":  restart,
+			"put":      put,
+			"register": register,
 		},
 	})
 }

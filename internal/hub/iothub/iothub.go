@@ -39,7 +39,7 @@ func ParseConnectionString(text string) (ConnectionString, error) {
 	for part := range strings.SplitSeq(strings.TrimSpace(text), ";") {
 		name, value, ok := strings.Cut(part, "=")
 		if !ok {
-			return ConnectionString{}, errors.New("connection string: want HostName=...;SharedAccessKeyName=...;SharedAccessKey=...")
+			return ConnectionString{}, errors.New("connection string: want HostName, SharedAccessKeyName and SharedAccessKey, each as name=value, separated by ;")
 		}
 		fields[strings.ToLower(name)] = value
 	}

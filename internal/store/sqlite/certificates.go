@@ -74,16 +74,16 @@ func writeCA(t tx, c dps.CACertificate, subject []byte, ifMatch dps.ETag) error 
 // checkReferrers keeps the rule "one certificate, one enrollment" when a CA
 // certificate that groups refer to becomes another certificate.
 func (s *Store) checkReferrers(t tx, c dps.CACertificate) error {
-	var groups []dps.EntryRef
 	rows, err := t.rows(context.Background(), `SELECT r.kind, r.id FROM ca_references r JOIN ca_certificates c ON c.instance = r.instance AND c.name_key = r.ca_key
 		WHERE c.instance = $1 AND c.thumbprint = $2 AND r.kind = 'group'
-		UNION SELECT kind, id FROM enrollment_certificates WHERE instance = $1 AND thumbprint = $2 AND kind = 'group'`,
+		UNION SELECT kind, id FROM enrollment_certificates WHERE instance = $1 AND thumbprint = $2`,
 		string(c.Instance), thumbprintBytes(c.Certificate))
-	if groups, err = collect(rows, err, plainRef); err != nil {
+	owners, err := collect(rows, err, plainRef)
+	if err != nil {
 		return err
 	}
-	if len(groups) > 1 {
-		return dps.Errorf(dps.Conflict, "The certificate would belong to the %s and the %s; one certificate belongs to one enrollment.", groups[0], groups[1])
+	if len(owners) > 1 {
+		return dps.Errorf(dps.Conflict, "The certificate would belong to the %s and the %s; one certificate belongs to one enrollment.", owners[0], owners[1])
 	}
 	return nil
 }

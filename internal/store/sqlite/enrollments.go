@@ -21,8 +21,10 @@ type enrollmentRow struct {
 	Custom       *customRow      `json:"customAllocationDefinition,omitempty"`
 	Reprovision  *reprovisionRow `json:"reprovisionPolicy,omitempty"`
 	Capabilities *capabilityRow  `json:"capabilities,omitempty"`
-	InitialTwin  json.RawMessage `json:"initialTwin,omitempty"`
-	DeviceInfo   json.RawMessage `json:"optionalDeviceInformation,omitempty"`
+
+	// As text, because JSON inside JSON would be compacted and escaped anew.
+	InitialTwin *string `json:"initialTwin,omitempty"`
+	DeviceInfo  *string `json:"optionalDeviceInformation,omitempty"`
 }
 
 type attestationRow struct {
@@ -79,7 +81,7 @@ func (s *Store) scanEnrollment(row scanner) (dps.Enrollment, error) {
 	return dps.Enrollment{
 		Instance: dps.InstanceID(in), Ref: dps.EntryRef{Kind: dps.EntryKind(kind), ID: id}, DeviceID: dps.DeviceID(r.DeviceID),
 		Attestation: attestationOf(r.Attestation, secrets), Status: dps.ProvisioningStatus(r.Status), Placement: placementOf(r, secrets),
-		Capabilities: (*dps.Capabilities)(r.Capabilities), InitialTwin: r.InitialTwin, DeviceInfo: r.DeviceInfo,
+		Capabilities: (*dps.Capabilities)(r.Capabilities), InitialTwin: rawJSON(r.InitialTwin), DeviceInfo: rawJSON(r.DeviceInfo),
 		ETag: dps.ETag(etag), Created: fromNanos(created), Updated: fromNanos(updated),
 	}, nil
 }
@@ -123,7 +125,7 @@ func rowOf(e dps.Enrollment) (enrollmentRow, secretsRow) {
 	r := enrollmentRow{
 		DeviceID: string(e.DeviceID), Attestation: attestationRow{Type: string(e.Attestation.Type)}, Status: string(e.Status),
 		Policy: string(e.Placement.Policy), IotHubs: e.Placement.IotHubs, HubHostName: string(e.Placement.HubHostName),
-		Capabilities: (*capabilityRow)(e.Capabilities), InitialTwin: e.InitialTwin, DeviceInfo: e.DeviceInfo,
+		Capabilities: (*capabilityRow)(e.Capabilities), InitialTwin: jsonText(e.InitialTwin), DeviceInfo: jsonText(e.DeviceInfo),
 	}
 	var secrets secretsRow
 	a := &r.Attestation
@@ -169,7 +171,12 @@ func (s *Store) PutEnrollment(ctx context.Context, e dps.Enrollment, ifMatch dps
 		if err := writeEnrollment(t, e, string(body), sealed, ifMatch); err != nil {
 			return err
 		}
-		return index(t, e)
+		stored := e
+		var err error
+		if stored.Ref.ID, err = spelling(t, e); err != nil {
+			return err
+		}
+		return index(t, stored)
 	})
 }
 
@@ -182,6 +189,14 @@ func writeEnrollment(t tx, e dps.Enrollment, body string, sealed []byte, ifMatch
 	return unlessExists(t.affect(`UPDATE enrollments SET body = $1, secrets = $2, etag = $3, updated = $4
 		WHERE instance = $5 AND kind = $6 AND id_key = $7 AND etag = $8`,
 		body, sealed, string(e.ETag), e.Updated.UnixNano(), string(e.Instance), string(e.Ref.Kind), e.Ref.Key(), string(ifMatch)))
+}
+
+// spelling returns the ID of a stored enrollment as it was first spelled.
+func spelling(t tx, e dps.Enrollment) (string, error) {
+	var id string
+	err := t.row(context.Background(), `SELECT id FROM enrollments WHERE instance = $1 AND kind = $2 AND id_key = $3`,
+		string(e.Instance), string(e.Ref.Kind), e.Ref.Key()).Scan(&id)
+	return id, err
 }
 
 // index rewrites which certificates and CA references an enrollment has.
@@ -215,7 +230,7 @@ func indexCertificate(t tx, e dps.Enrollment, c dps.Certificate) error {
 	if err != nil {
 		return err
 	}
-	if !taken && e.Ref.Kind == dps.Group {
+	if !taken {
 		other, taken, err = referrer(t, e.Instance, print256)
 		if err != nil {
 			return err

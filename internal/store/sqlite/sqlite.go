@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/url"
+	"os"
 	"runtime"
 	"sync"
 	"time"
@@ -72,8 +73,11 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 }
 
 // OpenReadOnly opens the database for reading beside a process that serves it.
-// Writing fails.
+// Writing fails. It fails with fs.ErrNotExist when there is no such file.
 func OpenReadOnly(path string, key *seal.Key, now func() time.Time) (*Store, error) {
+	if _, err := os.Stat(path); err != nil {
+		return nil, err
+	}
 	readers, err := openReader(path)
 	if err != nil {
 		return nil, err
@@ -112,37 +116,44 @@ func dsn(path string, pragmas ...string) string {
 
 // reader is a pool of connections that cannot write, with prepared statements.
 type reader struct {
-	db         *sql.DB
-	statements sync.Map // text to *sql.Stmt
+	db *sql.DB
+
+	mu         sync.RWMutex
+	statements map[string]*sql.Stmt // by text; texts are constants, so there are few
 }
 
 func openReader(path string) (*reader, error) {
-	db, err := sql.Open("sqlite", dsn(path, "query_only(1)"))
+	db, err := sql.Open("sqlite", dsn(path, "query_only(1)")+"&mode=rw") // never creates the file
 	if err != nil {
 		return nil, err
 	}
 	n := max(4, 2*runtime.NumCPU())
 	db.SetMaxOpenConns(n)
 	db.SetMaxIdleConns(n)
-	return &reader{db: db}, nil
+	return &reader{db: db, statements: make(map[string]*sql.Stmt)}, nil
 }
 
 func (r *reader) close() error { return r.db.Close() }
 
-// prepared returns the statement of a text; texts are constants, so there are few.
+// prepared returns the statement of a text.
 func (r *reader) prepared(ctx context.Context, text string) (*sql.Stmt, error) {
-	if s, ok := r.statements.Load(text); ok {
-		return s.(*sql.Stmt), nil
+	r.mu.RLock()
+	stmt, ok := r.statements[text]
+	r.mu.RUnlock()
+	if ok {
+		return stmt, nil
 	}
-	s, err := r.db.PrepareContext(ctx, text)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if stmt, ok := r.statements[text]; ok {
+		return stmt, nil
+	}
+	stmt, err := r.db.PrepareContext(ctx, text)
 	if err != nil {
 		return nil, err
 	}
-	if other, loaded := r.statements.LoadOrStore(text, s); loaded {
-		_ = s.Close() // another caller was faster
-		return other.(*sql.Stmt), nil
-	}
-	return s, nil
+	r.statements[text] = stmt
+	return stmt, nil
 }
 
 // scanner is one row to be read.

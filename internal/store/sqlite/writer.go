@@ -171,11 +171,13 @@ func (w *writer) transact(batch []write) ([]error, error) {
 	for i, wr := range batch {
 		var err error
 		if results[i], err = w.applyOne(t, wr); err != nil {
-			return nil, errors.Join(err, w.rollback(t))
+			w.rollback(t)
+			return nil, err
 		}
 	}
 	if err := t.exec(`COMMIT`); err != nil {
-		return nil, errors.Join(err, w.rollback(t))
+		w.rollback(t)
+		return nil, err
 	}
 	return results, nil
 }
@@ -197,11 +199,10 @@ func (w *writer) applyOne(t tx, wr write) (failed, lost error) {
 }
 
 // rollback ends a failed transaction; SQLite may have ended it already.
-func (w *writer) rollback(t tx) error {
+func (w *writer) rollback(t tx) {
 	if err := t.exec(`ROLLBACK`); err != nil {
 		w.log.Debug("rollback after a failed commit", "err", err)
 	}
-	return nil
 }
 
 // checkpoint moves the log into the database file. A PASSIVE one waits for nobody;
