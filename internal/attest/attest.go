@@ -42,15 +42,6 @@ func NoEvidence(d *dps.Decision) {
 	})
 }
 
-// Token refuses a device that showed a SAS token: only certificates are taken.
-func Token(d *dps.Decision) {
-	d.Refuse("evidence", "a SAS token without a client certificate", dps.Verdict{
-		Reason: dps.ReasonOtherAttestation,
-		Answer: answerUnauthorized,
-		Remedy: "use X.509 attestation for this device; this version takes no tokens from devices",
-	})
-}
-
 // SameProof checks that a poll shows what the registration was made with; both
 // sides are fingerprints of evidence.
 func SameProof(shown, registered string) *dps.Decision {

@@ -2,6 +2,7 @@ package attest
 
 import (
 	"bytes"
+	"crypto/rsa"
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -33,7 +34,14 @@ type climb struct {
 	a      *attempt
 	goal   goal
 	checks int
-	stuck  *dead // the first place where it could not go on
+	stuck  *dead  // the furthest place where it could not go on
+	best   *whole // the way to the goal that holds, else the first that does not
+}
+
+// whole is a way that reaches the goal, with the checks of its certificates.
+type whole struct {
+	path   []link
+	checks *dps.Decision
 }
 
 // dead is where a walk ended, and why.
@@ -47,39 +55,57 @@ type dead struct {
 // the group that decides, if g asks for one.
 func (a *attempt) follow(g goal) dps.EntryRef {
 	c := &climb{a: a, goal: g}
-	path := c.up(a.leaf(), nil)
-	if path == nil {
+	c.up(a.leaf(), nil)
+	if c.best == nil {
 		return c.explain()
 	}
-	group := groupOn(path)
-	a.passPath(path, group)
-	a.checkPath(path)
+	group := c.decides(c.best.path)
+	a.passPath(c.best.path, group)
+	made := a.d.Checks
+	*a.d = *c.best.checks
+	a.d.Checks = append(made, a.d.Checks...)
 	return group
 }
 
-// up returns the signers from child's issuer to the goal, or nil.
+// up goes from child's issuer to the goal and reports whether it found a way whose
+// certificates hold, which is then the best one.
 //
-// The certificate of a group is followed before anything that was only presented:
-// a device cannot walk around a lower group by what it sends.
-func (c *climb) up(child *x509.Certificate, below []link) []link {
+// The certificate of the group that decides is followed before anything else, and
+// then only other certificates of that group are: a device cannot walk around a
+// lower group by what it sends.
+func (c *climb) up(child *x509.Certificate, below []link) bool {
 	issuers, err := c.issuers(child, below)
 	if len(issuers) == 0 {
 		c.markStuck(child, below, err)
-		return nil
+		return false
 	}
+	decided := c.decides(below)
 	for _, next := range issuers {
 		path := append(below[:len(below):len(below)], next)
-		if c.reached(path) {
-			return path
+		group := c.decides(path)
+		if decided != (dps.EntryRef{}) && group != decided {
+			return false
 		}
-		if found := c.up(next.cert, path); found != nil {
-			return found
+		if c.above(path) {
+			return true
 		}
-		if next.anchor != nil && next.anchor.Group != "" {
-			return nil
-		}
+		decided = group
 	}
-	return nil
+	return false
+}
+
+// above ends the walk when path reaches the goal, and goes on upwards otherwise.
+func (c *climb) above(path []link) bool {
+	if !c.reached(path) {
+		return c.up(path[len(path)-1].cert, path)
+	}
+	trial := &attempt{ev: c.a.ev, now: c.a.now, d: &dps.Decision{}}
+	trial.checkPath(path)
+	holds := !trial.d.Refused()
+	if holds || c.best == nil {
+		c.best = &whole{path: path, checks: trial.d}
+	}
+	return holds
 }
 
 func (c *climb) markStuck(child *x509.Certificate, below []link, err error) {
@@ -98,6 +124,14 @@ func (c *climb) reached(path []link) bool {
 	return !c.goal.needGroup || groupOn(path).ID != ""
 }
 
+// decides returns the group on path that decides, if the goal asks for one.
+func (c *climb) decides(path []link) dps.EntryRef {
+	if !c.goal.needGroup {
+		return dps.EntryRef{}
+	}
+	return groupOn(path)
+}
+
 // groupOn returns the group that decides: the one nearest to the leaf.
 func groupOn(path []link) dps.EntryRef {
 	for _, l := range path {
@@ -114,16 +148,22 @@ func groupOn(path []link) dps.EntryRef {
 func (c *climb) issuers(child *x509.Certificate, below []link) ([]link, error) {
 	var groups, stored, presented []link
 	var failed error
+	var signer []byte // the public key that signed child; no other one needs a check
 	for _, cand := range c.candidates(child, below) {
-		if c.checks >= maxSignatureChecks {
-			break
-		}
-		c.checks++
-		if err := cand.cert.CheckSignature(child.SignatureAlgorithm, child.RawTBSCertificate, child.Signature); err != nil {
-			failed = err
-			continue
+		key := cand.cert.RawSubjectPublicKeyInfo
+		if signer == nil {
+			if c.checks >= maxSignatureChecks {
+				break
+			}
+			c.checks++
+			if err := checkSignature(child, cand.cert); err != nil {
+				failed = err
+				continue
+			}
+			signer = key
 		}
 		switch {
+		case !bytes.Equal(key, signer):
 		case cand.anchor == nil:
 			presented = append(presented, cand)
 		case cand.anchor.Group != "":
@@ -265,7 +305,7 @@ func anyConstraints(path []link) bool {
 // the way, if any.
 func (c *climb) explain() dps.EntryRef {
 	at := c.stuck
-	group := groupOn(at.path)
+	group := c.decides(at.path)
 	if group.ID != "" {
 		c.a.d.Pass("enrollment", group.String())
 	}
@@ -274,8 +314,8 @@ func (c *climb) explain() dps.EntryRef {
 		c.a.refuseSignature(at.child, at.err)
 	case c.goal.needGroup && group.ID == "" && (selfIssued(at.child) || c.passedCA(at.path)):
 		c.refuseNoEnrollment(at)
-	case unverified(at.path) != "":
-		c.refuseUnverified(unverified(at.path))
+	case c.unverified(at.path) != "":
+		c.refuseUnverified(c.unverified(at.path))
 	case selfIssued(at.child):
 		c.refuseUnknownRoot(at)
 	default:
@@ -289,11 +329,16 @@ func (c *climb) passedCA(path []link) bool {
 	return slices.ContainsFunc(path, func(l link) bool { return l.anchor != nil && c.goal.accept(l.anchor) })
 }
 
-// unverified returns the uploaded CA certificate furthest up the way whose
-// possession was not proved, or "".
-func unverified(path []link) dps.CAName {
+// unverified returns the uploaded CA certificate furthest up the way that would be
+// good enough if its possession were proved, or "".
+func (c *climb) unverified(path []link) dps.CAName {
 	for _, l := range slices.Backward(path) {
-		if l.anchor != nil && l.anchor.CA != "" && !l.anchor.Verified {
+		if l.anchor == nil || l.anchor.CA == "" || l.anchor.Verified {
+			continue
+		}
+		proved := *l.anchor
+		proved.Verified = true
+		if c.goal.accept(&proved) {
 			return l.anchor.CA
 		}
 	}
@@ -306,8 +351,32 @@ func selfSignedTop(c *x509.Certificate) bool {
 	return selfIssued(c) && c.CheckSignature(c.SignatureAlgorithm, c.RawTBSCertificate, c.Signature) == nil
 }
 
+// minRSABits is the least size of a signer's RSA key: crypto/rsa refuses smaller ones.
+const minRSABits = 1024
+
+// errShortKey says that a signer's key is too short to prove anything.
+var errShortKey = fmt.Errorf("an RSA key of fewer than %d bits", minRSABits)
+
+// checkSignature reports why signer's key did not sign child, or not well enough.
+// x509.Certificate.CheckSignature takes SHA-1, which proves nothing any more.
+func checkSignature(child, signer *x509.Certificate) error {
+	if dps.SignedWithSHA1(child) {
+		return x509.InsecureAlgorithmError(child.SignatureAlgorithm)
+	}
+	if key, ok := signer.PublicKey.(*rsa.PublicKey); ok && key.N.BitLen() < minRSABits {
+		return errShortKey
+	}
+	return signer.CheckSignature(child.SignatureAlgorithm, child.RawTBSCertificate, child.Signature)
+}
+
 func (a *attempt) refuseSignature(child *x509.Certificate, err error) {
 	var weak x509.InsecureAlgorithmError
+	if errors.Is(err, errShortKey) {
+		a.d.Refuse("signature", fmt.Sprintf("%s is signed with %s, which is not taken", subject(child), err), dps.Verdict{
+			Reason: dps.ReasonWeakSignature, Answer: answerCertificate, Remedy: "let a CA with a longer key issue the certificate",
+		})
+		return
+	}
 	if errors.As(err, &weak) || errors.Is(err, x509.ErrUnsupportedAlgorithm) {
 		a.d.Refuse("signature", fmt.Sprintf("%s is signed with %s, which is not taken", subject(child), child.SignatureAlgorithm), dps.Verdict{
 			Reason: dps.ReasonWeakSignature, Answer: answerCertificate, Remedy: "issue the certificate with a SHA-256 signature",
@@ -349,6 +418,6 @@ func (c *climb) refuseMissing(at *dead) {
 	issuer := dps.DistinguishedName(at.child.RawIssuer)
 	c.a.d.Refuse("chain", fmt.Sprintf("%s was issued by %q, which is neither presented by the device nor uploaded", subject(at.child), issuer), dps.Verdict{
 		Reason: dps.ReasonIssuerMissing, Answer: answerNoCA,
-		Remedy: fmt.Sprintf("let the device send its intermediates, leaf first, up to an uploaded CA certificate; or upload %q", issuer),
+		Remedy: fmt.Sprintf("let the device send its intermediates, leaf first, up to an uploaded CA certificate; or upload %q: mooring certificate create --certificate-name NAME --path FILE", issuer),
 	})
 }

@@ -92,7 +92,7 @@ func count(n int) string {
 func (a *attempt) named() bool {
 	const name = "common name"
 	cn := a.leaf().Subject.CommonName
-	if strings.EqualFold(cn, string(a.ev.ID)) {
+	if len(cn) == len(a.ev.ID) && strings.EqualFold(cn, string(a.ev.ID)) { // of equal length: no other script folds to ASCII
 		a.d.Pass(name, "is the registration ID")
 		return true
 	}
@@ -147,7 +147,7 @@ func (a *attempt) selfSigned() {
 	if !a.valid(a.leaf(), true) {
 		return
 	}
-	if err := a.leaf().CheckSignature(a.leaf().SignatureAlgorithm, a.leaf().RawTBSCertificate, a.leaf().Signature); err != nil {
+	if err := checkSignature(a.leaf(), a.leaf()); err != nil {
 		a.refuseSignature(a.leaf(), err)
 		return
 	}

@@ -69,6 +69,9 @@ func signedBy(leaf *x509.Certificate, c CACertificate) error {
 	if string(leaf.RawIssuer) != string(ca.RawSubject) {
 		return Invalidf("certificate", "its issuer must be the subject of %s, %q", c.Name, DistinguishedName(ca.RawSubject))
 	}
+	if SignedWithSHA1(leaf) {
+		return Invalidf("certificate", "it is signed with %s, which is not taken; sign it with SHA-256", leaf.SignatureAlgorithm)
+	}
 	// CheckSignature and not CheckSignatureFrom: what counts is possession of the
 	// key, and CA certificates without extensions are accepted.
 	if err := ca.CheckSignature(leaf.SignatureAlgorithm, leaf.RawTBSCertificate, leaf.Signature); err != nil {

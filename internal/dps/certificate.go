@@ -121,6 +121,17 @@ func looksLikePrivateKey(der []byte) bool {
 	return err == nil
 }
 
+// SignedWithSHA1 reports whether the issuer of c hashed it with SHA-1. Such a
+// signature proves nothing, and x509.Certificate.CheckSignature still takes it.
+func SignedWithSHA1(c *x509.Certificate) bool {
+	switch c.SignatureAlgorithm {
+	case x509.SHA1WithRSA, x509.DSAWithSHA1, x509.ECDSAWithSHA1:
+		return true
+	default:
+		return false
+	}
+}
+
 // CertificateInfo is what is shown of a certificate.
 type CertificateInfo struct {
 	Subject, Issuer     string // distinguished name, most specific part first

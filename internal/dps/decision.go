@@ -30,6 +30,10 @@ const (
 	ReasonChainRule         Reason = "chain-rule"
 	ReasonCANotVerified     Reason = "ca-not-verified"
 	ReasonOtherCA           Reason = "other-ca"
+	ReasonTokenMalformed    Reason = "token-malformed"
+	ReasonTokenResource     Reason = "token-for-another-device"
+	ReasonTokenExpired      Reason = "token-expired"
+	ReasonWrongKey          Reason = "wrong-key"
 	ReasonDisabled          Reason = "disabled"
 	ReasonOperationOwner    Reason = "operation-of-another-proof"
 )

@@ -3,6 +3,7 @@ package dps
 import (
 	"errors"
 	"fmt"
+	"time"
 )
 
 // Code says what kind of failure an error is. The set is closed: each code has
@@ -103,6 +104,9 @@ type Error struct {
 	Code    Code
 	Message string // one sentence, no secrets, safe on the wire
 	Err     error  // cause, for the log; may be nil
+
+	// RetryAfter is when trying again may help; 0 when nobody knows.
+	RetryAfter time.Duration
 }
 
 // Error returns message and cause, for logs. Only Message may leave the process.

@@ -1,6 +1,7 @@
 package dps
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
@@ -92,7 +93,7 @@ func SelfSigned(t Thumbprint) HubAuthentication {
 func (a HubAuthentication) Equal(b HubAuthentication) bool {
 	return a.Type == b.Type &&
 		a.PrimaryThumbprint == b.PrimaryThumbprint && a.SecondaryThumbprint == b.SecondaryThumbprint &&
-		string(a.Keys.Primary.b) == string(b.Keys.Primary.b) && string(a.Keys.Secondary.b) == string(b.Keys.Secondary.b)
+		bytes.Equal(a.Keys.Primary.Reveal(), b.Keys.Primary.Reveal()) && bytes.Equal(a.Keys.Secondary.Reveal(), b.Keys.Secondary.Reveal())
 }
 
 // HubDevice is an identity in an embedded hub, with its twin.

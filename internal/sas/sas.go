@@ -134,15 +134,18 @@ func sign(key []byte, resource, expiry string) []byte {
 // Sign returns a token for resource, which is encoded here, that expires at
 // expiry. keyName is left out when "".
 func Sign(resource, keyName string, key []byte, expiry time.Time) string {
-	sr := url.QueryEscape(resource)
+	sr := escape(resource)
 	se := strconv.FormatInt(expiry.Unix(), 10)
 	sig := base64.StdEncoding.EncodeToString(sign(key, sr, se))
-	token := scheme + " sr=" + sr + "&sig=" + url.QueryEscape(sig) + "&se=" + se
+	token := scheme + " sr=" + sr + "&sig=" + escape(sig) + "&se=" + se
 	if keyName != "" {
-		token += "&skn=" + url.QueryEscape(keyName)
+		token += "&skn=" + escape(keyName)
 	}
 	return token
 }
+
+// escape writes a blank as %20 and not as the '+' of forms, which Parse leaves alone.
+func escape(s string) string { return strings.ReplaceAll(url.QueryEscape(s), "+", "%20") }
 
 // Covers reports whether a token for resource grants hostPath, which is host and
 // path without scheme and port. A resource may be a host alone or a host and a

@@ -1,0 +1,117 @@
+package attest
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/mooring-iot/mooring/internal/dps"
+	"github.com/mooring-iot/mooring/internal/sas"
+)
+
+// KeyEvidence is a SAS token that a device brought, unchecked.
+type KeyEvidence struct {
+	Scope dps.IDScope        // what the connection says, not the token
+	ID    dps.RegistrationID // the same
+	Token string
+}
+
+// resource is what a device's token has to be for.
+// Source: azure-docs, articles/iot-dps/concepts-symmetric-key-attestation.md.
+func (ev KeyEvidence) resource() string {
+	return string(ev.Scope) + "/registrations/" + string(ev.ID)
+}
+
+// Token checks what needs no key: that the token can be read, is for this device,
+// and has not expired at now. What it returns is not proved yet.
+func Token(d *dps.Decision, ev KeyEvidence, now time.Time) sas.Token {
+	token, err := sas.Parse(ev.Token)
+	switch {
+	case err != nil:
+		refuseToken(d, "token", err.Error(), dps.ReasonTokenMalformed, "let the device's SDK make the token")
+	case !strings.EqualFold(token.Resource, ev.resource()):
+		refuseToken(d, "token resource", fmt.Sprintf("the token is for %q, not for %q", clip(token.Resource), ev.resource()),
+			dps.ReasonTokenResource, "use the same ID scope and registration ID for the token as for the connection")
+	case token.Expired(now):
+		refuseToken(d, "token expiry", "expired at "+stamp(token.Expiry), dps.ReasonTokenExpired, "check the device's clock; tokens are taken up to 5 minutes late")
+	default:
+		d.Pass("token", "for this device, until "+stamp(token.Expiry))
+	}
+	return token
+}
+
+// clip bounds what a log repeats of a device's words.
+func clip(text string) string {
+	const most = 200
+	if len(text) > most {
+		return text[:most] + "..."
+	}
+	return text
+}
+
+func refuseToken(d *dps.Decision, check, detail string, reason dps.Reason, remedy string) {
+	d.Refuse(check, detail, dps.Verdict{Reason: reason, Answer: answerUnauthorized, Remedy: remedy})
+}
+
+// IndividualKey checks that one of the enrollment's keys signed the token. Both are
+// always tried, in constant time.
+func IndividualKey(d *dps.Decision, token sas.Token, e dps.Enrollment) {
+	if e.Attestation.Type != dps.SymmetricKey {
+		refuseToken(d, "enrollment", fmt.Sprintf("%s attests by %s, the device showed a SAS token", e.Ref, e.Attestation.Type),
+			dps.ReasonOtherAttestation, "change the enrollment's attestation to symmetricKey, or delete it so that a group decides")
+		return
+	}
+	d.Pass("enrollment", e.Ref.String())
+	if !signed(token, *e.Attestation.SymmetricKey) {
+		refuseToken(d, "signature", "neither key of the "+e.Ref.String()+" signed the token",
+			dps.ReasonWrongKey, "give the device the primary or secondary key of its enrollment")
+		return
+	}
+	d.Pass("signature", "by a key of the enrollment")
+}
+
+func signed(token sas.Token, keys dps.KeyPair) bool {
+	return token.Verify(keys.Primary.Reveal(), keys.Secondary.Reveal())
+}
+
+// GroupKey returns the first of groups under which the device's derived key signed
+// the token, with the keys that are derived for it. The registration ID counts as
+// the device spells it, then in lower case.
+func GroupKey(d *dps.Decision, token sas.Token, id dps.RegistrationID, groups []dps.Enrollment) (dps.Enrollment, dps.KeyPair) {
+	for _, g := range groups {
+		if g.Attestation.Type != dps.SymmetricKey {
+			continue
+		}
+		for _, spelling := range spellings(id) {
+			if keys := DerivedKeys(*g.Attestation.SymmetricKey, spelling); signed(token, keys) {
+				d.Pass("enrollment", g.Ref.String())
+				d.Pass("signature", "by the device's key under the group")
+				return g, keys
+			}
+		}
+	}
+	d.Refuse("enrollment", fmt.Sprintf("no individual enrollment %q, and the token is signed under no key of %s", id, countGroups(len(groups))), dps.Verdict{
+		Reason: dps.ReasonNoEnrollment, Answer: answerUnauthorized,
+		Remedy: "derive the device's key from its group's key and this registration ID (mooring enrollment-group compute-device-key), or enroll the device",
+	})
+	return dps.Enrollment{}, dps.KeyPair{}
+}
+
+func spellings(id dps.RegistrationID) []dps.RegistrationID {
+	if folded := dps.RegistrationID(id.Key()); folded != id {
+		return []dps.RegistrationID{id, folded}
+	}
+	return []dps.RegistrationID{id}
+}
+
+// DerivedKeys returns both keys of a device under a group's keys.
+func DerivedKeys(group dps.KeyPair, id dps.RegistrationID) dps.KeyPair {
+	return dps.KeyPair{Primary: dps.DeriveKey(group.Primary, id), Secondary: dps.DeriveKey(group.Secondary, id)}
+}
+
+func countGroups(n int) string {
+	if n == 1 {
+		return "the only group with symmetric keys"
+	}
+	return fmt.Sprintf("the %d groups with symmetric keys", n)
+}
