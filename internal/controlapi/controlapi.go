@@ -153,7 +153,7 @@ func (s *server) put(w http.ResponseWriter, r *http.Request, t target) error {
 		return err
 	}
 	var req wire.CACertificateUpload
-	if err := httpio.Decode(text, &req); err != nil {
+	if err := translate.Decode(text, &req); err != nil {
 		return err
 	}
 	content, field := req.CACertificateContent, "certificate"
@@ -222,7 +222,7 @@ func (s *server) verify(w http.ResponseWriter, r *http.Request, t target) error 
 		return err
 	}
 	var req wire.VerificationRequest
-	if err := httpio.Decode(text, &req); err != nil {
+	if err := translate.Decode(text, &req); err != nil {
 		return err
 	}
 	if req.Certificate == "" {

@@ -6,7 +6,6 @@ import (
 	"context"
 	"log/slog"
 	"net/http"
-	"strings"
 	"time"
 
 	"github.com/mooring-iot/mooring/internal/dps"
@@ -57,11 +56,8 @@ func (s *server) refuse(w http.ResponseWriter, r *http.Request, err error) {
 // request reads who calls from path and connection, never from the body.
 func request(r *http.Request, p route.Params) (register.Request, error) {
 	version := r.URL.Query().Get("api-version")
-	if version == "" {
-		return register.Request{}, dps.Invalidf("api-version", "is required in the query")
-	}
-	if !wire.KnownDeviceVersion(version) {
-		return register.Request{}, dps.Invalidf("api-version", "is not one of %s", strings.Join(wire.DeviceVersions, ", "))
+	if err := translate.CheckDeviceVersion(version); err != nil {
+		return register.Request{}, err
 	}
 	id, err := dps.ParseRegistrationID(p["id"])
 	if err != nil {
@@ -78,24 +74,13 @@ func request(r *http.Request, p route.Params) (register.Request, error) {
 	return req, nil
 }
 
-// checkBody checks what a device says about itself against who it is. Devices send
-// nothing, a blank or an object.
+// checkBody checks the body of a request, which may be empty.
 func checkBody(w http.ResponseWriter, r *http.Request, id dps.RegistrationID) error {
 	text, err := httpio.ReadBody(w, r, maxBody)
-	if err != nil || strings.TrimSpace(string(text)) == "" {
+	if err != nil {
 		return err
 	}
-	var body wire.DeviceRegistration
-	if err := httpio.Decode(text, &body); err != nil {
-		return err
-	}
-	if body.RegistrationID != "" && !strings.EqualFold(body.RegistrationID, string(id)) {
-		return dps.Invalidf("registrationId", "must be the registration ID in the path, %q", id)
-	}
-	if body.CSR != "" {
-		return dps.Invalidf("csr", "is not offered: this service issues no device certificates")
-	}
-	return nil
+	return translate.CheckDeviceBody(text, id)
 }
 
 func (s *server) register(w http.ResponseWriter, r *http.Request, p route.Params) error {
@@ -112,9 +97,7 @@ func (s *server) register(w http.ResponseWriter, r *http.Request, p route.Params
 	}
 	s.accepted(w, req, ticket.RetryAfter)
 	w.Header().Set("Location", "https://"+r.Host+r.URL.EscapedPath())
-	return httpio.WriteJSON(w, http.StatusAccepted, wire.RegistrationOperation{
-		OperationID: string(ticket.Operation), Status: string(dps.Assigning),
-	})
+	return httpio.WriteJSON(w, http.StatusAccepted, translate.Accepted(ticket.Operation))
 }
 
 // durable returns a context that does not end when the device hangs up: what was
@@ -135,7 +118,8 @@ func (s *server) poll(w http.ResponseWriter, r *http.Request, p route.Params) er
 	if _, err := httpio.ReadBody(w, r, maxBody); err != nil { // some send {}, one all of its registration
 		return err
 	}
-	rec, err := s.Register.Poll(r.Context(), req, dps.OperationID(p["operation"]))
+	op := dps.OperationID(p["operation"])
+	rec, err := s.Register.Poll(r.Context(), req, op)
 	if err != nil {
 		return err
 	}
@@ -145,10 +129,7 @@ func (s *server) poll(w http.ResponseWriter, r *http.Request, p route.Params) er
 		s.accepted(w, req, register.ReadyAfter)
 		status = http.StatusAccepted
 	}
-	return httpio.WriteJSON(w, status, wire.RegistrationOperation{
-		OperationID: p["operation"], Status: string(rec.Status),
-		RegistrationState: translate.DeviceState(rec.Registration, rec.Hub, req.APIVersion),
-	})
+	return httpio.WriteJSON(w, status, translate.Operation(op, rec.Registration, rec.Hub, req.APIVersion))
 }
 
 func (s *server) lookUp(w http.ResponseWriter, r *http.Request, p route.Params) error {

@@ -12,8 +12,9 @@ import (
 // proof is the outcome of attestation.
 type proof struct {
 	kind     dps.AttestationType
-	entry    dps.Enrollment // the enrollment that decides; zero when refused
-	evidence string         // what a poll has to show again
+	entry    dps.Enrollment        // the enrollment that decides; zero when refused
+	hubAuth  dps.HubAuthentication // how the device will prove itself to its hub
+	evidence string                // what a poll has to show again
 	decision *dps.Decision
 }
 
@@ -23,30 +24,35 @@ func (p proof) refused() bool { return p.decision.Refused() && !p.disabled() }
 // disabled reports whether the device proved itself towards a disabled enrollment.
 func (p proof) disabled() bool { return p.decision.Reason == dps.ReasonDisabled }
 
-// fingerprint condenses evidence to what a later call can be compared with.
+// fingerprint condenses evidence to what a later call can be compared with. A token
+// leaves none: it is checked anew each time.
 func fingerprint(e Evidence) string {
-	if len(e.Chain) == 0 {
+	if e.Token != "" || len(e.Chain) == 0 {
 		return ""
 	}
 	return "x509:" + dps.ThumbprintOf(e.Chain[0].Raw).String()
 }
 
-// prove attests the device. An error is a failure of ours; a refusal is a proof.
+// prove attests the device. An error is a failure of ours; a refusal is a proof. A
+// device that brings a token means it, whatever its TLS stack shows beside.
 func (s *Service) prove(ctx context.Context, in dps.Instance, req Request) (proof, error) {
-	if len(req.Evidence.Chain) == 0 {
-		d := &dps.Decision{}
-		if req.Evidence.Token != "" {
-			attest.Token(d)
-		} else {
-			attest.NoEvidence(d)
-		}
-		return proof{decision: d}, nil
+	switch {
+	case req.Evidence.Token != "":
+		return s.proveKey(ctx, in, req)
+	case len(req.Evidence.Chain) > 0:
+		return s.proveX509(ctx, in, req)
+	default:
+		p := proof{decision: &dps.Decision{}}
+		attest.NoEvidence(p.decision)
+		return p, nil
 	}
-	return s.proveX509(ctx, in, req)
 }
 
 func (s *Service) proveX509(ctx context.Context, in dps.Instance, req Request) (proof, error) {
-	p := proof{kind: dps.X509, evidence: fingerprint(req.Evidence)}
+	p := proof{
+		kind: dps.X509, evidence: fingerprint(req.Evidence),
+		hubAuth: dps.SelfSigned(dps.ThumbprintOf(req.Evidence.Chain[0].Raw)),
+	}
 	known, err := s.known(ctx, in.ID, req)
 	if err != nil {
 		return proof{}, err

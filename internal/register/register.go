@@ -10,9 +10,9 @@ import (
 	"context"
 	"crypto/x509"
 	"log/slog"
+	"slices"
 	"time"
 
-	"github.com/mooring-iot/mooring/internal/attest"
 	"github.com/mooring-iot/mooring/internal/dps"
 )
 
@@ -52,6 +52,9 @@ type Records interface {
 	// Anchors returns the stored certificates that have one of the subjects (DER).
 	Anchors(ctx context.Context, in dps.InstanceID, subjects [][]byte) ([]dps.Anchor, error)
 
+	// KeyGroups returns the groups that attest by symmetric keys, sorted by ID.
+	KeyGroups(ctx context.Context, in dps.InstanceID) ([]dps.Enrollment, error)
+
 	// CertificateOwner returns the enrollment that holds a certificate; ok is
 	// false when none does.
 	CertificateOwner(ctx context.Context, in dps.InstanceID, t dps.Thumbprint) (ref dps.EntryRef, ok bool, err error)
@@ -86,16 +89,23 @@ type Ticket struct {
 	RetryAfter time.Duration // when the answer will be ready
 }
 
+// Record is the state of a registration with the name of its hub.
+type Record struct {
+	dps.Registration
+	Hub dps.HostName // "" while the device has no assignment
+}
+
 // ReadyAfter is the RetryAfter of a registration that is already finished: polling
 // at once would be fine, but zero makes some clients fall back to their default.
 const ReadyAfter = time.Second
 
-// Options are what a Service needs; all are required.
+// Options are what a Service needs; all are required but Rate.
 type Options struct {
 	Store    Store
 	Observer Observer
 	Log      *slog.Logger
 	Now      func() time.Time
+	Rate     int // registrations per minute, for the whole service; 0 is no limit
 }
 
 // Service registers devices. It is safe for concurrent use.
@@ -104,18 +114,25 @@ type Service struct {
 	observer Observer
 	log      *slog.Logger
 	now      func() time.Time
+
+	registrations *rateLimit
+	polls         *pollLimit
 }
 
 // New returns a Service.
 func New(o Options) *Service {
-	return &Service{store: o.Store, observer: o.Observer, log: o.Log, now: o.Now}
+	return &Service{
+		store: o.Store, observer: o.Observer, log: o.Log, now: o.Now,
+		registrations: newRateLimit(o.Rate), polls: newPollLimit(),
+	}
 }
 
 // Register proves who the device is, assigns it to a hub and records it. The
 // outcome is durable, and read by Poll.
 //
-// It fails with InstanceNotFound, or with Unauthorized when the device could not
-// prove itself; a disabled enrollment and a failed allocation are outcomes.
+// It fails with InstanceNotFound, with Unauthorized when the device could not prove
+// itself, or with Throttled; a disabled enrollment and a failed allocation are
+// outcomes.
 func (s *Service) Register(ctx context.Context, req Request) (Ticket, error) {
 	start := s.now()
 	in, err := s.store.InstanceByScope(ctx, req.Scope)
@@ -130,6 +147,9 @@ func (s *Service) Register(ctx context.Context, req Request) (Ticket, error) {
 		s.observer.Registered(proved.kind, dps.Unassigned, proved.decision.Reason, s.now().Sub(start))
 		return Ticket{}, s.refuse(ctx, req, proved.decision)
 	}
+	if wait := s.registrations.take(s.now()); wait > 0 {
+		return Ticket{}, throttled(wait)
+	}
 	reg, err := s.settle(ctx, in, req, proved)
 	if err != nil {
 		return Ticket{}, err
@@ -142,46 +162,83 @@ func (s *Service) Register(ctx context.Context, req Request) (Ticket, error) {
 // Poll returns the record as an operation left it. The caller has to show what it
 // registered with.
 //
-// It fails with InstanceNotFound, OperationNotFound or Unauthorized.
-func (s *Service) Poll(ctx context.Context, req Request, op dps.OperationID) (dps.Registration, error) {
+// It fails with InstanceNotFound, OperationNotFound, Unauthorized or Throttled.
+func (s *Service) Poll(ctx context.Context, req Request, op dps.OperationID) (Record, error) {
 	in, err := s.store.InstanceByScope(ctx, req.Scope)
 	if err != nil {
-		return dps.Registration{}, err
+		return Record{}, err
 	}
 	reg, err := s.store.Operation(ctx, in.ID, req.ID, op)
 	if err != nil {
-		return dps.Registration{}, err
+		return Record{}, err
 	}
-	if d := attest.SameProof(fingerprint(req.Evidence), reg.Evidence); d.Refused() {
-		return dps.Registration{}, s.refuse(ctx, req, d)
+	if wait := s.polls.take(in.ID, req.ID, s.now()); wait > 0 {
+		return Record{}, throttled(wait)
 	}
-	return reg, nil
+	d, err := s.proveAgain(ctx, in, req, reg)
+	if err != nil {
+		return Record{}, err
+	}
+	if d.Refused() {
+		return Record{}, s.refuse(ctx, req, d)
+	}
+	return s.record(ctx, reg)
 }
 
-// LookUp proves who the device is and returns its record, unchanged.
+// LookUp proves who the device is and returns its record, unchanged. It counts as a
+// registration.
 //
-// It fails with InstanceNotFound, RegistrationNotFound or Unauthorized.
-func (s *Service) LookUp(ctx context.Context, req Request) (dps.Registration, error) {
+// It fails with InstanceNotFound, RegistrationNotFound, Unauthorized or Throttled.
+func (s *Service) LookUp(ctx context.Context, req Request) (Record, error) {
 	in, err := s.store.InstanceByScope(ctx, req.Scope)
 	if err != nil {
-		return dps.Registration{}, err
+		return Record{}, err
 	}
 	proved, err := s.prove(ctx, in, req)
 	if err != nil {
-		return dps.Registration{}, err
+		return Record{}, err
 	}
 	if proved.refused() {
-		return dps.Registration{}, s.refuse(ctx, req, proved.decision)
+		return Record{}, s.refuse(ctx, req, proved.decision)
+	}
+	if wait := s.registrations.take(s.now()); wait > 0 {
+		return Record{}, throttled(wait)
 	}
 	reg, err := s.store.Registration(ctx, in.ID, req.ID)
 	if err != nil {
-		return dps.Registration{}, err
+		return Record{}, err
 	}
 	if proved.disabled() {
 		reg.Status, reg.Failure = dps.Disabled, nil
 		s.logRefusal(ctx, req, proved.decision)
 	}
-	return reg, nil
+	return s.record(ctx, reg)
+}
+
+// Record returns the record of a device for an operator. It fails with
+// RegistrationNotFound.
+func (s *Service) Record(ctx context.Context, in dps.InstanceID, id dps.RegistrationID) (Record, error) {
+	reg, err := s.store.Registration(ctx, in, id)
+	if err != nil {
+		return Record{}, err
+	}
+	return s.record(ctx, reg)
+}
+
+// record adds the hub's name to a registration.
+func (s *Service) record(ctx context.Context, reg dps.Registration) (Record, error) {
+	if reg.Assignment == nil {
+		return Record{Registration: reg}, nil
+	}
+	hubs, err := s.store.Hubs(ctx, reg.Instance)
+	if err != nil {
+		return Record{}, err
+	}
+	i := slices.IndexFunc(hubs, func(h dps.LinkedHub) bool { return h.ID == reg.Assignment.Hub })
+	if i < 0 {
+		return Record{Registration: reg}, nil
+	}
+	return Record{Registration: reg, Hub: hubs[i].HostName}, nil
 }
 
 // refuse logs why a device is refused and returns what it is told.

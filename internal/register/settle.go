@@ -9,8 +9,9 @@ import (
 )
 
 // maxAttempts bounds how often a registration is made anew because another one of
-// the same device came between.
-const maxAttempts = 8
+// the same device came between. Each time one of them succeeds, so it takes that
+// many calls at once of one device before one is told to come again.
+const maxAttempts = 128
 
 // settle works out the outcome of a proved registration and writes it, again and
 // again until no other writer came between.
@@ -50,7 +51,7 @@ func (s *Service) change(ctx context.Context, in dps.Instance, req Request, p pr
 	if err != nil {
 		return failed(c, err)
 	}
-	return s.place(ctx, c, req, p, hub)
+	return s.place(ctx, c, p, hub)
 }
 
 // failed turns an allocation that found no hub into the outcome of c.
@@ -115,7 +116,7 @@ func stays(policy *dps.ReprovisionPolicy, apiVersion string) bool {
 
 // place makes c assign the device to hub: a new identity with the initial twin, or
 // the one that is there with its authentication refreshed and its twin kept.
-func (s *Service) place(ctx context.Context, c dps.RegistrationChange, req Request, p proof, hub dps.LinkedHub) (dps.RegistrationChange, error) {
+func (s *Service) place(ctx context.Context, c dps.RegistrationChange, p proof, hub dps.LinkedHub) (dps.RegistrationChange, error) {
 	reg := &c.Registration
 	reg.Status = dps.Assigned
 	deviceID := desiredDeviceID(p.entry, *reg)
@@ -128,9 +129,9 @@ func (s *Service) place(ctx context.Context, c dps.RegistrationChange, req Reque
 		reg.Assignment = &dps.Assignment{Hub: hub.ID, DeviceID: deviceID, Substatus: firstSubstatus(missing)}
 	}
 	if missing {
-		return s.create(c, req, p, hub)
+		return s.create(c, p, hub)
 	}
-	return s.refresh(c, req, p, device), nil
+	return s.refresh(c, p, device), nil
 }
 
 // desiredDeviceID is the ID at the hub: the one that the device has, else the one
@@ -155,7 +156,7 @@ func firstSubstatus(missing bool) dps.Substatus {
 	return dps.ReprovisionedToInitialAssignment
 }
 
-func (s *Service) create(c dps.RegistrationChange, req Request, p proof, hub dps.LinkedHub) (dps.RegistrationChange, error) {
+func (s *Service) create(c dps.RegistrationChange, p proof, hub dps.LinkedHub) (dps.RegistrationChange, error) {
 	twin, err := dps.ParseInitialTwin(p.entry.InitialTwin)
 	if err != nil {
 		return dps.RegistrationChange{}, err // checked when the enrollment was written
@@ -163,7 +164,7 @@ func (s *Service) create(c dps.RegistrationChange, req Request, p proof, hub dps
 	now := s.now()
 	c.Device = &dps.HubDevice{
 		Instance: c.Registration.Instance, Hub: hub.ID, DeviceID: c.Registration.Assignment.DeviceID,
-		GenerationID: dps.NewGenerationID(now), Authentication: hubAuthentication(req), IotEdge: edge(p.entry),
+		GenerationID: dps.NewGenerationID(now), Authentication: p.hubAuth, IotEdge: edge(p.entry),
 		Twin: twin, ETag: dps.NewETag(), Created: now, Updated: now,
 	}
 	return c, nil
@@ -171,20 +172,15 @@ func (s *Service) create(c dps.RegistrationChange, req Request, p proof, hub dps
 
 // refresh rewrites the identity only where the device proves itself differently or
 // has other capabilities than last time: a reboot writes no identity.
-func (s *Service) refresh(c dps.RegistrationChange, req Request, p proof, device dps.HubDevice) dps.RegistrationChange {
-	auth := hubAuthentication(req)
-	if device.Authentication.Equal(auth) && device.IotEdge == edge(p.entry) {
+func (s *Service) refresh(c dps.RegistrationChange, p proof, device dps.HubDevice) dps.RegistrationChange {
+	if device.Authentication.Equal(p.hubAuth) && device.IotEdge == edge(p.entry) {
 		return c
 	}
 	c.DeviceMatch = device.ETag
-	device.Authentication, device.IotEdge = auth, edge(p.entry)
+	device.Authentication, device.IotEdge = p.hubAuth, edge(p.entry)
 	device.ETag, device.Updated = dps.NewETag(), s.now()
 	c.Device = &device
 	return c
-}
-
-func hubAuthentication(req Request) dps.HubAuthentication {
-	return dps.SelfSigned(dps.ThumbprintOf(req.Evidence.Chain[0].Raw))
 }
 
 func edge(e dps.Enrollment) bool { return e.Capabilities != nil && e.Capabilities.IotEdge }

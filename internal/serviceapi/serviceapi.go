@@ -142,7 +142,7 @@ func (s *server) put(w http.ResponseWriter, r *http.Request, ref dps.EntryRef) e
 		return err
 	}
 	var req wire.EnrollmentRequest
-	if err := httpio.Decode(text, &req); err != nil {
+	if err := translate.Decode(text, &req); err != nil {
 		return err
 	}
 	draft, err := translate.Draft(s.Instance, ref, req)

@@ -4,6 +4,7 @@ package translate
 
 import (
 	"encoding/hex"
+	"errors"
 	"net/http"
 	"strings"
 	"time"
@@ -70,15 +71,21 @@ func failureOf(err error) (failure, string) {
 // Number returns the errorCode of a code, as registration records show it.
 func Number(c dps.Code) int { return failures[c].number }
 
+// retryLater is what a client is told to wait where nobody knows better.
+const retryLater = 5 * time.Second
+
 // RetryAfter is what a client is told to wait when trying again may help; 0 when
 // it will not.
 func RetryAfter(err error) time.Duration {
 	switch dps.CodeOf(err) {
 	case dps.Throttled, dps.Unavailable:
-		return 5 * time.Second
 	default:
 		return 0
 	}
+	if e, ok := errors.AsType[*dps.Error](err); ok && e.RetryAfter > 0 {
+		return e.RetryAfter
+	}
+	return retryLater
 }
 
 // Error returns the status and the body of a refusal on the service and the device

@@ -1,6 +1,9 @@
 package translate
 
 import (
+	"bytes"
+	"strings"
+
 	"github.com/mooring-iot/mooring/internal/dps"
 	"github.com/mooring-iot/mooring/wire"
 )
@@ -51,4 +54,47 @@ func commonState(reg dps.Registration, hub dps.HostName) *wire.RegistrationState
 		state.ErrorCode, state.ErrorMessage = Number(reg.Failure.Code), reg.Failure.Message
 	}
 	return state
+}
+
+// CheckDeviceVersion checks the api-version of a device. It fails with Invalid.
+func CheckDeviceVersion(version string) error {
+	if version == "" {
+		return dps.Invalidf("api-version", "is required")
+	}
+	if !wire.KnownDeviceVersion(version) {
+		return dps.Invalidf("api-version", "is not one of %s", strings.Join(wire.DeviceVersions, ", "))
+	}
+	return nil
+}
+
+// CheckDeviceBody checks what a device says about itself against who it is: id, of
+// its connection. Devices send nothing, a blank or an object. It fails with Invalid
+// or Malformed.
+func CheckDeviceBody(text []byte, id dps.RegistrationID) error {
+	if len(bytes.TrimSpace(text)) == 0 {
+		return nil
+	}
+	var body wire.DeviceRegistration
+	if err := Decode(text, &body); err != nil {
+		return err
+	}
+	if body.RegistrationID != "" && !strings.EqualFold(body.RegistrationID, string(id)) {
+		return dps.Invalidf("registrationId", "must be the registration ID of the connection, %q", id)
+	}
+	if body.CSR != "" {
+		return dps.Invalidf("csr", "is not offered: this service issues no device certificates")
+	}
+	return nil
+}
+
+// Accepted is the answer to a registration that was taken.
+func Accepted(op dps.OperationID) *wire.RegistrationOperation {
+	return &wire.RegistrationOperation{OperationID: string(op), Status: string(dps.Assigning)}
+}
+
+// Operation is the answer to a poll, for a device of an API version.
+func Operation(op dps.OperationID, reg dps.Registration, hub dps.HostName, apiVersion string) *wire.RegistrationOperation {
+	return &wire.RegistrationOperation{
+		OperationID: string(op), Status: string(reg.Status), RegistrationState: DeviceState(reg, hub, apiVersion),
+	}
 }

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/mooring-iot/mooring/internal/dps"
 )
@@ -61,6 +62,14 @@ func (s *Store) Enrollment(ctx context.Context, in dps.InstanceID, ref dps.Entry
 		return e, notFound(err, dps.GroupNotFound, "EnrollmentGroup not found.")
 	}
 	return e, notFound(err, dps.EnrollmentNotFound, "Enrollment not found.")
+}
+
+// KeyGroups returns the groups that attest by symmetric keys, sorted by ID.
+func (s *Store) KeyGroups(ctx context.Context, in dps.InstanceID) ([]dps.Enrollment, error) {
+	rows, err := s.readers.rows(ctx, `SELECT instance, kind, id_key, id, body, secrets, etag, created, updated FROM enrollments
+		WHERE instance = $1 AND kind = 'group' AND secrets IS NOT NULL ORDER BY id_key`, string(in))
+	groups, err := collect(rows, err, s.scanEnrollment)
+	return slices.DeleteFunc(groups, func(e dps.Enrollment) bool { return e.Attestation.Type != dps.SymmetricKey }), err
 }
 
 func (s *Store) scanEnrollment(row scanner) (dps.Enrollment, error) {

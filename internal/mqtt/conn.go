@@ -1,0 +1,315 @@
+package mqtt
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/mooring-iot/mooring/internal/dps"
+	"github.com/mooring-iot/mooring/internal/mqtt/packet"
+	"github.com/mooring-iot/mooring/internal/register"
+	"github.com/mooring-iot/mooring/internal/translate"
+	"github.com/mooring-iot/mooring/wire"
+)
+
+// conn is one device's connection. Its goroutine reads a packet, answers it, and
+// reads the next: what a client sends meanwhile waits in the kernel.
+type conn struct {
+	server   *Server
+	net      net.Conn
+	reader   *packet.Reader
+	remote   string
+	evidence register.Evidence
+	id       identity
+	silence  time.Duration // longest pause between two packets
+
+	subscribed bool
+	qos        packet.QoS // of the subscription
+	lastID     uint16     // packet identifier of the latest answer
+	out        []byte     // being written; kept for the next answer
+
+	mu       sync.Mutex // guards stopping, and the read deadline with it
+	stopping bool
+}
+
+var (
+	errDisconnect    = errors.New("the client disconnected")
+	errSecondConnect = errors.New("a second CONNECT")
+	errNotConnect    = errors.New("the first packet is not CONNECT")
+	errQoS2          = errors.New("a PUBLISH at QoS 2")
+	errDirection     = errors.New("a packet that only servers send")
+)
+
+// serve answers until the connection ends. Disconnecting is no error.
+func (c *conn) serve() error {
+	c.reader = packet.NewReader(c.net, maxPacket)
+	c.silence = handshakeTime
+	if err := c.connect(); err != nil {
+		return err
+	}
+	for {
+		p, err := c.read()
+		if err != nil {
+			return err
+		}
+		if err := c.handle(p); err != nil {
+			if errors.Is(err, errDisconnect) {
+				return nil
+			}
+			return err
+		}
+	}
+}
+
+// read returns the next packet, which may not be long in coming.
+func (c *conn) read() (packet.Packet, error) {
+	if err := c.extend(); err != nil {
+		return nil, err
+	}
+	return c.reader.Read()
+}
+
+// extend moves the read deadline, unless the server is stopping.
+func (c *conn) extend() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.stopping {
+		return net.ErrClosed
+	}
+	return c.net.SetReadDeadline(c.server.now().Add(c.silence))
+}
+
+// stopReading ends the connection after the request that it is at.
+func (c *conn) stopReading() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.stopping = true
+	_ = c.net.SetReadDeadline(time.Unix(1, 0)) // a deadline in the past; a closed connection has none
+}
+
+// connect reads CONNECT and answers it.
+func (c *conn) connect() error {
+	p, err := c.read()
+	if err != nil {
+		return err
+	}
+	hello, ok := p.(*packet.Connect)
+	if !ok {
+		return errNotConnect
+	}
+	code, reason := c.admit(hello)
+	if err := c.write(&packet.Connack{Code: code}); err != nil {
+		return err
+	}
+	if code != packet.Accepted {
+		c.server.log.Info("connection refused", "remote", c.remote, "clientId", clip(hello.ClientID),
+			"code", code.String(), "reason", reason)
+		return fmt.Errorf("CONNECT refused: %s", reason)
+	}
+	c.silence = idleTime
+	if hello.KeepAlive > 0 {
+		c.silence = time.Duration(hello.KeepAlive) * time.Second * 3 / 2 // 3.1.2.10
+	}
+	return nil
+}
+
+// clip bounds what the log repeats of a device's words.
+func clip(text string) string {
+	const most = 200
+	if len(text) > most {
+		return text[:most] + "..."
+	}
+	return text
+}
+
+// admit decides on CONNECT by what can be seen on the connection itself. Whatever
+// needs the enrollments is told as the answer to a request, as DPS does. A will is
+// taken and never published: there is nobody to publish it to.
+// Source: azure-docs issues 43157 and 69882.
+func (c *conn) admit(p *packet.Connect) (packet.ReturnCode, string) {
+	if p.Level != packet.ProtocolLevel {
+		return packet.BadProtocolVersion, "only MQTT 3.1.1 is spoken here"
+	}
+	id, err := parseUsername(p.Username)
+	if err != nil {
+		return packet.BadCredentials, err.Error()
+	}
+	c.id = id
+	if !sameID(p.ClientID, id.ID) {
+		return packet.NotAuthorized, "the client ID is not the registration ID in the user name"
+	}
+	if len(p.Password) > 0 {
+		c.evidence.Token = string(p.Password)
+		return packet.Accepted, ""
+	}
+	if len(c.evidence.Chain) == 0 {
+		return packet.NotAuthorized, "neither a client certificate nor a password"
+	}
+	if !sameID(c.evidence.Chain[0].Subject.CommonName, id.ID) {
+		return packet.NotAuthorized, "the certificate's common name is not the registration ID"
+	}
+	return packet.Accepted, ""
+}
+
+func sameID(text string, id dps.RegistrationID) bool {
+	return dps.RegistrationID(text).Key() == id.Key()
+}
+
+// handle answers one packet after CONNECT. An error closes the connection.
+func (c *conn) handle(p packet.Packet) error {
+	switch p := p.(type) {
+	case *packet.Publish:
+		return c.publish(p)
+	case *packet.Subscribe:
+		return c.subscribe(p)
+	case *packet.Unsubscribe:
+		for _, f := range p.Filters {
+			c.subscribed = c.subscribed && f != answerFilter
+		}
+		return c.write(&packet.Unsuback{PacketID: p.PacketID})
+	case *packet.Pingreq:
+		return c.write(&packet.Pingresp{})
+	case *packet.Puback:
+		return nil // answers are not sent again: a device that missed one asks again
+	case *packet.Disconnect:
+		return errDisconnect
+	case *packet.Connect:
+		return errSecondConnect
+	default:
+		return errDirection
+	}
+}
+
+func (c *conn) subscribe(p *packet.Subscribe) error {
+	answer := &packet.Suback{PacketID: p.PacketID}
+	for _, s := range p.Subscriptions {
+		if s.Filter != answerFilter {
+			answer.Codes = append(answer.Codes, packet.SubscribeFailed)
+			continue
+		}
+		c.subscribed, c.qos = true, min(s.QoS, packet.AtLeastOnce)
+		answer.Codes = append(answer.Codes, byte(c.qos))
+	}
+	return c.write(answer)
+}
+
+// publish answers a request. PUBACK goes first; some clients take no other order.
+func (c *conn) publish(p *packet.Publish) error {
+	if p.QoS == packet.ExactlyOnce {
+		return errQoS2
+	}
+	r, err := parseTopic(p.Topic)
+	if err != nil {
+		return err
+	}
+	var packets []packet.Packet
+	if p.QoS == packet.AtLeastOnce {
+		packets = append(packets, &packet.Puback{PacketID: p.PacketID})
+	}
+	if c.subscribed { // nobody hears the answer otherwise, so nothing is begun
+		answer, err := c.answer(r, p.Payload)
+		if err != nil {
+			return err
+		}
+		packets = append(packets, answer)
+	}
+	return c.write(packets...)
+}
+
+// answer runs a request and returns its outcome as a packet.
+func (c *conn) answer(r request, payload []byte) (*packet.Publish, error) {
+	trackingID := uuid.NewString()
+	status, body, retryAfter := c.run(r, payload, trackingID)
+	text, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	p := &packet.Publish{Topic: answerTopic(status, r.requestID, retryAfter), Payload: text, QoS: c.qos}
+	if c.qos > packet.AtMostOnce {
+		if c.lastID++; c.lastID == 0 {
+			c.lastID = 1
+		}
+		p.PacketID = c.lastID
+	}
+	c.server.log.Debug("request", "trackingId", trackingID, "transport", "mqtt", "poll", r.poll,
+		"registrationId", string(c.id.ID), "remote", c.remote, "status", status)
+	return p, nil
+}
+
+// run runs a request and returns status and body as HTTPS has them.
+func (c *conn) run(r request, payload []byte, trackingID string) (int, any, time.Duration) {
+	status, body, retryAfter, err := c.call(r, payload, trackingID)
+	if err != nil {
+		if dps.CodeOf(err) != dps.Unauthorized { // logged by registration, with all checks
+			c.logFailure(err, trackingID)
+		}
+		status, refusal := translate.Error(err, trackingID, c.server.now())
+		return status, refusal, translate.RetryAfter(err)
+	}
+	return status, body, retryAfter
+}
+
+func (c *conn) logFailure(err error, trackingID string) {
+	level := slog.LevelInfo
+	if code := dps.CodeOf(err); code == dps.Internal || code == dps.Unavailable {
+		level = slog.LevelError
+	}
+	c.server.log.Log(context.Background(), level, "request refused", "trackingId", trackingID, "transport", "mqtt",
+		"registrationId", string(c.id.ID), "remote", c.remote, "code", dps.CodeOf(err).String(), "reason", err.Error())
+}
+
+// Statuses of answers, as HTTPS has them.
+const (
+	statusFinal   = 200
+	statusPending = 202
+)
+
+func (c *conn) call(r request, payload []byte, trackingID string) (int, *wire.RegistrationOperation, time.Duration, error) {
+	if err := translate.CheckDeviceVersion(c.id.APIVersion); err != nil {
+		return 0, nil, 0, err
+	}
+	req := register.Request{
+		Scope: c.id.Scope, ID: c.id.ID, Evidence: c.evidence, APIVersion: c.id.APIVersion, TrackingID: trackingID, Remote: c.remote,
+	}
+	// What was begun for a device is finished, and found by its next call.
+	ctx := context.Background()
+	if !r.poll {
+		if err := translate.CheckDeviceBody(payload, c.id.ID); err != nil {
+			return 0, nil, 0, err
+		}
+		ticket, err := c.server.register.Register(ctx, req)
+		if err != nil {
+			return 0, nil, 0, err
+		}
+		return statusPending, translate.Accepted(ticket.Operation), ticket.RetryAfter, nil
+	}
+	rec, err := c.server.register.Poll(ctx, req, r.operation)
+	if err != nil {
+		return 0, nil, 0, err
+	}
+	body := translate.Operation(r.operation, rec.Registration, rec.Hub, c.id.APIVersion)
+	if rec.Status == dps.Assigning {
+		return statusPending, body, register.ReadyAfter, nil
+	}
+	return statusFinal, body, 0, nil
+}
+
+// write sends packets in one go. A client that does not take them in time is closed.
+func (c *conn) write(packets ...packet.Packet) error {
+	c.out = c.out[:0]
+	for _, p := range packets {
+		c.out = p.Append(c.out)
+	}
+	if err := c.net.SetWriteDeadline(c.server.now().Add(writeTime)); err != nil {
+		return err
+	}
+	_, err := c.net.Write(c.out)
+	return err
+}

@@ -1,0 +1,176 @@
+// Package mqtt is the MQTT 3.1.1 endpoint for devices, over TLS and over WebSocket.
+//
+// It is no broker: each connection is a conversation of its own, in which a device
+// asks for its registration and is answered. Nothing is retained, no message goes
+// from one connection to another, and the same client may be here twice.
+// Source: azure-docs, articles/iot-dps/iot-mqtt-connect-to-iot-dps.md.
+package mqtt
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"log/slog"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/mooring-iot/mooring/internal/register"
+)
+
+// Deadlines and bounds of a connection.
+const (
+	handshakeTime = 10 * time.Second // for TLS, and again for CONNECT
+	idleTime      = 5 * time.Minute  // of silence, where a client names no keep-alive
+	writeTime     = 10 * time.Second // for an answer that the client does not take
+	maxPacket     = 96 << 10         // bytes; azure-docs, includes/iot-dps-limits.md, "Message size"
+	maxUnread     = 64 << 10         // bytes that wait for a client in the kernel
+)
+
+// Observer hears of connections.
+type Observer interface {
+	// Connected is called with each connection; what it returns, when that ends.
+	Connected(listener string) (ended func())
+}
+
+// Options are what a Server needs; all are required.
+type Options struct {
+	Register *register.Service
+	Observer Observer
+	Log      *slog.Logger
+	Now      func() time.Time
+}
+
+// Server answers devices. It is safe for concurrent use.
+type Server struct {
+	register *register.Service
+	observer Observer
+	log      *slog.Logger
+	now      func() time.Time
+
+	mu      sync.Mutex
+	closing bool
+	open    map[*conn]struct{}
+	running sync.WaitGroup
+}
+
+// New returns a Server.
+func New(o Options) *Server {
+	return &Server{register: o.Register, observer: o.Observer, log: o.Log, now: o.Now, open: make(map[*conn]struct{})}
+}
+
+// Serve accepts TCP connections from l and speaks TLS by config on each, until l is
+// closed.
+func (s *Server) Serve(l net.Listener, config *tls.Config) error {
+	for {
+		c, err := l.Accept()
+		if errors.Is(err, net.ErrClosed) {
+			return nil
+		}
+		if err != nil {
+			if wait := temporary(err); wait > 0 {
+				s.log.Warn("accepting MQTT connections", "err", err)
+				time.Sleep(wait)
+				continue
+			}
+			return err
+		}
+		bound(c)
+		go s.serveTLS(tls.Server(c, config))
+	}
+}
+
+// temporary returns how long to wait after an accept that failed for want of file
+// descriptors or the like, and 0 for other failures.
+func temporary(err error) time.Duration {
+	if ne, ok := errors.AsType[net.Error](err); ok && ne.Timeout() {
+		return 100 * time.Millisecond
+	}
+	if resourcesShort(err) {
+		return 100 * time.Millisecond
+	}
+	return 0
+}
+
+// bound limits what may wait in the kernel for a client that does not read.
+func bound(c net.Conn) {
+	if tcp, ok := c.(*net.TCPConn); ok {
+		_ = tcp.SetWriteBuffer(maxUnread) // without it the limit is the kernel's own
+	}
+}
+
+// serveTLS shakes hands and serves one connection.
+func (s *Server) serveTLS(c *tls.Conn) {
+	defer s.observer.Connected("mqtt")()
+	ctx, cancel := context.WithTimeout(context.Background(), handshakeTime)
+	err := c.HandshakeContext(ctx)
+	cancel()
+	if err != nil {
+		s.log.Debug("TLS handshake failed", "remote", c.RemoteAddr().String(), "err", err)
+		_ = c.Close()
+		return
+	}
+	s.ServeConn(c, c.ConnectionState().PeerCertificates)
+}
+
+// ServeConn serves one connection until it ends, and closes it. chain are the
+// client certificates of its TLS handshake.
+func (s *Server) ServeConn(nc net.Conn, chain []*x509.Certificate) {
+	c := &conn{server: s, net: nc, evidence: register.Evidence{Chain: chain}, remote: nc.RemoteAddr().String()}
+	if !s.add(c) {
+		_ = nc.Close()
+		return
+	}
+	defer s.remove(c)
+	if err := c.serve(); err != nil {
+		s.log.Debug("MQTT connection ended", "remote", c.remote, "registrationId", string(c.id.ID), "err", err)
+	}
+	_ = nc.Close()
+}
+
+func (s *Server) add(c *conn) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closing {
+		return false
+	}
+	s.open[c] = struct{}{}
+	s.running.Add(1)
+	return true
+}
+
+func (s *Server) remove(c *conn) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.open, c)
+	s.running.Done()
+}
+
+// Shutdown lets every connection finish the request that it is at and closes it;
+// when ctx ends first, it cuts off what is left.
+func (s *Server) Shutdown(ctx context.Context) error {
+	s.each(func(c *conn) { c.stopReading() })
+	done := make(chan struct{})
+	go func() {
+		s.running.Wait()
+		close(done)
+	}()
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		s.each(func(c *conn) { _ = c.net.Close() })
+		<-done
+		return ctx.Err()
+	}
+}
+
+func (s *Server) each(do func(*conn)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.closing = true
+	for c := range s.open {
+		do(c)
+	}
+}

@@ -1,0 +1,105 @@
+package register
+
+import (
+	"sync"
+	"time"
+
+	"golang.org/x/time/rate"
+
+	"github.com/mooring-iot/mooring/internal/dps"
+)
+
+// throttled is the refusal of a call that comes too early.
+// Source of the text: azure-docs issue 69789.
+func throttled(wait time.Duration) error {
+	return &dps.Error{Code: dps.Throttled, Message: "Operations are being throttled for this tenant.", RetryAfter: wait}
+}
+
+// rateLimit bounds the registrations of the whole service; nil does not.
+type rateLimit struct{ limiter *rate.Limiter }
+
+// newRateLimit allows perMinute registrations, all at once or spread.
+func newRateLimit(perMinute int) *rateLimit {
+	if perMinute <= 0 {
+		return nil
+	}
+	return &rateLimit{rate.NewLimiter(rate.Every(time.Minute/time.Duration(perMinute)), perMinute)}
+}
+
+// take counts one registration at now, or returns how long to wait for it.
+func (l *rateLimit) take(now time.Time) time.Duration {
+	if l == nil {
+		return 0
+	}
+	r := l.limiter.ReserveN(now, 1)
+	wait := r.DelayFrom(now)
+	if wait > 0 {
+		r.CancelAt(now)
+	}
+	return wait
+}
+
+// The limit of polls for each device.
+// Source: azure-docs, includes/iot-dps-limits.md, "Device polling".
+const (
+	pollBurst  = 5
+	pollWindow = 10 * time.Second
+)
+
+// pollLimit bounds the polls of each device. It remembers only devices that polled
+// within the last two windows.
+type pollLimit struct {
+	mu           sync.Mutex
+	turned       time.Time // when current began
+	current, old map[pollKey]polls
+}
+
+type pollKey struct {
+	instance dps.InstanceID
+	id       string
+}
+
+// polls is a bucket that fills up again within one window.
+type polls struct {
+	used float64 // of pollBurst
+	at   time.Time
+}
+
+func newPollLimit() *pollLimit {
+	return &pollLimit{current: make(map[pollKey]polls)}
+}
+
+// take counts one poll at now, or returns how long to wait for it.
+func (l *pollLimit) take(in dps.InstanceID, id dps.RegistrationID, now time.Time) time.Duration {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.turn(now)
+	key := pollKey{in, id.Key()}
+	p, known := l.current[key]
+	if !known {
+		p = l.old[key]
+	}
+	const perSecond = pollBurst / (float64(pollWindow) / float64(time.Second))
+	p.used = max(0, p.used-perSecond*now.Sub(p.at).Seconds())
+	p.at = now
+	if p.used+1 > pollBurst {
+		l.current[key] = p
+		return time.Duration((p.used + 1 - pollBurst) / perSecond * float64(time.Second))
+	}
+	p.used++
+	l.current[key] = p
+	return 0
+}
+
+// turn forgets devices whose buckets have filled up.
+func (l *pollLimit) turn(now time.Time) {
+	switch age := now.Sub(l.turned); {
+	case age >= 2*pollWindow || age < 0:
+		l.old, l.current = nil, make(map[pollKey]polls)
+	case age >= pollWindow:
+		l.old, l.current = l.current, make(map[pollKey]polls)
+	default:
+		return
+	}
+	l.turned = now
+}
