@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"net/http"
 	"slices"
 	"time"
 
@@ -17,6 +16,7 @@ import (
 	"github.com/mooring-iot/mooring/internal/access"
 	"github.com/mooring-iot/mooring/internal/config"
 	"github.com/mooring-iot/mooring/internal/dps"
+	"github.com/mooring-iot/mooring/internal/mqtt"
 	"github.com/mooring-iot/mooring/internal/obs"
 	"github.com/mooring-iot/mooring/internal/store/sqlite"
 	"github.com/mooring-iot/mooring/internal/tlsauth"
@@ -38,6 +38,7 @@ type App struct {
 	data    dataDir
 	store   *sqlite.Store
 	tls     *tlsauth.Authority
+	mqtt    *mqtt.Server
 	metrics *obs.Metrics
 	servers []*server
 	closers []func() error
@@ -49,7 +50,8 @@ type App struct {
 type server struct {
 	name     string
 	listener net.Listener
-	http     *http.Server
+	serve    func() error                    // until stop
+	stop     func(ctx context.Context) error // lets open requests end, or cuts them off when ctx ends
 }
 
 // New opens the data directory, creating what it lacks, and binds every listener.
@@ -64,7 +66,7 @@ func New(ctx context.Context, o Options) (*App, error) {
 
 func (a *App) open(ctx context.Context) error {
 	var err error
-	if a.data, err = openDataDir(a.options.Config.Data); err != nil {
+	if a.data, err = openDataDir(ctx, a.options.Config.Data); err != nil {
 		return err
 	}
 	a.closers = append(a.closers, a.data.unlock)
@@ -121,7 +123,7 @@ func (a *App) bootstrap(ctx context.Context) error {
 		return a.store.Create(ctx, firstSetup(host, time.Now()))
 	}
 	if err != nil {
-		return err
+		return a.data.explain(err)
 	}
 	hubs, err := a.store.Hubs(ctx, dps.DefaultInstance)
 	if err != nil {
@@ -162,7 +164,12 @@ func (a *App) Run(ctx context.Context) error {
 	tasks, ctx := errgroup.WithContext(ctx)
 	tasks.Go(func() error { return a.tls.Run(ctx) })
 	for _, s := range a.servers {
-		tasks.Go(func() error { return s.serve() })
+		tasks.Go(func() error {
+			if err := s.serve(); err != nil {
+				return fmt.Errorf("serving %s: %w", s.name, err)
+			}
+			return nil
+		})
 	}
 	tasks.Go(func() error {
 		<-ctx.Done()
@@ -170,13 +177,6 @@ func (a *App) Run(ctx context.Context) error {
 	})
 	err := tasks.Wait()
 	return errors.Join(err, a.Close())
-}
-
-func (s *server) serve() error {
-	if err := s.http.Serve(s.listener); !errors.Is(err, http.ErrServerClosed) {
-		return fmt.Errorf("serving %s: %w", s.name, err)
-	}
-	return nil
 }
 
 // drain stops every server; what is not done in time is cut off.
@@ -187,9 +187,8 @@ func (a *App) drain() error {
 	var tasks errgroup.Group
 	for _, s := range a.servers {
 		tasks.Go(func() error {
-			if err := s.http.Shutdown(ctx); err != nil {
+			if err := s.stop(ctx); err != nil {
 				a.options.Log.Warn("requests were cut off", "listener", s.name, "err", err)
-				return s.http.Close()
 			}
 			return nil
 		})

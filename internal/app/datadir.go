@@ -1,12 +1,14 @@
 package app
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/gofrs/flock"
 
@@ -19,9 +21,16 @@ type dataDir struct {
 	lock *flock.Flock // held by the process that serves it
 }
 
+// How long and how often a start asks for the lock: not at once, as a command that
+// looks whether the service runs holds it for a moment.
+const (
+	lockPatience = time.Second
+	lockRetry    = 20 * time.Millisecond
+)
+
 // openDataDir creates the directory if it is absent and locks it: one process
 // serves it at a time.
-func openDataDir(path string) (dataDir, error) {
+func openDataDir(ctx context.Context, path string) (dataDir, error) {
 	abs, err := filepath.Abs(path)
 	if err != nil {
 		return dataDir{}, err
@@ -30,8 +39,10 @@ func openDataDir(path string) (dataDir, error) {
 		return dataDir{}, fmt.Errorf("--data: cannot create the data directory: %w", err)
 	}
 	d := dataDir{path: abs, lock: flock.New(filepath.Join(abs, "lock"), flock.SetPermissions(0o600))}
-	locked, err := d.lock.TryLock()
-	if err != nil {
+	wait, cancel := context.WithTimeout(ctx, lockPatience)
+	defer cancel()
+	locked, err := d.lock.TryLockContext(wait, lockRetry)
+	if err != nil && !errors.Is(err, context.DeadlineExceeded) {
 		return dataDir{}, fmt.Errorf("--data: cannot lock %s: %w", abs, err)
 	}
 	if !locked {
@@ -51,7 +62,18 @@ func (d dataDir) masterKey(create bool) (*seal.Key, error) {
 	if _, err := os.Stat(d.database()); err == nil {
 		create = false
 	}
-	return seal.OpenKey(filepath.Join(d.path, "master.key"), create)
+	return seal.OpenKey(d.masterKeyFile(), create)
+}
+
+func (d dataDir) masterKeyFile() string { return filepath.Join(d.path, "master.key") }
+
+// explain adds the file that is to blame to the error of a database that another
+// master key sealed.
+func (d dataDir) explain(err error) error {
+	if errors.Is(err, seal.ErrOpen) {
+		return fmt.Errorf("%s may be the key of another database; restore the right one: %w", d.masterKeyFile(), err)
+	}
+	return err
 }
 
 // runtime is what a running service tells commands on the same machine.

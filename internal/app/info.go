@@ -46,16 +46,17 @@ func ReadInfo(ctx context.Context, data string) (info Info, err error) {
 	}
 	defer func() { err = errors.Join(err, store.Close()) }()
 	if info.Info, err = describe(ctx, store, r); err != nil {
-		return info, err
+		return info, d.explain(err)
 	}
 	info.Running, err = d.running()
 	return info, err
 }
 
-// running reports whether a process holds the lock.
+// running reports whether a process holds the lock. It asks for a shared one, so that
+// several commands that look do not take each other for a service.
 func (d dataDir) running() (bool, error) {
 	lock := flock.New(filepath.Join(d.path, "lock"), flock.SetPermissions(0o600))
-	free, err := lock.TryLock()
+	free, err := lock.TryRLock()
 	if err != nil {
 		return false, fmt.Errorf("looking at the lock of %s: %w", d.path, err)
 	}

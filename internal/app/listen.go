@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -19,13 +20,16 @@ import (
 	"github.com/mooring-iot/mooring/internal/enroll"
 	"github.com/mooring-iot/mooring/internal/httpio"
 	"github.com/mooring-iot/mooring/internal/hub/embedded"
+	"github.com/mooring-iot/mooring/internal/mqtt"
 	"github.com/mooring-iot/mooring/internal/register"
 	"github.com/mooring-iot/mooring/internal/serviceapi"
+	"github.com/mooring-iot/mooring/internal/wsconn"
 )
 
 // Names of the listeners, as `mooring info` shows them.
 const (
 	httpsListener  = "https"
+	mqttListener   = "mqtt"
 	portalListener = "portal"
 )
 
@@ -45,29 +49,77 @@ const (
 // listen binds every listener.
 func (a *App) listen(ctx context.Context) error {
 	c := a.options.Config
+	registering := register.New(register.Options{
+		Store: a.store, Observer: observer{a.metrics}, Log: a.options.Log, Now: time.Now, Rate: c.RegistrationRate,
+	})
+	a.mqtt = mqtt.New(mqtt.Options{Register: registering, Observer: a.metrics, Log: a.options.Log, Now: time.Now})
 	if !c.HTTPS.Off() {
 		l, err := a.listenHTTPS(ctx)
 		if err != nil {
 			return err
 		}
-		a.add(httpsListener, tls.NewListener(l, a.tlsConfig()), a.https())
+		a.addHTTP(httpsListener, tls.NewListener(l, a.tlsConfig()), a.https(registering))
+	}
+	if !c.MQTT.Off() {
+		if err := a.listenMQTT(ctx); err != nil {
+			return err
+		}
 	}
 	if !c.Portal.Off() {
 		l, err := bind(ctx, "--portal", c.Portal.Addr())
 		if err != nil {
 			return err
 		}
-		a.add(portalListener, l, a.portal())
+		a.addHTTP(portalListener, l, a.portal())
 	}
 	return nil
 }
 
-func (a *App) add(name string, l net.Listener, h http.Handler) {
-	a.servers = append(a.servers, &server{name: name, listener: l, http: &http.Server{
+func (a *App) addHTTP(name string, l net.Listener, h http.Handler) {
+	srv := &http.Server{
 		Handler: h, ReadHeaderTimeout: headerTime, ReadTimeout: requestTime, WriteTimeout: answerTime, IdleTimeout: idleTime,
 		MaxHeaderBytes: maxHeader, ConnState: a.metrics.ConnState(name),
 		ErrorLog: slog.NewLogLogger(a.options.Log.With("listener", name).Handler(), slog.LevelDebug),
-	}})
+	}
+	a.servers = append(a.servers, &server{
+		name: name, listener: l,
+		serve: func() error {
+			if err := srv.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+				return err
+			}
+			return nil
+		},
+		stop: func(ctx context.Context) error {
+			if err := srv.Shutdown(ctx); err != nil {
+				return errors.Join(err, srv.Close())
+			}
+			return nil
+		},
+	})
+}
+
+// listenMQTT binds the mqtt listener. Where its default address is taken by another
+// program the service goes without, and says so.
+func (a *App) listenMQTT(ctx context.Context) error {
+	addr := a.options.Config.MQTT
+	l, err := bind(ctx, "--mqtt", addr.Addr())
+	if err != nil && !addr.Explicit() && errors.Is(err, syscall.EADDRINUSE) {
+		note := "Port 8883 is in use by another program, so there is no MQTT (there is, over WebSocket). To have it: stop that program, or give another address with --mqtt."
+		a.notes = append(a.notes, note)
+		a.options.Log.Warn("no MQTT listener", "err", err)
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	config := a.tlsConfig()
+	config.NextProtos = nil // MQTT has no name that clients agree on
+	a.servers = append(a.servers, &server{
+		name: mqttListener, listener: l,
+		serve: func() error { return a.mqtt.Serve(l, config) },
+		stop:  func(ctx context.Context) error { return errors.Join(l.Close(), a.mqtt.Shutdown(ctx)) },
+	})
+	return nil
 }
 
 func bind(ctx context.Context, flag, addr string) (net.Listener, error) {
@@ -113,10 +165,9 @@ func (a *App) tlsConfig() *tls.Config {
 
 // https is everything on the https listener: the API is told by the first segment
 // of the path, and what is left are devices, which begin with their ID scope.
-func (a *App) https() http.Handler {
+func (a *App) https(registering *register.Service) http.Handler {
 	o, guard := a.options, a.guard()
 	enrolling := enroll.New(a.store, time.Now)
-	registering := register.New(register.Options{Store: a.store, Observer: observer{a.metrics}, Log: o.Log, Now: time.Now})
 	service := serviceapi.New(serviceapi.Options{
 		Guard: guard, Enroll: enrolling, Register: registering, Instance: dps.DefaultInstance, Log: o.Log, Now: time.Now,
 	})
@@ -141,7 +192,7 @@ func (a *App) https() http.Handler {
 		}
 	}
 	devices := a.metrics.Measure("device", device)
-	return httpio.Track(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	plain := httpio.Track(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		first, _, _ := strings.Cut(strings.TrimPrefix(r.URL.EscapedPath(), "/"), "/")
 		if api, ok := apis[strings.ToLower(first)]; ok {
 			api.ServeHTTP(w, r)
@@ -149,6 +200,36 @@ func (a *App) https() http.Handler {
 		}
 		devices.ServeHTTP(w, r)
 	}), o.Log)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if isWebSocket(r) {
+			a.webSocket(w, r)
+			return
+		}
+		plain.ServeHTTP(w, r)
+	})
+}
+
+// webSocketPaths are where clients ask for a WebSocket: the Azure SDKs, Paho, and
+// the .NET SDK, which names no path.
+var webSocketPaths = []string{"/$iothub/websocket", "/mqtt", "/"}
+
+func isWebSocket(r *http.Request) bool {
+	path := r.URL.Path
+	if path == "" {
+		path = "/"
+	}
+	return strings.EqualFold(r.Header.Get("Upgrade"), "websocket") && slices.Contains(webSocketPaths, strings.ToLower(path))
+}
+
+// webSocket speaks MQTT over a WebSocket until the device leaves.
+func (a *App) webSocket(w http.ResponseWriter, r *http.Request) {
+	c, _, err := wsconn.Accept(w, r, "mqtt")
+	if err != nil {
+		a.options.Log.Info("WebSocket refused", "remote", r.RemoteAddr, "err", err)
+		return
+	}
+	defer a.metrics.Connected("websocket")()
+	a.mqtt.ServeConn(c, r.TLS.PeerCertificates)
 }
 
 // portal is what stands on the portal listener.

@@ -17,7 +17,11 @@ type Config struct {
 	Data      string
 	Hostnames []string // lower case, each once, at least one; the first is the service's name
 	HTTPS     Listen
+	MQTT      Listen
 	Portal    Listen // on loopback, or off
+
+	RegistrationRate int // registrations per minute; 0 is no limit
+
 	TLSCert   string // with TLSKey, or empty like it
 	TLSKey    string
 	File      string // the YAML file that was read; empty if none

@@ -67,6 +67,10 @@ func fields() []field {
 			set:   address(func(c *Config) *Listen { return &c.HTTPS }, ParseListen),
 		},
 		{
+			Field: Field{Name: "mqtt", Value: "address", Default: ":8883", Usage: "address of MQTT for devices, or off"},
+			set:   address(func(c *Config) *Listen { return &c.MQTT }, ParseListen),
+		},
+		{
 			Field: Field{Name: "portal", Value: "address", Default: "127.0.0.1:8080", Usage: "address of the portal, metrics and health, or off; plain HTTP, so only on loopback"},
 			set:   address(func(c *Config) *Listen { return &c.Portal }, parseLoopback),
 		},
@@ -79,6 +83,10 @@ func fields() []field {
 			Field: Field{Name: "tls-key", Value: "file", Usage: "private key of tls-cert in PEM"},
 			set:   one(func(c *Config) *string { return &c.TLSKey }, parseText),
 			check: checkTLSPair,
+		},
+		{
+			Field: Field{Name: "registration-rate", Value: "number", Default: "0", Usage: "registrations of devices per minute, for the whole service; 0 is no limit"},
+			set:   one(func(c *Config) *int { return &c.RegistrationRate }, parseRate),
 		},
 		{
 			Field: Field{Name: nameConfig, Value: "file", Usage: "YAML file with any of these settings"},

@@ -138,6 +138,17 @@ func parseDirectory(text string) (string, error) {
 	return text, nil
 }
 
+// maxRate bounds a rate per minute: a million a second.
+const maxRate = 60_000_000
+
+func parseRate(text string) (int, error) {
+	n, err := strconv.Atoi(text)
+	if err != nil || n < 0 || n > maxRate {
+		return 0, fmt.Errorf("is not a number of registrations per minute (want 0 to %d)", maxRate)
+	}
+	return n, nil
+}
+
 func parseLogLevel(text string) (slog.Level, error) {
 	switch text {
 	case "debug":

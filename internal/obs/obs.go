@@ -114,6 +114,15 @@ func (m *Metrics) Committed(changes int, took time.Duration, err error) {
 	m.groupSize.Observe(float64(changes))
 }
 
+// Connected counts one connection of a listener until the returned function is
+// called.
+func (m *Metrics) Connected(listener string) (ended func()) {
+	gauge := m.connections.WithLabelValues(listener)
+	gauge.Inc()
+	m.accepted.WithLabelValues(listener).Inc()
+	return gauge.Dec
+}
+
 // ConnState counts connections of a listener; it is an http.Server's ConnState hook.
 func (m *Metrics) ConnState(listener string) func(net.Conn, http.ConnState) {
 	gauge, counter := m.connections.WithLabelValues(listener), m.accepted.WithLabelValues(listener)

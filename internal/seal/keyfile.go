@@ -80,7 +80,7 @@ func createKey(path string) error {
 	if err != nil {
 		return err
 	}
-	defer os.Remove(temp.Name())
+	defer func() { _ = os.Remove(temp.Name()) }()
 	if err := writeAndClose(temp, base64.StdEncoding.EncodeToString(raw)+"\n"); err != nil {
 		return err
 	}

@@ -1,9 +1,8 @@
 package tlsauth
 
 import (
+	"bytes"
 	"crypto"
-	"crypto/ecdsa"
-	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/sha256"
 	"crypto/x509"
@@ -17,6 +16,7 @@ import (
 	"math/big"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 )
 
@@ -32,106 +32,191 @@ const (
 	pemKey         = "PRIVATE KEY" // PKCS #8
 )
 
-// authority is the CA of the service's own. Clients were told to trust it, so it is
-// made once and never replaced.
+// authority is the service's own: a CA of each kind. Clients were told to trust both, so
+// they are made once and never replaced.
+//
+// Each CA has its key in a file. One more file holds the certificates of all, in the
+// order of kinds: it is what clients trust. Creation writes the keys, in that order too,
+// and then the certificates in one piece. So the certificates are there exactly when
+// creation was finished, and all that a crash leaves is the first of these files without
+// the later ones: the next start makes the missing ones.
 type authority struct {
-	certFile, keyFile string
-	cert              *x509.Certificate
-	key               *ecdsa.PrivateKey
+	certFile string
+	cas      []*ca
 }
 
-// openCA loads the CA of o.Dir, or creates it where there is none.
-func openCA(o Options) (*authority, error) {
-	ca := &authority{
-		certFile: filepath.Join(o.Dir, "ca.cert.pem"),
-		keyFile:  filepath.Join(o.Dir, "ca.key.pem"),
+// ca is the CA of one kind.
+type ca struct {
+	kind
+	keyFile string
+	key     crypto.Signer // nil while there is none
+	cert    *x509.Certificate
+	spare   crypto.Signer // a new key for a server certificate; nil when used
+}
+
+// openAuthority loads the authority of o.Dir, or creates it where there is none.
+func openAuthority(o Options) (*authority, error) {
+	a := &authority{certFile: filepath.Join(o.Dir, "ca.cert.pem")}
+	for _, k := range kinds() {
+		a.cas = append(a.cas, &ca{kind: k, keyFile: filepath.Join(o.Dir, k.caKey)})
 	}
 	if err := os.MkdirAll(o.Dir, dirMode); err != nil {
 		return nil, fmt.Errorf("opening TLS authority: %w", err)
 	}
-	if err := ca.loadOrCreate(o.Now()); err != nil {
+	if err := a.loadOrCreate(o.Now()); err != nil {
 		return nil, fmt.Errorf("opening TLS authority: %w", err)
 	}
-	ca.warn(o.Log, o.Now())
-	return ca, nil
+	a.warn(o.Log, o.Now())
+	return a, nil
 }
 
-// loadOrCreate looks at the files. The key is written first, so a key alone is what a
-// crash during creation leaves: it gets its certificate, whose name and key are those
-// that clients may already trust. A certificate alone cannot be helped.
-func (ca *authority) loadOrCreate(now time.Time) error {
-	certPEM, certErr := readFile(ca.certFile)
-	keyPEM, keyErr := readFile(ca.keyFile)
-	noCert, noKey := errors.Is(certErr, fs.ErrNotExist), errors.Is(keyErr, fs.ErrNotExist)
-	switch {
-	case noCert && noKey:
-		return ca.create(now)
-	case noKey && certErr == nil:
-		return fmt.Errorf("%s is there, but its key %s is not: restore the key from a backup; or, for a new authority that all clients must trust anew, remove %[1]s",
-			ca.certFile, ca.keyFile)
-	case keyErr != nil:
-		return keyErr
-	case !noCert && certErr != nil:
-		return certErr
-	}
-	if err := ca.parseKey(keyPEM); err != nil {
+// loadOrCreate looks at the files. Keys without certificates get certificates, whose
+// names and keys are those that clients may already trust. Certificates without one of
+// the keys cannot be helped.
+func (a *authority) loadOrCreate(now time.Time) error {
+	certs, err := readFile(a.certFile)
+	unfinished := errors.Is(err, fs.ErrNotExist)
+	if err != nil && !unfinished {
 		return err
 	}
-	if noCert {
-		return ca.certify(now)
-	}
-	return ca.parseCert(certPEM)
-}
-
-func (ca *authority) parseKey(text []byte) error {
-	if block, _ := pem.Decode(text); block != nil && block.Type == pemKey {
-		key, err := x509.ParsePKCS8PrivateKey(block.Bytes)
-		if ec, ok := key.(*ecdsa.PrivateKey); ok && err == nil {
-			ca.key = ec
-			return nil
+	for _, c := range a.cas {
+		if err := a.loadKey(c); err != nil {
+			return err
 		}
 	}
-	return fmt.Errorf("%s is damaged: restore it from a backup; or, for a new authority that all clients must trust anew, remove it together with %s",
-		ca.keyFile, ca.certFile)
+	if err := a.checkOrder(!unfinished); err != nil {
+		return err
+	}
+	if unfinished {
+		return a.create(now)
+	}
+	return a.parseCerts(certs)
 }
 
-func (ca *authority) parseCert(text []byte) error {
-	block, _ := pem.Decode(text)
-	if block == nil || block.Type != pemCertificate {
-		return ca.damagedCert()
+// loadKey reads the key of c if there is one.
+func (a *authority) loadKey(c *ca) error {
+	text, err := readFile(c.keyFile)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
 	}
-	cert, err := x509.ParseCertificate(block.Bytes)
-	if err != nil || !cert.IsCA {
-		return ca.damagedCert()
-	}
-	if !ca.key.PublicKey.Equal(cert.PublicKey) {
-		return fmt.Errorf("%s is not the key of %s: restore both from one backup; or, for a new authority that all clients must trust anew, remove both",
-			ca.keyFile, ca.certFile)
-	}
-	ca.cert = cert
-	return nil
-}
-
-func (ca *authority) damagedCert() error {
-	return fmt.Errorf("%s is damaged: restore it from a backup; or remove it and start again: it is then made anew from %s, under the same name",
-		ca.certFile, ca.keyFile)
-}
-
-func (ca *authority) create(now time.Time) error {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return err
 	}
-	ca.key = key
-	if err := writeKey(ca.keyFile, key); err != nil {
-		return err
+	if block, _ := pem.Decode(text); block != nil && block.Type == pemKey {
+		key, err := x509.ParsePKCS8PrivateKey(block.Bytes)
+		signer, ok := key.(crypto.Signer)
+		if err == nil && ok && algorithmOf(signer.Public()) == c.algorithm {
+			c.key = signer
+			return nil
+		}
 	}
-	return ca.certify(now)
+	return fmt.Errorf("%s is damaged: restore it from a backup; %s", c.keyFile, a.startOver())
 }
 
-// certify writes a certificate for the key. Its name follows from the key.
-func (ca *authority) certify(now time.Time) error {
-	id, err := keyID(&ca.key.PublicKey)
+// checkOrder refuses a file that is there while one that is written before it is not: no
+// crash during creation leaves that.
+func (a *authority) checkOrder(certs bool) error {
+	missing := ""
+	for _, c := range a.cas {
+		switch {
+		case c.key == nil && missing == "":
+			missing = c.keyFile
+		case c.key != nil && missing != "":
+			return a.lost(missing, c.keyFile)
+		}
+	}
+	if certs && missing != "" {
+		return a.lost(missing, a.certFile)
+	}
+	return nil
+}
+
+func (a *authority) lost(missing, present string) error {
+	return fmt.Errorf("%s is there, but %s is not: restore that key from a backup; %s", present, missing, a.startOver())
+}
+
+// startOver is the way out for an operator who has no backup.
+func (a *authority) startOver() string {
+	files := a.certFile
+	for _, c := range a.cas {
+		files += ", " + c.keyFile
+	}
+	return "or, for a new authority that all clients must trust anew, remove what there is of " + files
+}
+
+// parseCerts wants the certificates of all CAs in their order, and nothing else.
+func (a *authority) parseCerts(text []byte) error {
+	for _, c := range a.cas {
+		block, rest := pem.Decode(text)
+		if block == nil || block.Type != pemCertificate {
+			return a.damagedCerts()
+		}
+		cert, err := x509.ParseCertificate(block.Bytes)
+		if err != nil || !cert.IsCA {
+			return a.damagedCerts()
+		}
+		if !sameKey(c.key.Public(), cert.PublicKey) {
+			return fmt.Errorf("%s is not the key of its certificate in %s: restore all files from one backup; %s",
+				c.keyFile, a.certFile, a.startOver())
+		}
+		c.cert, text = cert, rest
+	}
+	if len(bytes.TrimSpace(text)) > 0 {
+		return a.damagedCerts()
+	}
+	return nil
+}
+
+func (a *authority) damagedCerts() error {
+	return fmt.Errorf("%s is damaged, or does not hold just the %d certificates of the authority: restore it from a backup; or remove it and start again: it is then made anew from the keys beside it, under the same names",
+		a.certFile, len(a.cas))
+}
+
+// create makes what is missing: keys, and the certificates of all.
+func (a *authority) create(now time.Time) error {
+	var certs []byte
+	for _, c := range a.cas {
+		if c.key == nil {
+			if err := c.newKeys(); err != nil {
+				return err
+			}
+		}
+		if err := c.certify(now); err != nil {
+			return err
+		}
+		certs = append(certs, pem.EncodeToMemory(&pem.Block{Type: pemCertificate, Bytes: c.cert.Raw})...)
+	}
+	return writeFile(a.certFile, certs, publicMode)
+}
+
+// newKeys makes the key and, as a new CA has a server certificate to issue, one for that
+// at the same time: the first start waits for RSA keys.
+func (c *ca) newKeys() error {
+	var (
+		wg               sync.WaitGroup
+		keyErr, spareErr error
+	)
+	wg.Go(func() { c.spare, spareErr = c.generate() })
+	c.key, keyErr = c.generate()
+	wg.Wait()
+	if err := errors.Join(keyErr, spareErr); err != nil {
+		return err
+	}
+	return writeKey(c.keyFile, c.key)
+}
+
+// serverKey returns a new key for a server certificate.
+func (c *ca) serverKey() (crypto.Signer, error) {
+	if key := c.spare; key != nil {
+		c.spare = nil
+		return key, nil
+	}
+	return c.generate()
+}
+
+// certify makes a certificate for the key. Its name follows from the key.
+func (c *ca) certify(now time.Time) error {
+	id, err := keyID(c.key.Public())
 	if err != nil {
 		return err
 	}
@@ -146,24 +231,24 @@ func (ca *authority) certify(now time.Time) error {
 		IsCA:                  true,
 		MaxPathLenZero:        true,
 	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, &ca.key.PublicKey, ca.key)
+	der, err := x509.CreateCertificate(rand.Reader, template, template, c.key.Public(), c.key)
 	if err != nil {
 		return err
 	}
-	if ca.cert, err = x509.ParseCertificate(der); err != nil {
-		return err
-	}
-	return writeCert(ca.certFile, der)
+	c.cert, err = x509.ParseCertificate(der)
+	return err
 }
 
-// warn tells the operator in time that a new authority is needed.
-func (ca *authority) warn(log *slog.Logger, now time.Time) {
-	if now.Add(serverLife).After(ca.cert.NotAfter) {
-		log.Warn("the TLS authority ends soon: remove both of its files for a new one, and let all clients trust that",
-			"file", ca.certFile, "not_after", ca.cert.NotAfter)
+// warn tells the operator in time that a new authority is needed. The certificates were
+// made together, so that one warning says it for all.
+func (a *authority) warn(log *slog.Logger, now time.Time) {
+	cert := a.cas[0].cert
+	if now.Add(serverLife).After(cert.NotAfter) {
+		log.Warn("the TLS authority ends soon: remove its certificates and keys for a new one, and let all clients trust that",
+			"file", a.certFile, "not_after", cert.NotAfter)
 	}
-	if now.Before(ca.cert.NotBefore) {
-		log.Warn("the TLS authority is not valid yet: check the clock", "file", ca.certFile, "not_before", ca.cert.NotBefore)
+	if now.Before(cert.NotBefore) {
+		log.Warn("the TLS authority is not valid yet: check the clock", "file", a.certFile, "not_before", cert.NotBefore)
 	}
 }
 

@@ -2,10 +2,7 @@ package tlsauth
 
 import (
 	"crypto"
-	"crypto/ecdsa"
-	"crypto/elliptic"
 	"crypto/rand"
-	"crypto/rsa"
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
@@ -23,8 +20,6 @@ import (
 // allowed and clients check.
 // Source: https://support.apple.com/en-us/102028 (at most 398 days).
 const serverLife = 397 * 24 * time.Hour
-
-const rsaBits = 2048
 
 // names are those of a server certificate.
 type names struct {
@@ -78,67 +73,41 @@ func (n *names) match(cert *x509.Certificate) bool {
 	return true
 }
 
-// kind is an algorithm of server keys.
-type kind struct {
-	name      string
-	algorithm x509.PublicKeyAlgorithm
-	usage     x509.KeyUsage
-	generate  func() (crypto.Signer, error)
-}
-
-// kinds lists the server certificates, the preferred first.
-func kinds() []kind {
-	return []kind{
-		{
-			name:      "server-ecdsa",
-			algorithm: x509.ECDSA,
-			usage:     x509.KeyUsageDigitalSignature,
-			generate:  func() (crypto.Signer, error) { return ecdsa.GenerateKey(elliptic.P256(), rand.Reader) },
-		},
-		{
-			name:      "server-rsa",
-			algorithm: x509.RSA,
-			usage:     x509.KeyUsageDigitalSignature | x509.KeyUsageKeyEncipherment,
-			generate:  func() (crypto.Signer, error) { return rsa.GenerateKey(rand.Reader, rsaBits) },
-		},
-	}
-}
-
 // issuer keeps server certificates of the own authority in files.
 type issuer struct {
 	dir   string
 	names names
-	ca    *authority
+	cas   []*ca
 	now   func() time.Time
 	log   *slog.Logger
 }
 
-func newIssuer(o Options, n names, ca *authority) *issuer {
-	return &issuer{dir: o.Dir, names: n, ca: ca, now: o.Now, log: o.Log}
+func newIssuer(o Options, n names, cas []*ca) *issuer {
+	return &issuer{dir: o.Dir, names: n, cas: cas, now: o.Now, log: o.Log}
 }
 
 // refresh issues what is stale and returns the certificates of all kinds.
 func (s *issuer) refresh() outcome {
 	var certs []*tls.Certificate
-	for _, k := range kinds() {
-		cert, err := s.ensure(k)
+	for _, c := range s.cas {
+		cert, err := s.ensure(c)
 		if err != nil {
-			return outcome{fresh: true, err: fmt.Errorf("issuing %s: %w", s.certFile(k), err)}
+			return outcome{fresh: true, err: fmt.Errorf("issuing %s: %w", s.certFile(c), err)}
 		}
 		certs = append(certs, cert)
 	}
 	return outcome{certs: certs, fresh: true}
 }
 
-func (s *issuer) certFile(k kind) string { return filepath.Join(s.dir, k.name+".cert.pem") }
-func (s *issuer) keyFile(k kind) string  { return filepath.Join(s.dir, k.name+".key.pem") }
+func (s *issuer) certFile(c *ca) string { return filepath.Join(s.dir, c.server+".cert.pem") }
+func (s *issuer) keyFile(c *ca) string  { return filepath.Join(s.dir, c.server+".key.pem") }
 
 // ensure returns the certificate in the files, or issues a new one where that may not
 // be served.
-func (s *issuer) ensure(k kind) (*tls.Certificate, error) {
-	cert, err := loadPair(s.certFile(k), s.keyFile(k))
+func (s *issuer) ensure(c *ca) (*tls.Certificate, error) {
+	cert, err := loadPair(s.certFile(c), s.keyFile(c))
 	if err == nil {
-		err = s.check(cert.Leaf, k)
+		err = s.check(cert.Leaf, c)
 	}
 	if err == nil {
 		return cert, nil
@@ -147,22 +116,22 @@ func (s *issuer) ensure(k kind) (*tls.Certificate, error) {
 	if errors.Is(err, fs.ErrNotExist) {
 		reason = "there is none"
 	}
-	if cert, err = s.issue(k); err != nil {
+	if cert, err = s.issue(c); err != nil {
 		return nil, err
 	}
-	s.log.Info("server certificate issued", "file", s.certFile(k), "reason", reason,
+	s.log.Info("server certificate issued", "file", s.certFile(c), "reason", reason,
 		"names", s.names.dns, "addresses", s.names.ips, "not_after", cert.Leaf.NotAfter)
 	return cert, nil
 }
 
 // check returns why a certificate has to be issued again, or nil.
-func (s *issuer) check(leaf *x509.Certificate, k kind) error {
+func (s *issuer) check(leaf *x509.Certificate, c *ca) error {
 	now := s.now()
 	third := leaf.NotAfter.Sub(leaf.NotBefore) / 3
 	switch {
-	case leaf.PublicKeyAlgorithm != k.algorithm:
+	case leaf.PublicKeyAlgorithm != c.algorithm:
 		return fmt.Errorf("the key is %s", leaf.PublicKeyAlgorithm)
-	case leaf.CheckSignatureFrom(s.ca.cert) != nil:
+	case leaf.CheckSignatureFrom(c.cert) != nil:
 		return errors.New("it is from another authority")
 	case !s.names.match(leaf):
 		return errors.New("the host names changed")
@@ -176,12 +145,12 @@ func (s *issuer) check(leaf *x509.Certificate, k kind) error {
 
 // issue makes a certificate with a key of its own and writes both, the key first. After
 // a crash between the two they do not match, which is found at the next start.
-func (s *issuer) issue(k kind) (*tls.Certificate, error) {
-	key, err := k.generate()
+func (s *issuer) issue(c *ca) (*tls.Certificate, error) {
+	key, err := c.serverKey()
 	if err != nil {
 		return nil, err
 	}
-	der, err := s.sign(k, key.Public())
+	der, err := s.sign(c, key.Public())
 	if err != nil {
 		return nil, err
 	}
@@ -189,23 +158,23 @@ func (s *issuer) issue(k kind) (*tls.Certificate, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := writeKey(s.keyFile(k), key); err != nil {
+	if err := writeKey(s.keyFile(c), key); err != nil {
 		return nil, err
 	}
-	if err := writeCert(s.certFile(k), der); err != nil {
+	if err := writeCert(s.certFile(c), der); err != nil {
 		return nil, err
 	}
 	return &tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key, Leaf: leaf}, nil
 }
 
-func (s *issuer) sign(k kind, key crypto.PublicKey) ([]byte, error) {
+func (s *issuer) sign(c *ca, key crypto.PublicKey) ([]byte, error) {
 	start := s.now().Add(-backdate)
 	template := &x509.Certificate{
 		SerialNumber:          newSerial(),
 		Subject:               pkix.Name{Organization: []string{"Mooring"}},
 		NotBefore:             start,
 		NotAfter:              start.Add(serverLife),
-		KeyUsage:              k.usage,
+		KeyUsage:              c.usage,
 		ExtKeyUsage:           []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
 		BasicConstraintsValid: true,
 		DNSNames:              s.names.dns,
@@ -215,7 +184,7 @@ func (s *issuer) sign(k kind, key crypto.PublicKey) ([]byte, error) {
 	if len(s.names.first) <= maxCommonName {
 		template.Subject.CommonName = s.names.first
 	}
-	return x509.CreateCertificate(rand.Reader, template, s.ca.cert, key, s.ca.key)
+	return x509.CreateCertificate(rand.Reader, template, c.cert, key, c.key)
 }
 
 // loadPair reads a certificate chain and its key, which must match.

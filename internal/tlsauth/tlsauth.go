@@ -66,10 +66,12 @@ const (
 
 // Open loads the certificates; on first use of the own authority it creates them.
 //
-// On later starts the authority's CA stays, whatever happens: when one of its two
-// files is gone or damaged, that is an error that says what to do. Server
-// certificates are issued again when the names changed, when less than a third of
-// their time is left, and when a file is missing or damaged.
+// The own authority has two CAs, ECDSA P-256 and RSA-2048, each for a server certificate
+// of its own algorithm. On later starts both stay, whatever happens: when one of their
+// files is gone or damaged, that is an error that says what to do, unless a crash during
+// creation explains what is missing: then creation is finished. Server certificates are
+// issued again when the names changed, when less than a third of their time is left, and
+// when a file is missing or damaged.
 func Open(o Options) (*Authority, error) {
 	if (o.CertFile == "") != (o.KeyFile == "") {
 		return nil, errors.New("a TLS certificate needs its key, and a key its certificate: give both files or neither")
@@ -85,11 +87,11 @@ func Open(o Options) (*Authority, error) {
 	if o.CertFile != "" {
 		a.source, a.caFile, a.interval = newWatcher(o), o.CertFile, watchInterval
 	} else {
-		ca, err := openCA(o)
+		own, err := openAuthority(o)
 		if err != nil {
 			return nil, err
 		}
-		a.source, a.caFile, a.interval = newIssuer(o, names, ca), ca.certFile, renewInterval
+		a.source, a.caFile, a.interval = newIssuer(o, names, own.cas), own.certFile, renewInterval
 	}
 	if err := a.Reload(); err != nil {
 		return nil, err
@@ -97,8 +99,9 @@ func Open(o Options) (*Authority, error) {
 	return a, nil
 }
 
-// CAFile returns the path of the PEM file that clients must trust: the CA of the own
-// authority, or the operator's certificate file.
+// CAFile returns the path of the PEM file that clients must trust: both CAs of the own
+// authority, ECDSA first, or the operator's certificate file. Whatever algorithm a client
+// knows, the chain that it is shown ends at the CA of that algorithm.
 func (a *Authority) CAFile() string { return a.caFile }
 
 // GetCertificate has the form of [tls.Config.GetCertificate]. It returns the ECDSA
