@@ -40,8 +40,8 @@ func TestRefusals(t *testing.T) {
 			reason: dps.ReasonNoEvidence, checks: []string{"evidence: FAILED"}, remedy: "certificate",
 		},
 		{
-			name: "a token", device: func(*testing.T, *world) *pki.Issued { return nil }, token: "SharedAccessSignature sr=secret",
-			reason: dps.ReasonOtherAttestation, checks: []string{"evidence: FAILED"}, remedy: "X.509",
+			name: "a token that is none", device: func(*testing.T, *world) *pki.Issued { return nil }, token: "SharedAccessSignature sr=secret",
+			reason: dps.ReasonTokenMalformed, checks: []string{"token: FAILED"}, remedy: "token", kind: dps.SymmetricKey,
 		},
 		{
 			name: "another name", kind: dps.X509, device: func(t *testing.T, w *world) *pki.Issued { return w.leaf(t, "other") },
@@ -278,10 +278,15 @@ func TestStoreUnavailable(t *testing.T) {
 		}
 	}
 	for name, set := range map[string]func(*overlay){
-		"Registration": fail("Registration"), "HubDevice": fail("HubDevice"), "Anchors": fail("Anchors"), "CertificateOwner": fail("CertificateOwner"),
+		"Registration": fail("Registration"), "Anchors": fail("Anchors"), "CertificateOwner": fail("CertificateOwner"),
 		"individual": only(dps.Individual), "group": only(dps.Group),
 		"Hubs":   func(o *overlay) { o.hubs = func() ([]dps.LinkedHub, error) { return nil, down } },
 		"Commit": func(o *overlay) { o.commit = func(dps.RegistrationChange) error { return down } },
+		// The identity is looked for only once writing a new one met another.
+		"HubDevice": func(o *overlay) {
+			fail("HubDevice")(o)
+			o.commit = func(dps.RegistrationChange) error { return dps.Errorf(dps.ConcurrentChange, "Precondition failed.") }
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)

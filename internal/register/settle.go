@@ -17,9 +17,9 @@ const maxAttempts = 128
 // again until no other writer came between.
 func (s *Service) settle(ctx context.Context, in dps.Instance, req Request, p proof) (dps.Registration, error) {
 	var err error
-	for range maxAttempts {
+	for attempt := range maxAttempts {
 		var c dps.RegistrationChange
-		if c, err = s.change(ctx, in, req, p); err != nil {
+		if c, err = s.change(ctx, in, req, p, attempt == 0); err != nil {
 			return dps.Registration{}, err
 		}
 		if err = s.store.Commit(ctx, c); err == nil {
@@ -32,8 +32,10 @@ func (s *Service) settle(ctx context.Context, in dps.Instance, req Request, p pr
 	return dps.Registration{}, err
 }
 
-// change works out what one registration writes.
-func (s *Service) change(ctx context.Context, in dps.Instance, req Request, p proof) (dps.RegistrationChange, error) {
+// change works out what one registration writes. A device without a record hardly
+// ever has an identity: at the first attempt none is looked for, and writing a second one
+// would fail with ConcurrentChange.
+func (s *Service) change(ctx context.Context, in dps.Instance, req Request, p proof, first bool) (dps.RegistrationChange, error) {
 	prev, err := s.previous(ctx, in.ID, req.ID)
 	if err != nil {
 		return dps.RegistrationChange{}, err
@@ -50,6 +52,9 @@ func (s *Service) change(ctx context.Context, in dps.Instance, req Request, p pr
 	hub, err := chooseHub(in, req, p.entry, prev, hubs)
 	if err != nil {
 		return failed(c, err)
+	}
+	if first && prev.Assignment == nil {
+		return s.create(c, p, hub)
 	}
 	return s.place(ctx, c, p, hub)
 }
@@ -118,20 +123,24 @@ func stays(policy *dps.ReprovisionPolicy, apiVersion string) bool {
 // the one that is there with its authentication refreshed and its twin kept.
 func (s *Service) place(ctx context.Context, c dps.RegistrationChange, p proof, hub dps.LinkedHub) (dps.RegistrationChange, error) {
 	reg := &c.Registration
-	reg.Status = dps.Assigned
 	deviceID := desiredDeviceID(p.entry, *reg)
 	device, err := s.store.HubDevice(ctx, reg.Instance, hub.ID, deviceID)
-	missing := dps.CodeOf(err) == dps.DeviceNotFound
-	if err != nil && !missing {
-		return dps.RegistrationChange{}, err
-	}
-	if reg.Assignment == nil || reg.Assignment.Hub != hub.ID {
-		reg.Assignment = &dps.Assignment{Hub: hub.ID, DeviceID: deviceID, Substatus: firstSubstatus(missing)}
-	}
-	if missing {
+	if dps.CodeOf(err) == dps.DeviceNotFound {
 		return s.create(c, p, hub)
 	}
+	if err != nil {
+		return dps.RegistrationChange{}, err
+	}
+	assign(reg, hub, deviceID, dps.ReprovisionedToInitialAssignment)
 	return s.refresh(c, p, device), nil
+}
+
+// assign records where the device is. One that was there keeps how it came there.
+func assign(reg *dps.Registration, hub dps.LinkedHub, id dps.DeviceID, as dps.Substatus) {
+	reg.Status = dps.Assigned
+	if reg.Assignment == nil || reg.Assignment.Hub != hub.ID {
+		reg.Assignment = &dps.Assignment{Hub: hub.ID, DeviceID: id, Substatus: as}
+	}
 }
 
 // desiredDeviceID is the ID at the hub: the one that the device has, else the one
@@ -147,23 +156,17 @@ func desiredDeviceID(e dps.Enrollment, reg dps.Registration) dps.DeviceID {
 	}
 }
 
-// firstSubstatus tells a device that is new to its hub from one that stood there
-// already without a record here.
-func firstSubstatus(missing bool) dps.Substatus {
-	if missing {
-		return dps.InitialAssignment
-	}
-	return dps.ReprovisionedToInitialAssignment
-}
-
+// create makes c write a new identity.
 func (s *Service) create(c dps.RegistrationChange, p proof, hub dps.LinkedHub) (dps.RegistrationChange, error) {
 	twin, err := dps.ParseInitialTwin(p.entry.InitialTwin)
 	if err != nil {
 		return dps.RegistrationChange{}, err // checked when the enrollment was written
 	}
+	deviceID := desiredDeviceID(p.entry, c.Registration)
+	assign(&c.Registration, hub, deviceID, dps.InitialAssignment)
 	now := s.now()
 	c.Device = &dps.HubDevice{
-		Instance: c.Registration.Instance, Hub: hub.ID, DeviceID: c.Registration.Assignment.DeviceID,
+		Instance: c.Registration.Instance, Hub: hub.ID, DeviceID: deviceID,
 		GenerationID: dps.NewGenerationID(now), Authentication: p.hubAuth, IotEdge: edge(p.entry),
 		Twin: twin, ETag: dps.NewETag(), Created: now, Updated: now,
 	}

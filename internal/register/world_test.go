@@ -75,8 +75,11 @@ func newWorld(t *testing.T) *world {
 
 // over returns the service of the world over another store.
 func (w *world) over(s register.Store) *register.Service {
-	log := slog.New(slog.NewJSONHandler(w.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
-	return register.New(register.Options{Store: s, Observer: w.outcomes, Log: log, Now: w.clock})
+	return register.New(register.Options{Store: s, Observer: w.outcomes, Log: w.logger(), Now: w.clock})
+}
+
+func (w *world) logger() *slog.Logger {
+	return slog.New(slog.NewJSONHandler(w.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 }
 
 func openStore(t *testing.T, now func() time.Time) *sqlite.Store {

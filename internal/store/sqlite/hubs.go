@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/mooring-iot/mooring/internal/dps"
@@ -11,6 +12,21 @@ import (
 
 // Hubs returns the linked hubs, sorted by ID.
 func (s *Store) Hubs(ctx context.Context, in dps.InstanceID) ([]dps.LinkedHub, error) {
+	if s.known == nil {
+		return s.readHubs(ctx, in)
+	}
+	hubs, changes, ok := s.known.hubsOf(in)
+	if ok {
+		return slices.Clone(hubs), nil
+	}
+	hubs, err := s.readHubs(ctx, in)
+	if err == nil {
+		s.known.keepHubs(in, slices.Clone(hubs), changes)
+	}
+	return hubs, err
+}
+
+func (s *Store) readHubs(ctx context.Context, in dps.InstanceID) ([]dps.LinkedHub, error) {
 	rows, err := s.readers.rows(ctx, `SELECT instance, id, kind, host_name, weight, apply_policy FROM hubs WHERE instance = $1 ORDER BY id`, string(in))
 	return collect(rows, err, scanHub)
 }
@@ -32,6 +48,7 @@ func insertHub(t tx, h dps.LinkedHub) error {
 
 // RenameHub changes the host name of a hub; its devices stay with it.
 func (s *Store) RenameHub(ctx context.Context, in dps.InstanceID, hub dps.HubID, host dps.HostName) error {
+	defer s.known.forget()
 	return s.change(ctx, func(t tx) error {
 		return t.exec(`UPDATE hubs SET host_name = $1 WHERE instance = $2 AND id = $3`, string(host), string(in), string(hub))
 	})

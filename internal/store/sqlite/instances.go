@@ -9,6 +9,7 @@ import (
 
 // Create stores a new instance with all that it starts with, or nothing.
 func (s *Store) Create(ctx context.Context, setup dps.Setup) error {
+	defer s.known.forget()
 	return s.change(ctx, func(t tx) error {
 		if err := s.insertInstance(t, setup.Instance); err != nil {
 			return err
@@ -34,6 +35,21 @@ func (s *Store) Instance(ctx context.Context, id dps.InstanceID) (dps.Instance, 
 // InstanceByScope returns the instance that devices call scope. It fails with
 // InstanceNotFound.
 func (s *Store) InstanceByScope(ctx context.Context, scope dps.IDScope) (dps.Instance, error) {
+	if s.known == nil {
+		return s.readInstanceByScope(ctx, scope)
+	}
+	in, changes, ok := s.known.instance(scope)
+	if ok {
+		return in, nil
+	}
+	in, err := s.readInstanceByScope(ctx, scope)
+	if err == nil {
+		s.known.keepInstance(in, changes)
+	}
+	return in, err
+}
+
+func (s *Store) readInstanceByScope(ctx context.Context, scope dps.IDScope) (dps.Instance, error) {
 	in, err := s.scanInstance(s.readers.row(ctx, instanceColumns+` WHERE scope = $1`, string(scope)))
 	return in, notFound(err, dps.InstanceNotFound, "There is no provisioning service with this ID scope.")
 }

@@ -44,7 +44,8 @@ type Options struct {
 // Store is an open database. It is safe for concurrent use.
 type Store struct {
 	readers *reader
-	writer  *writer
+	writer  *writer   // nil when open for reading only
+	known   *settings // nil with it: another process may change them
 	key     *seal.Key
 	now     func() time.Time
 	log     *slog.Logger
@@ -55,7 +56,7 @@ type Store struct {
 // Open opens the database, brings its schema up to date and starts the writer.
 func Open(ctx context.Context, o Options) (*Store, error) {
 	if err := migrate(ctx, o.Path); err != nil {
-		return nil, fmt.Errorf("preparing %s: %w", o.Path, err)
+		return nil, fmt.Errorf("preparing %s: %w", o.Path, explain(err))
 	}
 	readers, err := openReader(o.Path)
 	if err != nil {
@@ -66,7 +67,7 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 		return nil, errors.Join(err, readers.close())
 	}
 	background, stop := context.WithCancel(context.WithoutCancel(ctx))
-	s := &Store{readers: readers, writer: w, key: o.Key, now: o.Now, log: o.Log, stop: stop}
+	s := &Store{readers: readers, writer: w, known: &settings{}, key: o.Key, now: o.Now, log: o.Log, stop: stop}
 	s.tasks.Go(func() { s.writer.run() })
 	s.tasks.Go(func() { s.sweep(background) })
 	return s, nil
@@ -148,7 +149,7 @@ func (r *reader) prepared(ctx context.Context, text string) (*sql.Stmt, error) {
 	if stmt, ok := r.statements[text]; ok {
 		return stmt, nil
 	}
-	stmt, err := r.db.PrepareContext(ctx, text)
+	stmt, err := r.db.PrepareContext(ctx, text) //nolint:sqlclosecheck // lives as long as the pool
 	if err != nil {
 		return nil, err
 	}
@@ -219,6 +220,17 @@ func storeError(err error) error {
 		case lib.SQLITE_FULL, lib.SQLITE_IOERR, lib.SQLITE_BUSY, lib.SQLITE_LOCKED, lib.SQLITE_READONLY, lib.SQLITE_CANTOPEN, lib.SQLITE_NOMEM:
 			return dps.Wrap(dps.Unavailable, err, "The service cannot reach its storage at the moment; try again later.")
 		}
+	}
+	return err
+}
+
+// explain says what the text of some errors of SQLite hides: when the index of the
+// log cannot grow, the disk is full.
+// Source: sqlite.org, rescode.html, SQLITE_IOERR_SHMSIZE.
+func explain(err error) error {
+	var failure *sqlite.Error
+	if errors.As(err, &failure) && failure.Code() == lib.SQLITE_IOERR_SHMSIZE {
+		return fmt.Errorf("no space left for the index of the log: %w", err)
 	}
 	return err
 }

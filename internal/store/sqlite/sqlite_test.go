@@ -25,6 +25,13 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
 func wantCode(t *testing.T, what string, err error, want dps.Code) {
 	t.Helper()
 	if err == nil || dps.CodeOf(err) != want {
@@ -76,7 +83,7 @@ func database(t *testing.T, path string) *sql.DB {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { db.Close() })
+	t.Cleanup(func() { _ = db.Close() })
 	return db
 }
 
@@ -143,7 +150,7 @@ func (g *gated) Committed(changes int, took time.Duration, err error) {
 // those whose change fails disturb nobody.
 func TestGroupCommit(t *testing.T) {
 	p := newPlace(t)
-	p.openWith(t, newSetup()).Close()
+	must(t, p.openWith(t, newSetup()).Close())
 	synctest.Test(t, func(t *testing.T) {
 		const writers = 300
 		gate := &gated{held: make(chan struct{}), open: make(chan struct{})}
@@ -190,7 +197,7 @@ func TestGroupCommit(t *testing.T) {
 
 func TestACallerThatGaveUpIsNotQueued(t *testing.T) {
 	p := newPlace(t)
-	p.openWith(t, newSetup()).Close()
+	must(t, p.openWith(t, newSetup()).Close())
 	synctest.Test(t, func(t *testing.T) {
 		const queue = 4096 // as many as may wait
 		gate := &gated{held: make(chan struct{}), open: make(chan struct{})}
@@ -460,7 +467,7 @@ func TestOpenReadOnlyCreatesNothing(t *testing.T) {
 // The background sweep runs by itself.
 func TestSweepInTheBackground(t *testing.T) {
 	p := newPlace(t)
-	p.openWith(t, newSetup()).Close()
+	must(t, p.openWith(t, newSetup()).Close())
 	synctest.Test(t, func(t *testing.T) {
 		p.now = func() time.Time { return start.Add(2 * dps.OperationLifetime) }
 		s := p.open(t)

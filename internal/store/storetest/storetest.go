@@ -1,0 +1,154 @@
+// Package storetest is the one suite that every store passes. It knows no engine:
+// a bug found in one becomes a case for all.
+package storetest
+
+import (
+	"context"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/mooring-iot/mooring/internal/dps"
+	"github.com/mooring-iot/mooring/internal/enroll"
+	"github.com/mooring-iot/mooring/internal/register"
+)
+
+// Store is all that the service asks of storage.
+type Store interface {
+	enroll.Store
+	register.Store
+	Instances
+	EmbeddedHubs
+	Upkeep
+}
+
+// Instances are the provisioning services and who may call them.
+type Instances interface {
+	// Create stores a new instance with all that it starts with, or nothing.
+	Create(ctx context.Context, setup dps.Setup) error
+
+	// Instance fails with InstanceNotFound.
+	Instance(ctx context.Context, id dps.InstanceID) (dps.Instance, error)
+
+	// Policy fails with Unauthorized. Case does not distinguish names.
+	Policy(ctx context.Context, in dps.InstanceID, name string) (dps.Policy, error)
+
+	// Policies returns all, sorted by name.
+	Policies(ctx context.Context, in dps.InstanceID) ([]dps.Policy, error)
+}
+
+// EmbeddedHubs is what the hubs inside this process ask of storage.
+type EmbeddedHubs interface {
+	// RenameHub changes a host name; the devices stay.
+	RenameHub(ctx context.Context, in dps.InstanceID, hub dps.HubID, host dps.HostName) error
+
+	// HubPolicy fails with Unauthorized. Case does not distinguish names.
+	HubPolicy(ctx context.Context, in dps.InstanceID, hub dps.HubID, name string) (dps.HubPolicy, error)
+
+	// HubPolicies returns all, sorted by name.
+	HubPolicies(ctx context.Context, in dps.InstanceID, hub dps.HubID) ([]dps.HubPolicy, error)
+
+	// HubDevices returns up to limit identities after the given ID, sorted by bytes.
+	HubDevices(ctx context.Context, in dps.InstanceID, hub dps.HubID, after dps.DeviceID, limit int) ([]dps.HubDevice, error)
+}
+
+// Upkeep is what keeps a store in order.
+type Upkeep interface {
+	// Sweep removes what has expired.
+	Sweep(ctx context.Context) error
+
+	// Ping reports whether the store answers.
+	Ping(ctx context.Context) error
+}
+
+// Open returns a fresh, empty store that takes the time from now and is closed
+// when the test ends.
+type Open func(t *testing.T, now func() time.Time) Store
+
+// Run exercises a fresh store from open in every subtest.
+func Run(t *testing.T, open Open) {
+	areas := []struct {
+		name  string
+		cases []testCase
+	}{
+		{"instances", instanceCases},
+		{"enrollments", enrollmentCases},
+		{"one certificate one enrollment", uniquenessCases},
+		{"CA certificates", certificateCases},
+		{"anchors", anchorCases},
+		{"registrations", registrationCases},
+		{"operations", operationCases},
+		{"hub devices", deviceCases},
+		{"concurrency", concurrencyCases},
+	}
+	for _, area := range areas {
+		t.Run(area.name, func(t *testing.T) {
+			for _, c := range area.cases {
+				t.Run(c.name, func(t *testing.T) { c.run(t, newWorld(t, open)) })
+			}
+		})
+	}
+}
+
+// testCase is one promise of a store.
+type testCase struct {
+	name string
+	run  func(t *testing.T, w *world)
+}
+
+// world is a fresh store with two instances that have everything alike but their
+// scopes.
+type world struct {
+	Store
+	clock *clock
+}
+
+// The instances of a world. What a case does not say otherwise is about here.
+const (
+	here  dps.InstanceID = "here"
+	there dps.InstanceID = "there"
+)
+
+// start is when every world begins.
+var start = time.Date(2026, 3, 1, 12, 0, 0, 123456789, time.UTC)
+
+// clock stands still until it is advanced.
+type clock struct {
+	mu  sync.Mutex // guards now
+	now time.Time
+}
+
+func (c *clock) Now() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.now
+}
+
+func (c *clock) Advance(d time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.now = c.now.Add(d)
+}
+
+func newWorld(t *testing.T, open Open) *world {
+	t.Helper()
+	w := &world{clock: &clock{now: start}}
+	w.Store = open(t, w.clock.Now)
+	for _, in := range []dps.InstanceID{here, there} {
+		must(t, w.Create(t.Context(), setupOf(in)))
+	}
+	return w
+}
+
+func setupOf(in dps.InstanceID) dps.Setup {
+	return dps.Setup{
+		Instance: dps.NewInstance(in, start),
+		Policy:   dps.Policy{Instance: in, Name: dps.OwnerPolicy, Rights: dps.OwnerRights, Keys: dps.NewKeyPair()},
+		Hub: dps.LinkedHub{
+			Instance: in, ID: dps.EmbeddedHub, Kind: dps.KindEmbedded, HostName: "hub.example.com", Weight: 1, ApplyPolicy: true,
+		},
+		HubPolicy: dps.HubPolicy{
+			Instance: in, Hub: dps.EmbeddedHub, Name: dps.HubOwnerPolicy, Rights: dps.HubOwnerRights, Keys: dps.NewKeyPair(),
+		},
+	}
+}
