@@ -60,3 +60,10 @@ func SameProof(shown, registered string) *dps.Decision {
 	})
 	return d
 }
+
+// Gone refuses a device whose enrollment was deleted while it was being attested.
+func Gone(d *dps.Decision, ref dps.EntryRef) {
+	d.Refuse("enrollment", ref.String()+" was deleted a moment ago", dps.Verdict{
+		Reason: dps.ReasonNoEnrollment, Answer: answerUnauthorized, Remedy: "enroll the device or a CA of its chain",
+	})
+}

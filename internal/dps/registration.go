@@ -41,8 +41,8 @@ func NewOperationID() OperationID {
 	return OperationID("5." + hex.EncodeToString(b[:]) + "." + uuid.NewString())
 }
 
-// OperationLifetime is how long a finished operation can be polled after a newer
-// registration of the same device has replaced it.
+// OperationLifetime is how long a finished operation can be polled, at the least: the
+// latest one of a device stays readable until a newer one replaces it.
 const OperationLifetime = 10 * time.Minute
 
 // Assignment says where a device stands. It outlives a later failure.

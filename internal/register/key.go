@@ -112,7 +112,7 @@ func (s *Service) proveAgain(ctx context.Context, in dps.Instance, req Request, 
 	e, err := s.store.Enrollment(ctx, in.ID, reg.Entry)
 	switch dps.CodeOf(err) {
 	case dps.EnrollmentNotFound, dps.GroupNotFound:
-		attest.GroupKey(d, token, req.ID, nil) // the enrollment is gone: no key counts
+		attest.Gone(d, reg.Entry)
 		return d, nil
 	}
 	if err != nil {

@@ -62,7 +62,12 @@ func (s *Service) proveX509(ctx context.Context, in dps.Instance, req Request) (
 	if decision.Refused() {
 		return p, nil
 	}
-	if p.entry, err = s.entry(ctx, in.ID, ref, known); err != nil {
+	p.entry, err = s.entry(ctx, in.ID, ref, known)
+	if dps.CodeOf(err) == dps.GroupNotFound {
+		attest.Gone(decision, ref)
+		return p, nil
+	}
+	if err != nil {
 		return proof{}, err
 	}
 	attest.Enabled(decision, p.entry)
