@@ -91,7 +91,8 @@ func (g *Guard) token(r *http.Request) (sas.Token, error) {
 		return token, dps.Wrap(dps.Unauthorized, err, "Unauthorized")
 	}
 	for _, name := range g.names {
-		if sas.Covers(token.Resource, hostPath(name, r.URL.EscapedPath())) {
+		// A client may have escaped the path before it escaped the resource, or not.
+		if sas.Covers(token.Resource, hostPath(name, r.URL.EscapedPath())) || sas.Covers(token.Resource, hostPath(name, r.URL.Path)) {
 			return token, nil
 		}
 	}

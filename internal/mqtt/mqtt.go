@@ -71,7 +71,7 @@ func (s *Server) Serve(l net.Listener, config *tls.Config) error {
 		if err != nil {
 			if wait := temporary(err); wait > 0 {
 				s.log.Warn("accepting MQTT connections", "err", err)
-				time.Sleep(wait)
+				<-time.After(wait)
 				continue
 			}
 			return err

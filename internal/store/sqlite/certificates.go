@@ -143,7 +143,7 @@ func (s *Store) Anchors(ctx context.Context, in dps.InstanceID, subjects [][]byt
 		marks[i] = "$" + strconv.Itoa(i+2)
 	}
 	set := strings.Join(marks, ", ")
-	rows, err := s.readers.rows(ctx, `SELECT c.der, c.name, c.verified, coalesce(r.id, '') FROM ca_certificates c
+	rows, err := s.readers.rows(context.WithoutCancel(ctx), `SELECT c.der, c.name, c.verified, coalesce(r.id, '') FROM ca_certificates c
 			LEFT JOIN ca_references r ON r.instance = c.instance AND r.ca_key = c.name_key AND r.kind = 'group'
 			WHERE c.instance = $1 AND c.subject IN (`+set+`)
 		UNION ALL SELECT der, '', 0, id FROM enrollment_certificates WHERE instance = $1 AND subject IN (`+set+`)`, args...)

@@ -1,0 +1,294 @@
+package access_test
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/golang-jwt/jwt/v5"
+
+	"github.com/mooring-iot/mooring/internal/access"
+	"github.com/mooring-iot/mooring/internal/dps"
+	"github.com/mooring-iot/mooring/internal/sas"
+)
+
+var now = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+
+var errDown = errors.New("the store is down")
+
+// store keeps policies in memory.
+type store struct {
+	instances map[dps.InstanceID]dps.Instance
+	policies  map[string]dps.Policy
+	hub       map[string]dps.HubPolicy
+	down      bool
+}
+
+func (s *store) Instance(_ context.Context, id dps.InstanceID) (dps.Instance, error) {
+	if in, ok := s.instances[id]; ok && !s.down {
+		return in, nil
+	}
+	return dps.Instance{}, dps.Errorf(dps.InstanceNotFound, "Provisioning service not found.")
+}
+
+func (s *store) Policy(_ context.Context, _ dps.InstanceID, name string) (dps.Policy, error) {
+	if s.down {
+		return dps.Policy{}, errDown
+	}
+	if p, ok := s.policies[name]; ok {
+		return p, nil
+	}
+	return dps.Policy{}, dps.Errorf(dps.Unauthorized, "Unauthorized")
+}
+
+func (s *store) HubPolicy(_ context.Context, _ dps.InstanceID, _ dps.HubID, name string) (dps.HubPolicy, error) {
+	if s.down {
+		return dps.HubPolicy{}, errDown
+	}
+	if p, ok := s.hub[name]; ok {
+		return p, nil
+	}
+	return dps.HubPolicy{}, dps.Errorf(dps.Unauthorized, "Unauthorized")
+}
+
+// world is a guard over a store with some policies.
+type world struct {
+	*access.Guard
+	store *store
+}
+
+func newWorld() world {
+	s := &store{
+		instances: map[dps.InstanceID]dps.Instance{"default": dps.NewInstance("default", now), "other": dps.NewInstance("other", now)},
+		policies:  make(map[string]dps.Policy), hub: make(map[string]dps.HubPolicy),
+	}
+	for name, rights := range map[string]dps.Rights{"owner": dps.OwnerRights, "reader": dps.EnrollmentRead, "writer": dps.EnrollmentWrite, "status": dps.RegistrationStatusRead} {
+		s.policies[name] = dps.Policy{Instance: "default", Name: name, Rights: rights, Keys: dps.NewKeyPair()}
+	}
+	for name, rights := range map[string]dps.HubRights{"iothubowner": dps.HubOwnerRights, "service": dps.ServiceConnect, "registryReadWrite": dps.RegistryWrite} {
+		s.hub[name] = dps.HubPolicy{Instance: "default", Hub: "embedded", Name: name, Rights: rights, Keys: dps.NewKeyPair()}
+	}
+	guard := access.New(access.Options{Store: s, Names: []string{"dps.example", "::1"}, Now: func() time.Time { return now }})
+	return world{guard, s}
+}
+
+func request(path, authorization string) *http.Request {
+	r := httptest.NewRequest("GET", path, nil)
+	if authorization != "" {
+		r.Header.Set("Authorization", authorization)
+	}
+	return r
+}
+
+func (w world) token(policy string) string {
+	return sas.Sign("dps.example", policy, w.store.policies[policy].Keys.Primary.Reveal(), now.Add(time.Hour))
+}
+
+func TestServiceRights(t *testing.T) {
+	t.Parallel()
+	w := newWorld()
+	tests := []struct {
+		policy  string
+		want    dps.Rights
+		refused bool
+	}{
+		{policy: "owner", want: dps.EnrollmentWrite},
+		{policy: "owner", want: dps.EnrollmentRead},
+		{policy: "owner", want: dps.RegistrationStatusWrite},
+		{policy: "writer", want: dps.EnrollmentRead},
+		{policy: "reader", want: dps.EnrollmentRead},
+		{policy: "reader", want: dps.EnrollmentWrite, refused: true},
+		{policy: "reader", want: dps.RegistrationStatusRead, refused: true},
+		{policy: "writer", want: dps.ServiceConfig, refused: true},
+		{policy: "status", want: dps.EnrollmentRead, refused: true},
+	}
+	for _, tt := range tests {
+		err := w.Service(request("/enrollments/x", w.token(tt.policy)), "default", tt.want)
+		if (err != nil) != tt.refused || (tt.refused && dps.CodeOf(err) != dps.Unauthorized) {
+			t.Errorf("policy %s wanting %s: %v, want refused = %v", tt.policy, tt.want, err, tt.refused)
+		}
+	}
+}
+
+func TestServiceTokens(t *testing.T) {
+	t.Parallel()
+	w := newWorld()
+	keys := w.store.policies["owner"].Keys
+	sign := func(resource string, key dps.Secret, at time.Time) string {
+		return sas.Sign(resource, "owner", key.Reveal(), at)
+	}
+	tests := []struct {
+		name, token string
+		refused     bool
+	}{
+		{name: "primary key", token: sign("dps.example", keys.Primary, now.Add(time.Hour))},
+		{name: "secondary key", token: sign("dps.example", keys.Secondary, now.Add(time.Hour))},
+		{name: "expired as long as clocks may differ", token: sign("dps.example", keys.Primary, now.Add(-sas.Leeway))},
+		{name: "an IPv6 address", token: sign("[::1]:443", keys.Primary, now.Add(time.Hour))},
+		{name: "the path as written", token: sign("dps.example/enrollments/a%3Ab", keys.Primary, now.Add(time.Hour))},
+		{name: "the path decoded", token: sign("dps.example/enrollments/a:b", keys.Primary, now.Add(time.Hour))},
+		{name: "expired longer ago", token: sign("dps.example", keys.Primary, now.Add(-sas.Leeway-time.Second)), refused: true},
+		{name: "another host", token: sign("other.example", keys.Primary, now.Add(time.Hour)), refused: true},
+		{name: "another path", token: sign("dps.example/enrollments/a", keys.Primary, now.Add(time.Hour)), refused: true},
+		{name: "another key", token: sign("dps.example", dps.NewKey(), now.Add(time.Hour)), refused: true},
+		{name: "no key at all", token: sign("dps.example", dps.Secret{}, now.Add(time.Hour)), refused: true},
+		{name: "nothing", refused: true},
+		{name: "no SAS token", token: "Basic YTpi", refused: true},
+	}
+	for _, tt := range tests {
+		err := w.Service(request("/enrollments/a%3Ab", tt.token), "default", dps.EnrollmentRead)
+		if (err != nil) != tt.refused {
+			t.Errorf("%s: %v, want refused = %v", tt.name, err, tt.refused)
+		}
+		if tt.refused && (dps.CodeOf(err) != dps.Unauthorized || dps.MessageOf(err) != "Unauthorized") {
+			t.Errorf("%s: the caller is told %v %q", tt.name, dps.CodeOf(err), dps.MessageOf(err))
+		}
+	}
+}
+
+func TestRefusalsKeepKeysOutOfTheLog(t *testing.T) {
+	t.Parallel()
+	w := newWorld()
+	token := w.token("reader")
+	err := w.Service(request("/enrollments/x", token), "default", dps.EnrollmentWrite)
+	if err == nil || !strings.Contains(err.Error(), "reader lacks the right EnrollmentWrite") {
+		t.Errorf("the cause does not say what is missing: %v", err)
+	}
+	if strings.Contains(err.Error(), "sig=") || strings.Contains(err.Error(), w.store.policies["reader"].Keys.Primary.Base64()) {
+		t.Errorf("the cause has a secret: %v", err)
+	}
+}
+
+func TestHub(t *testing.T) {
+	t.Parallel()
+	w := newWorld()
+	hub := dps.LinkedHub{Instance: "default", ID: "embedded"}
+	tests := []struct {
+		policy  string
+		want    dps.HubRights
+		refused bool
+	}{
+		{policy: "iothubowner", want: dps.RegistryRead},
+		{policy: "iothubowner", want: dps.ServiceConnect},
+		{policy: "registryReadWrite", want: dps.RegistryRead},
+		{policy: "service", want: dps.ServiceConnect},
+		{policy: "service", want: dps.RegistryRead, refused: true},
+		{policy: "registryReadWrite", want: dps.ServiceConnect, refused: true},
+	}
+	for _, tt := range tests {
+		token := sas.Sign("dps.example", tt.policy, w.store.hub[tt.policy].Keys.Primary.Reveal(), now.Add(time.Hour))
+		err := w.Hub(request("/devices/x", token), hub, tt.want)
+		if (err != nil) != tt.refused || (tt.refused && dps.CodeOf(err) != dps.Unauthorized) {
+			t.Errorf("policy %s wanting %d: %v, want refused = %v", tt.policy, tt.want, err, tt.refused)
+		}
+	}
+	for name, token := range map[string]string{
+		"none": "", "a policy of the service": w.token("owner"),
+		"another key": sas.Sign("dps.example", "iothubowner", []byte("another"), now.Add(time.Hour)),
+	} {
+		if err := w.Hub(request("/devices/x", token), hub, dps.RegistryRead); dps.CodeOf(err) != dps.Unauthorized {
+			t.Errorf("%s: %v, want Unauthorized", name, err)
+		}
+	}
+}
+
+func TestStoreFailureIsNoRefusal(t *testing.T) {
+	t.Parallel()
+	w := newWorld()
+	token := w.token("owner")
+	w.store.down = true
+	if err := w.Service(request("/", token), "default", dps.EnrollmentRead); !errors.Is(err, errDown) {
+		t.Errorf("service: %v, want %v", err, errDown)
+	}
+	if err := w.Hub(request("/", token), dps.LinkedHub{}, dps.RegistryRead); !errors.Is(err, errDown) {
+		t.Errorf("hub: %v, want %v", err, errDown)
+	}
+}
+
+// bearer signs claims with an instance's key.
+func (w world) bearer(t *testing.T, id dps.InstanceID, method jwt.SigningMethod, edit func(*jwt.RegisteredClaims)) string {
+	t.Helper()
+	claims := jwt.RegisteredClaims{
+		Issuer: "mooring", Audience: jwt.ClaimStrings{"mooring/control-plane/" + string(id)}, ExpiresAt: jwt.NewNumericDate(now.Add(time.Minute)),
+	}
+	edit(&claims)
+	var key any = w.store.instances[id].TokenKey.Reveal()
+	if method == jwt.SigningMethodNone {
+		key = jwt.UnsafeAllowNoneSignatureType
+	}
+	text, err := jwt.NewWithClaims(method, claims).SignedString(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return "Bearer " + text
+}
+
+func TestControl(t *testing.T) {
+	t.Parallel()
+	w := newWorld()
+	same := func(*jwt.RegisteredClaims) {}
+	fresh, err := access.NewToken(w.store.instances["default"], now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	old, err := access.NewToken(w.store.instances["default"], now.Add(-access.TokenLifetime-time.Second))
+	if err != nil {
+		t.Fatal(err)
+	}
+	foreign, err := access.NewToken(w.store.instances["other"], now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	head, body, _ := strings.Cut(fresh, ".")
+	tests := []struct {
+		name, header string
+		refused      bool
+	}{
+		{name: "fresh", header: "Bearer " + fresh},
+		{name: "scheme in lower case", header: "bearer  " + fresh},
+		{name: "made by hand", header: w.bearer(t, "default", jwt.SigningMethodHS256, same)},
+		{name: "none", refused: true},
+		{name: "scheme alone", header: "Bearer", refused: true},
+		{name: "no scheme", header: fresh, refused: true},
+		{name: "another scheme", header: "Basic " + fresh, refused: true},
+		{name: "expired", header: "Bearer " + old, refused: true},
+		{name: "of another instance", header: "Bearer " + foreign, refused: true},
+		{name: "alg none", header: w.bearer(t, "default", jwt.SigningMethodNone, same), refused: true},
+		{name: "another algorithm", header: w.bearer(t, "default", jwt.SigningMethodHS512, same), refused: true},
+		{name: "no expiry", header: w.bearer(t, "default", jwt.SigningMethodHS256, func(c *jwt.RegisteredClaims) { c.ExpiresAt = nil }), refused: true},
+		{name: "not valid yet", header: w.bearer(t, "default", jwt.SigningMethodHS256, func(c *jwt.RegisteredClaims) { c.NotBefore = jwt.NewNumericDate(now.Add(time.Second)) }), refused: true},
+		{name: "another issuer", header: w.bearer(t, "default", jwt.SigningMethodHS256, func(c *jwt.RegisteredClaims) { c.Issuer = "x" }), refused: true},
+		{name: "another audience", header: w.bearer(t, "default", jwt.SigningMethodHS256, func(c *jwt.RegisteredClaims) { c.Audience = jwt.ClaimStrings{"mooring/control-plane/other"} }), refused: true},
+		{name: "no audience", header: w.bearer(t, "default", jwt.SigningMethodHS256, func(c *jwt.RegisteredClaims) { c.Audience = nil }), refused: true},
+		{name: "changed", header: "Bearer " + head + "." + strings.ToUpper(body), refused: true},
+		{name: "too long", header: "Bearer " + fresh + strings.Repeat(" ", 9000), refused: true},
+		{name: "a SAS token", header: w.token("owner"), refused: true},
+	}
+	for _, tt := range tests {
+		err := w.Control(request("/subscriptions/x", tt.header), "default")
+		if (err != nil) != tt.refused || (tt.refused && dps.CodeOf(err) != dps.Unauthorized) {
+			t.Errorf("%s: %v, want refused = %v", tt.name, err, tt.refused)
+		}
+		if tt.refused && !strings.Contains(dps.MessageOf(err), "mooring info") {
+			t.Errorf("%s: the message does not say where a token comes from: %q", tt.name, dps.MessageOf(err))
+		}
+	}
+	if err := w.Control(request("/", "Bearer "+fresh), "nobody"); dps.CodeOf(err) != dps.InstanceNotFound {
+		t.Errorf("an instance that is not there: %v, want InstanceNotFound", err)
+	}
+}
+
+func TestNames(t *testing.T) {
+	t.Parallel()
+	if got, want := access.Names([]string{"dps.example", "localhost"}), []string{"dps.example", "localhost", "127.0.0.1", "::1"}; !slices.Equal(got, want) {
+		t.Errorf("Names = %v, want %v", got, want)
+	}
+	if got := access.Names([]string{"dps.example"}); !slices.Equal(got, []string{"dps.example"}) {
+		t.Errorf("Names = %v, want the name alone", got)
+	}
+}
