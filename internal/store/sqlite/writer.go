@@ -46,6 +46,7 @@ type writer struct {
 	// Used by the goroutine of run alone.
 	statements map[string]*sql.Stmt
 	dirty      bool // something was committed since the last checkpoint
+	stuck      bool // the last checkpoint failed
 }
 
 func openWriter(ctx context.Context, o Options) (*writer, error) {
@@ -214,9 +215,16 @@ func (w *writer) checkpoint(mode string) {
 	var busy, pages, moved int
 	err := w.conn.QueryRowContext(context.Background(), `PRAGMA wal_checkpoint(`+mode+`)`).Scan(&busy, &pages, &moved)
 	if err != nil {
-		w.log.Warn("checkpoint failed", "err", err)
+		if !w.stuck { // once, not four times a second
+			w.log.Warn("checkpoints fail; the log of changes grows until they work again", "err", err)
+		}
+		w.stuck = true
 		return
 	}
+	if w.stuck {
+		w.log.Info("checkpoints work again")
+	}
+	w.stuck = false
 	w.dirty = moved < pages
 	if mode == "PASSIVE" && pages > walCapPages {
 		w.checkpoint("TRUNCATE")
