@@ -86,11 +86,7 @@ func (a *App) open(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := a.data.writeRuntime(r); err != nil {
-		// A full disk is no reason to refuse reading: devices that are registered are answered.
-		a.options.Log.Warn("commands on this machine may not find the service: its addresses could not be written down", "err", err)
-	}
-	return nil
+	return a.data.writeRuntime(r)
 }
 
 func (a *App) openStore(ctx context.Context) error {

@@ -1,6 +1,7 @@
 package app
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -103,8 +104,14 @@ func (d dataDir) writeRuntime(r runtime) error {
 	if err != nil {
 		return err
 	}
+	text = append(text, '\n')
+	// Nothing is written where nothing is new: a service with fixed addresses starts
+	// again on a full disk too.
+	if old, err := os.ReadFile(d.runtimeFile()); err == nil && bytes.Equal(old, text) {
+		return nil
+	}
 	temp := d.runtimeFile() + ".new"
-	if err := os.WriteFile(temp, append(text, '\n'), 0o600); err != nil {
+	if err := os.WriteFile(temp, text, 0o600); err != nil {
 		return err
 	}
 	return os.Rename(temp, d.runtimeFile())

@@ -49,3 +49,16 @@ func (s *Store) insertPolicy(t tx, p dps.Policy) error {
 	return t.exec(`INSERT INTO policies (instance, name_key, name, rights, keys) VALUES ($1, $2, $3, $4, $5)`,
 		string(p.Instance), key, p.Name, p.Rights.String(), sealed)
 }
+
+// replacePolicies makes policies all that an instance has.
+func (s *Store) replacePolicies(t tx, in dps.InstanceID, policies []dps.Policy) error {
+	if err := t.exec(`DELETE FROM policies WHERE instance = $1`, string(in)); err != nil {
+		return err
+	}
+	for _, p := range policies {
+		if err := s.insertPolicy(t, p); err != nil {
+			return err
+		}
+	}
+	return nil
+}
