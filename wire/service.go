@@ -134,6 +134,7 @@ type CustomAllocation struct {
 // RegistrationState is the state of a device's registration, on both APIs.
 type RegistrationState struct {
 	X509                   *EntryReference `json:"x509,omitempty"`
+	SymmetricKey           *EntryReference `json:"symmetricKey,omitempty"`
 	RegistrationID         string          `json:"registrationId,omitempty"`
 	CreatedDateTimeUTC     string          `json:"createdDateTimeUtc,omitempty"`
 	AssignedHub            string          `json:"assignedHub,omitempty"`

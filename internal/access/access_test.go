@@ -210,14 +210,14 @@ func TestStoreFailureIsNoRefusal(t *testing.T) {
 	}
 }
 
-// bearer signs claims with an instance's key.
-func (w world) bearer(t *testing.T, id dps.InstanceID, method jwt.SigningMethod, edit func(*jwt.RegisteredClaims)) string {
+// bearer signs claims with the key of the default instance.
+func (w world) bearer(t *testing.T, method jwt.SigningMethod, edit func(*jwt.RegisteredClaims)) string {
 	t.Helper()
 	claims := jwt.RegisteredClaims{
-		Issuer: "mooring", Audience: jwt.ClaimStrings{"mooring/control-plane/" + string(id)}, ExpiresAt: jwt.NewNumericDate(now.Add(time.Minute)),
+		Issuer: "mooring", Audience: jwt.ClaimStrings{"mooring/control-plane/default"}, ExpiresAt: jwt.NewNumericDate(now.Add(time.Minute)),
 	}
 	edit(&claims)
-	var key any = w.store.instances[id].TokenKey.Reveal()
+	var key any = w.store.instances[dps.DefaultInstance].TokenKey.Reveal()
 	if method == jwt.SigningMethodNone {
 		key = jwt.UnsafeAllowNoneSignatureType
 	}
@@ -251,20 +251,20 @@ func TestControl(t *testing.T) {
 	}{
 		{name: "fresh", header: "Bearer " + fresh},
 		{name: "scheme in lower case", header: "bearer  " + fresh},
-		{name: "made by hand", header: w.bearer(t, "default", jwt.SigningMethodHS256, same)},
+		{name: "made by hand", header: w.bearer(t, jwt.SigningMethodHS256, same)},
 		{name: "none", refused: true},
 		{name: "scheme alone", header: "Bearer", refused: true},
 		{name: "no scheme", header: fresh, refused: true},
 		{name: "another scheme", header: "Basic " + fresh, refused: true},
 		{name: "expired", header: "Bearer " + old, refused: true},
 		{name: "of another instance", header: "Bearer " + foreign, refused: true},
-		{name: "alg none", header: w.bearer(t, "default", jwt.SigningMethodNone, same), refused: true},
-		{name: "another algorithm", header: w.bearer(t, "default", jwt.SigningMethodHS512, same), refused: true},
-		{name: "no expiry", header: w.bearer(t, "default", jwt.SigningMethodHS256, func(c *jwt.RegisteredClaims) { c.ExpiresAt = nil }), refused: true},
-		{name: "not valid yet", header: w.bearer(t, "default", jwt.SigningMethodHS256, func(c *jwt.RegisteredClaims) { c.NotBefore = jwt.NewNumericDate(now.Add(time.Second)) }), refused: true},
-		{name: "another issuer", header: w.bearer(t, "default", jwt.SigningMethodHS256, func(c *jwt.RegisteredClaims) { c.Issuer = "x" }), refused: true},
-		{name: "another audience", header: w.bearer(t, "default", jwt.SigningMethodHS256, func(c *jwt.RegisteredClaims) { c.Audience = jwt.ClaimStrings{"mooring/control-plane/other"} }), refused: true},
-		{name: "no audience", header: w.bearer(t, "default", jwt.SigningMethodHS256, func(c *jwt.RegisteredClaims) { c.Audience = nil }), refused: true},
+		{name: "alg none", header: w.bearer(t, jwt.SigningMethodNone, same), refused: true},
+		{name: "another algorithm", header: w.bearer(t, jwt.SigningMethodHS512, same), refused: true},
+		{name: "no expiry", header: w.bearer(t, jwt.SigningMethodHS256, func(c *jwt.RegisteredClaims) { c.ExpiresAt = nil }), refused: true},
+		{name: "not valid yet", header: w.bearer(t, jwt.SigningMethodHS256, func(c *jwt.RegisteredClaims) { c.NotBefore = jwt.NewNumericDate(now.Add(time.Second)) }), refused: true},
+		{name: "another issuer", header: w.bearer(t, jwt.SigningMethodHS256, func(c *jwt.RegisteredClaims) { c.Issuer = "x" }), refused: true},
+		{name: "another audience", header: w.bearer(t, jwt.SigningMethodHS256, func(c *jwt.RegisteredClaims) { c.Audience = jwt.ClaimStrings{"mooring/control-plane/other"} }), refused: true},
+		{name: "no audience", header: w.bearer(t, jwt.SigningMethodHS256, func(c *jwt.RegisteredClaims) { c.Audience = nil }), refused: true},
 		{name: "changed", header: "Bearer " + head + "." + strings.ToUpper(body), refused: true},
 		{name: "too long", header: "Bearer " + fresh + strings.Repeat(" ", 9000), refused: true},
 		{name: "a SAS token", header: w.token("owner"), refused: true},

@@ -1,6 +1,7 @@
 package access
 
 import (
+	"errors"
 	"net/http"
 	"strings"
 	"time"
@@ -19,6 +20,9 @@ const (
 	tokenIssuer   = "mooring"
 	tokenAudience = "mooring/control-plane/"
 )
+
+// badBearer is what every caller without a good token is told.
+const badBearer = "The bearer token is missing, expired or not of this service; `mooring info --json` prints a fresh one."
 
 // maxBearer bounds an Authorization header of the control plane.
 const maxBearer = 8 << 10
@@ -42,13 +46,13 @@ func (g *Guard) Control(r *http.Request, id dps.InstanceID) error {
 	header := r.Header.Get("Authorization")
 	scheme, text, _ := strings.Cut(header, " ")
 	if !strings.EqualFold(scheme, "Bearer") || len(header) > maxBearer {
-		return refused("no bearer token")
+		return dps.Wrap(dps.Unauthorized, errors.New("no bearer token"), badBearer)
 	}
 	_, err = jwt.Parse(strings.TrimSpace(text), func(*jwt.Token) (any, error) { return in.TokenKey.Reveal(), nil },
 		jwt.WithValidMethods([]string{jwt.SigningMethodHS256.Alg()}), jwt.WithIssuer(tokenIssuer),
 		jwt.WithAudience(tokenAudience+string(id)), jwt.WithExpirationRequired(), jwt.WithTimeFunc(g.now))
 	if err != nil {
-		return dps.Wrap(dps.Unauthorized, err, "The bearer token is missing, expired or not of this service; `mooring info --json` prints a fresh one.")
+		return dps.Wrap(dps.Unauthorized, err, badBearer)
 	}
 	return nil
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/mooring-iot/mooring/internal/dps"
+	"github.com/mooring-iot/mooring/internal/query"
 )
 
 // Store is what enrolling asks of storage. A missing record is an error with a
@@ -27,6 +28,11 @@ type EnrollmentStore interface {
 	// reference belongs to another enrollment, which it names, and with
 	// CertificateNotFound when a CA reference leads nowhere.
 	PutEnrollment(ctx context.Context, e dps.Enrollment, ifMatch dps.ETag) error
+
+	// QueryEnrollments returns up to limit enrollments that q selects, behind the
+	// cursor (nil: from the start), in q's order. A record that does not change is
+	// neither passed over nor met twice by calls that go on where the last one ended.
+	QueryEnrollments(ctx context.Context, in dps.InstanceID, kind dps.EntryKind, q query.Query, limit int, after *dps.Cursor) ([]dps.Enrollment, error)
 
 	// DeleteEnrollment removes the enrollment; registration records stay.
 	DeleteEnrollment(ctx context.Context, in dps.InstanceID, ref dps.EntryRef, ifMatch dps.ETag) error
@@ -227,19 +233,19 @@ func keepCertificates(draft dps.EnrollmentDraft, stored *dps.Enrollment) (dps.X5
 	x := *draft.Attestation.X509
 	var err error
 	if draft.KeepPrimary != "" {
-		if x.Primary, err = keep("primary", draft.KeepPrimary, stored); err != nil {
+		if x.Primary, err = keep(draft.Ref.Kind, "primary", draft.KeepPrimary, stored); err != nil {
 			return x, err
 		}
 	}
 	if draft.KeepSecondary != "" {
-		if x.Secondary, err = keep("secondary", draft.KeepSecondary, stored); err != nil {
+		if x.Secondary, err = keep(draft.Ref.Kind, "secondary", draft.KeepSecondary, stored); err != nil {
 			return x, err
 		}
 	}
 	return x, nil
 }
 
-func keep(slot, thumbprint string, stored *dps.Enrollment) (*dps.Certificate, error) {
+func keep(kind dps.EntryKind, slot, thumbprint string, stored *dps.Enrollment) (*dps.Certificate, error) {
 	if stored != nil && stored.Attestation.X509 != nil {
 		for _, c := range stored.Attestation.X509.Certificates() {
 			if c.HasThumbprint(thumbprint) {
@@ -247,7 +253,11 @@ func keep(slot, thumbprint string, stored *dps.Enrollment) (*dps.Certificate, er
 			}
 		}
 	}
-	return nil, dps.Invalidf("attestation.x509."+slot, "has only info, and no stored certificate has the thumbprint %s; send the certificate", thumbprint)
+	member := "attestation.x509.clientCertificates."
+	if kind == dps.Group {
+		member = "attestation.x509.signingCertificates."
+	}
+	return nil, dps.Invalidf(member+slot, "has only info, and no stored certificate has the thumbprint %s; send the certificate", thumbprint)
 }
 
 // missingCA turns a CA reference that leads nowhere into the field's error.

@@ -131,8 +131,8 @@ func TestKeepCertificates(t *testing.T) {
 		{name: "swapped", keepFirst: sha1, keepSecond: one.Thumbprint().String(), want: dps.X509Attestation{Primary: &two, Secondary: &one}},
 		{name: "only the second", keepSecond: sha1, want: dps.X509Attestation{Secondary: &two}},
 		{name: "one sent", primary: &two, keepSecond: one.Thumbprint().String(), want: dps.X509Attestation{Primary: &two, Secondary: &one}},
-		{name: "wrong first", keepFirst: "00FF", field: "attestation.x509.primary"},
-		{name: "wrong second", keepFirst: sha1, keepSecond: sha1[:39] + "x", field: "attestation.x509.secondary"},
+		{name: "wrong first", keepFirst: "00FF", field: "attestation.x509.clientCertificates.primary"},
+		{name: "wrong second", keepFirst: sha1, keepSecond: sha1[:39] + "x", field: "attestation.x509.clientCertificates.secondary"},
 	}
 	for _, kind := range []dps.EntryKind{dps.Individual, dps.Group} {
 		for _, tt := range tests {
@@ -165,13 +165,13 @@ func TestNothingToKeep(t *testing.T) {
 	d := draft(individual("sensor"), byX509(dps.X509Attestation{}))
 	d.KeepPrimary = one.Thumbprint().String()
 	_, err := w.Put(t.Context(), d, dps.Condition{})
-	fails(t, "new enrollment", err, dps.Invalid, "attestation.x509.primary")
+	fails(t, "new enrollment", err, dps.Invalid, "attestation.x509.clientCertificates.primary")
 	w.put(t, draft(individual("sensor"), byTPM()))
 	_, err = w.Put(t.Context(), d, anyVersion)
-	fails(t, "enrollment of another type", err, dps.Invalid, "attestation.x509.primary")
+	fails(t, "enrollment of another type", err, dps.Invalid, "attestation.x509.clientCertificates.primary")
 	w.put(t, draft(individual("other"), byX509(dps.X509Attestation{Primary: one})))
 	_, err = w.Put(t.Context(), d, anyVersion)
-	fails(t, "another enrollment's", err, dps.Invalid, "attestation.x509.primary")
+	fails(t, "another enrollment's", err, dps.Invalid, "attestation.x509.clientCertificates.primary")
 }
 
 func TestAttestationTypeMayChange(t *testing.T) {

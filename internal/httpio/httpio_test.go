@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"math"
@@ -81,7 +82,7 @@ func TestAPI(t *testing.T) {
 		}
 		var levels []string
 		for _, line := range lines {
-			levels = append(levels, line["level"].(string))
+			levels = append(levels, fmt.Sprint(line["level"]))
 			if line["trackingId"] == "" || line["trackingId"] != lines[0]["trackingId"] {
 				t.Errorf("%s %s: tracking ID %v", tt.method, tt.path, line["trackingId"])
 			}

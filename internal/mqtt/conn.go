@@ -2,6 +2,7 @@ package mqtt
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -46,6 +47,23 @@ var (
 	errQoS2          = errors.New("a PUBLISH at QoS 2")
 	errDirection     = errors.New("a packet that only servers send")
 )
+
+// handshake shakes hands, unless the server stops meanwhile, and takes the client's
+// certificates.
+func (c *conn) handshake(nc *tls.Conn) error {
+	c.silence = handshakeTime
+	if err := c.extend(); err != nil {
+		return err
+	}
+	if err := nc.SetWriteDeadline(c.server.now().Add(handshakeTime)); err != nil {
+		return err
+	}
+	if err := nc.Handshake(); err != nil {
+		return err
+	}
+	c.evidence.Chain = nc.ConnectionState().PeerCertificates
+	return nil
+}
 
 // serve answers until the connection ends. Disconnecting is no error.
 func (c *conn) serve() error {
@@ -303,6 +321,9 @@ func (c *conn) call(r request, payload []byte, trackingID string) (int, *wire.Re
 
 // write sends packets in one go. A client that does not take them in time is closed.
 func (c *conn) write(packets ...packet.Packet) error {
+	if len(packets) == 0 {
+		return nil
+	}
 	c.out = c.out[:0]
 	for _, p := range packets {
 		c.out = p.Append(c.out)

@@ -101,32 +101,44 @@ func bound(c net.Conn) {
 }
 
 // serveTLS shakes hands and serves one connection.
-func (s *Server) serveTLS(c *tls.Conn) {
+func (s *Server) serveTLS(nc *tls.Conn) {
 	defer s.observer.Connected("mqtt")()
-	ctx, cancel := context.WithTimeout(context.Background(), handshakeTime)
-	err := c.HandshakeContext(ctx)
-	cancel()
-	if err != nil {
-		s.log.Debug("TLS handshake failed", "remote", c.RemoteAddr().String(), "err", err)
-		_ = c.Close()
+	c := s.newConn(nc)
+	if !s.add(c) {
+		_ = nc.NetConn().Close()
 		return
 	}
-	s.ServeConn(c, c.ConnectionState().PeerCertificates)
+	defer s.remove(c)
+	if err := c.handshake(nc); err != nil {
+		s.log.Debug("TLS handshake failed", "remote", c.remote, "err", err)
+		_ = nc.Close()
+		return
+	}
+	s.serve(c)
 }
 
 // ServeConn serves one connection until it ends, and closes it. chain are the
 // client certificates of its TLS handshake.
 func (s *Server) ServeConn(nc net.Conn, chain []*x509.Certificate) {
-	c := &conn{server: s, net: nc, evidence: register.Evidence{Chain: chain}, remote: nc.RemoteAddr().String()}
+	c := s.newConn(nc)
+	c.evidence.Chain = chain
 	if !s.add(c) {
 		_ = nc.Close()
 		return
 	}
 	defer s.remove(c)
+	s.serve(c)
+}
+
+func (s *Server) newConn(nc net.Conn) *conn {
+	return &conn{server: s, net: nc, remote: nc.RemoteAddr().String()}
+}
+
+func (s *Server) serve(c *conn) {
 	if err := c.serve(); err != nil {
 		s.log.Debug("MQTT connection ended", "remote", c.remote, "registrationId", string(c.id.ID), "err", err)
 	}
-	_ = nc.Close()
+	_ = c.net.Close()
 }
 
 func (s *Server) add(c *conn) bool {

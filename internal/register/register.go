@@ -10,10 +10,10 @@ import (
 	"context"
 	"crypto/x509"
 	"log/slog"
-	"slices"
 	"time"
 
 	"github.com/mooring-iot/mooring/internal/dps"
+	"github.com/mooring-iot/mooring/internal/query"
 )
 
 // Store is what registration asks of storage. A missing record is an error with
@@ -34,6 +34,14 @@ type Store interface {
 	// Operation returns the record as the operation op left it. It fails with
 	// OperationNotFound also when op belongs to another registration ID.
 	Operation(ctx context.Context, in dps.InstanceID, id dps.RegistrationID, op dps.OperationID) (dps.Registration, error)
+
+	// QueryRegistrations returns up to limit records of a group that q selects, behind
+	// the cursor (nil: from the start), in q's order.
+	QueryRegistrations(ctx context.Context, in dps.InstanceID, group string, q query.Query, limit int, after *dps.Cursor) ([]dps.Registration, error)
+
+	// DeleteRegistration forgets a device at version ifMatch; its identity at the hub
+	// stays. It fails with ConcurrentChange.
+	DeleteRegistration(ctx context.Context, in dps.InstanceID, id dps.RegistrationID, ifMatch dps.ETag) error
 
 	// Commit writes one registration with all that belongs to it, or nothing.
 	// It fails with ConcurrentChange when a record is not at the version that the
@@ -213,32 +221,6 @@ func (s *Service) LookUp(ctx context.Context, req Request) (Record, error) {
 		s.logRefusal(ctx, req, proved.decision)
 	}
 	return s.record(ctx, reg)
-}
-
-// Record returns the record of a device for an operator. It fails with
-// RegistrationNotFound.
-func (s *Service) Record(ctx context.Context, in dps.InstanceID, id dps.RegistrationID) (Record, error) {
-	reg, err := s.store.Registration(ctx, in, id)
-	if err != nil {
-		return Record{}, err
-	}
-	return s.record(ctx, reg)
-}
-
-// record adds the hub's name to a registration.
-func (s *Service) record(ctx context.Context, reg dps.Registration) (Record, error) {
-	if reg.Assignment == nil {
-		return Record{Registration: reg}, nil
-	}
-	hubs, err := s.store.Hubs(ctx, reg.Instance)
-	if err != nil {
-		return Record{}, err
-	}
-	i := slices.IndexFunc(hubs, func(h dps.LinkedHub) bool { return h.ID == reg.Assignment.Hub })
-	if i < 0 {
-		return Record{Registration: reg}, nil
-	}
-	return Record{Registration: reg, Hub: hubs[i].HostName}, nil
 }
 
 // refuse logs why a device is refused and returns what it is told.

@@ -1,5 +1,6 @@
 // Package serviceapi is the HTTPS API for operators' programs: individual
-// enrollments and enrollment groups, as the service SDKs of DPS call it.
+// enrollments, enrollment groups and registration records, as the service SDKs of DPS
+// call it.
 // Source: azure-rest-api-specs, specification/deviceprovisioningservices/data-plane, service.
 package serviceapi
 
@@ -39,20 +40,22 @@ type server struct{ Options }
 // New returns the handler of the API.
 func New(o Options) http.Handler {
 	s := &server{o}
-	var routes []route.Route
+	routes := s.registrations()
 	for _, c := range []collection{{"/enrollments", dps.Individual}, {"/enrollmentGroups", dps.Group}} {
 		routes = append(routes,
 			route.Route{Method: "GET", Pattern: c.path + "/{id}", Handle: s.on(c, dps.EnrollmentRead, s.get)},
 			route.Route{Method: "PUT", Pattern: c.path + "/{id}", Handle: s.on(c, dps.EnrollmentWrite, s.put)},
 			route.Route{Method: "DELETE", Pattern: c.path + "/{id}", Handle: s.on(c, dps.EnrollmentWrite, s.remove)},
 			route.Route{Method: "POST", Pattern: c.path + "/{id}/attestationmechanism", Handle: s.on(c, dps.EnrollmentWrite, s.mechanism)},
+			route.Route{Method: "POST", Pattern: c.path + "/query", Handle: s.query(c)},
+			route.Route{Method: "POST", Pattern: c.path, Handle: s.bulk(c)},
 		)
 	}
 	return &httpio.API{Routes: route.NewTable(routes...), Refuse: s.refuse, Log: o.Log}
 }
 
 // Prefixes are the first path segments of the API.
-func Prefixes() []string { return []string{"enrollments", "enrollmentGroups"} }
+func Prefixes() []string { return []string{"enrollments", "enrollmentGroups", "registrations"} }
 
 // collection is one kind of enrollments under its path.
 type collection struct {
@@ -63,8 +66,8 @@ type collection struct {
 // operation answers an authorized request about one enrollment.
 type operation func(w http.ResponseWriter, r *http.Request, ref dps.EntryRef) error
 
-// on returns the handler of an operation: it checks who calls before anything else.
-func (s *server) on(c collection, want dps.Rights, op operation) route.Handler {
+// guarded returns a handler that checks who calls before anything else.
+func (s *server) guarded(want dps.Rights, handle route.Handler) route.Handler {
 	return func(w http.ResponseWriter, r *http.Request, p route.Params) error {
 		if err := s.Guard.Service(r, s.Instance, want); err != nil {
 			return err
@@ -72,12 +75,19 @@ func (s *server) on(c collection, want dps.Rights, op operation) route.Handler {
 		if err := checkVersion(r); err != nil {
 			return err
 		}
+		return handle(w, r, p)
+	}
+}
+
+// on returns the handler of an operation on one enrollment.
+func (s *server) on(c collection, want dps.Rights, op operation) route.Handler {
+	return s.guarded(want, func(w http.ResponseWriter, r *http.Request, p route.Params) error {
 		ref, err := dps.ParseEntryID(c.kind, idField(c.kind), p["id"])
 		if err != nil {
 			return err
 		}
 		return op(w, r, ref)
-	}
+	})
 }
 
 func idField(kind dps.EntryKind) string {

@@ -33,13 +33,27 @@ func DeviceState(reg dps.Registration, hub dps.HostName, apiVersion string) *wir
 	if state.Substatus == string(dps.ReprovisionedToInitialAssignment) && apiVersion <= lastVersionWithoutReturn {
 		state.Substatus = string(dps.InitialAssignment)
 	}
-	if reg.Attestation == dps.X509 {
-		state.X509 = &wire.EntryReference{}
-		if reg.Entry.Kind == dps.Group {
-			state.X509.EnrollmentGroupID = reg.Entry.ID
-		}
-	}
+	state.X509, state.SymmetricKey = through(reg)
 	return state
+}
+
+// through says by what a device came: an individual certificate is shown as an empty
+// object, an individual key not at all.
+// Source: azure-docs, articles/iot-dps/iot-dps-https-sym-key-support.md and
+// iot-dps-https-x509-support.md (sample answers).
+func through(reg dps.Registration) (x509, key *wire.EntryReference) {
+	ref := &wire.EntryReference{}
+	if reg.Entry.Kind == dps.Group {
+		ref.EnrollmentGroupID = reg.Entry.ID
+	}
+	switch {
+	case reg.Attestation == dps.X509:
+		return ref, nil
+	case reg.Attestation == dps.SymmetricKey && reg.Entry.Kind == dps.Group:
+		return nil, ref
+	default:
+		return nil, nil
+	}
 }
 
 // commonState leaves the assignment out unless it holds: some devices demand both

@@ -43,7 +43,7 @@ func Dial(ctx context.Context, url string, o DialOptions) (net.Conn, error) {
 	var raw net.Conn
 	client, done := o.client(func(c net.Conn) { raw = c })
 	defer done()
-	ws, answer, err := websocket.Dial(ctx, url, &websocket.DialOptions{
+	ws, answer, err := websocket.Dial(ctx, url, &websocket.DialOptions{ //nolint:bodyclose // websocket.Dial closed it
 		HTTPClient:      client,
 		HTTPHeader:      o.Header,
 		Host:            o.Host,

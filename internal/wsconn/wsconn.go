@@ -86,13 +86,13 @@ func (c *conn) readMessage(p []byte) (int, error) {
 			return 0, err
 		}
 		if kind != websocket.MessageBinary {
-			c.close(websocket.StatusUnsupportedData)
+			_ = c.close(websocket.StatusUnsupportedData)
 			return 0, errText
 		}
 		c.message = message
 	}
 	n, err := c.message.Read(p)
-	if err == io.EOF { //nolint:errorlint // the reader of a message returns it bare
+	if err == io.EOF {
 		c.message, err = nil, nil
 	}
 	return n, err

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"io"
 	"net"
@@ -55,7 +56,7 @@ func dial(t *testing.T, url string, o wsconn.DialOptions) net.Conn {
 	if err != nil {
 		t.Fatalf("Dial: %v", err)
 	}
-	t.Cleanup(func() { c.Close() })
+	t.Cleanup(func() { _ = c.Close() })
 	return c
 }
 
@@ -128,18 +129,18 @@ func TestProtocol(t *testing.T) {
 				"Sec-Websocket-Key": {"MDEyMzQ1Njc4OTAxMjM0NQ=="}, "Origin": {"https://elsewhere.example"},
 				"Sec-Websocket-Protocol": tt.offer, "Sec-Websocket-Extensions": {"permessage-deflate"},
 			}
-			res := get(t, url, header)
-			if res.StatusCode != tt.status || res.Header.Get("Sec-Websocket-Protocol") != tt.echo {
-				t.Errorf("answer = %d %q, want %d %q", res.StatusCode, res.Header.Get("Sec-Websocket-Protocol"), tt.status, tt.echo)
+			status, answer := get(t, url, header)
+			if status != tt.status || answer.Get("Sec-Websocket-Protocol") != tt.echo {
+				t.Errorf("answer = %d %q, want %d %q", status, answer.Get("Sec-Websocket-Protocol"), tt.status, tt.echo)
 			}
-			if got := res.Header.Get("Sec-Websocket-Extensions"); got != "" {
+			if got := answer.Get("Sec-Websocket-Extensions"); got != "" {
 				t.Errorf("extensions = %q, want none", got)
 			}
 		})
 	}
 }
 
-func get(t *testing.T, url string, header http.Header) *http.Response {
+func get(t *testing.T, url string, header http.Header) (int, http.Header) {
 	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, strings.Replace(url, "ws", "http", 1), nil)
 	if err != nil {
@@ -151,14 +152,14 @@ func get(t *testing.T, url string, header http.Header) *http.Response {
 	if err != nil {
 		t.Fatal(err)
 	}
-	res.Body.Close()
-	return res
+	defer res.Body.Close()
+	return res.StatusCode, res.Header
 }
 
 func TestNotWebSocket(t *testing.T) {
 	url, _ := serve(t, false, echo)
-	if res := get(t, url, http.Header{}); res.StatusCode != http.StatusUpgradeRequired {
-		t.Errorf("status = %d, want 426", res.StatusCode)
+	if status, _ := get(t, url, http.Header{}); status != http.StatusUpgradeRequired {
+		t.Errorf("status = %d, want 426", status)
 	}
 }
 
@@ -177,7 +178,7 @@ func TestDialRefused(t *testing.T) {
 	}
 	silent := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if c, err := websocket.Accept(w, r, nil); err == nil {
-			defer c.CloseNow()
+			defer func() { _ = c.CloseNow() }()
 			_, _, _ = c.Reader(r.Context())
 		}
 	}))
@@ -209,19 +210,28 @@ func TestDialCancelled(t *testing.T) {
 	}
 }
 
+func tlsVersion(t *testing.T, c net.Conn) uint16 {
+	secure, ok := c.(interface{ ConnectionState() tls.ConnectionState })
+	if !ok {
+		t.Fatalf("%T has no TLS state", c)
+	}
+	return secure.ConnectionState().Version
+}
+
 func TestTLSState(t *testing.T) {
 	version := make(chan uint16, 1)
 	url, srv := serve(t, true, func(c net.Conn, _ string) {
-		version <- c.(interface{ ConnectionState() tls.ConnectionState }).ConnectionState().Version
+		version <- tlsVersion(t, c)
 		echo(c, "")
 	})
-	config := srv.Client().Transport.(*http.Transport).TLSClientConfig.Clone()
-	config.NextProtos = nil
+	roots := x509.NewCertPool()
+	roots.AddCert(srv.Certificate())
+	config := &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}
 	c := dial(t, url, wsconn.DialOptions{Dial: (&tls.Dialer{Config: config}).DialContext})
 	if got := <-version; got != tls.VersionTLS13 {
 		t.Errorf("the server sees TLS version %x", got)
 	}
-	if got := c.(interface{ ConnectionState() tls.ConnectionState }).ConnectionState().Version; got != tls.VersionTLS13 {
+	if got := tlsVersion(t, c); got != tls.VersionTLS13 {
 		t.Errorf("the client sees TLS version %x", got)
 	}
 	if c.RemoteAddr().String() != srv.Listener.Addr().String() {
@@ -323,14 +333,18 @@ func TestCloseIsQuick(t *testing.T) {
 			t.Errorf("SetDeadline after Close = %v, want net.ErrClosed", err)
 		}
 		if busy {
-			<-ended
+			if err := <-ended; err == nil {
+				t.Error("the other call returned without an error")
+			}
 		}
 	}
 }
 
 func TestPeerGone(t *testing.T) {
 	url, _ := serve(t, false, func(c net.Conn, _ string) {
-		c.(interface{ NetConn() net.Conn }).NetConn().Close()
+		if below, ok := c.(interface{ NetConn() net.Conn }); ok {
+			_ = below.NetConn().Close()
+		}
 	})
 	if n, err := dial(t, url, wsconn.DialOptions{}).Read(make([]byte, 1)); n != 0 || !errors.Is(err, io.EOF) {
 		t.Errorf("Read = %d, %v, want io.EOF", n, err)
@@ -356,11 +370,11 @@ func frames(t *testing.T, send func(w *websocket.Conn, raw net.Conn)) ([]byte, e
 		raw, err = new(net.Dialer).DialContext(ctx, network, addr)
 		return raw, err
 	}}}
-	ws, _, err := websocket.Dial(t.Context(), url, &websocket.DialOptions{Subprotocols: []string{"mqtt"}, HTTPClient: client})
+	ws, _, err := websocket.Dial(t.Context(), url, &websocket.DialOptions{Subprotocols: []string{"mqtt"}, HTTPClient: client}) //nolint:bodyclose // websocket.Dial closed it
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer ws.CloseNow()
+	defer func() { _ = ws.CloseNow() }()
 	send(ws, raw)
 	r := <-results
 	return r.data, r.err
@@ -422,11 +436,11 @@ var errAny = errors.New("any error")
 
 func TestPingIsAnswered(t *testing.T) {
 	url, _ := serve(t, false, echo)
-	ws, _, err := websocket.Dial(t.Context(), url, &websocket.DialOptions{Subprotocols: []string{"mqtt"}})
+	ws, _, err := websocket.Dial(t.Context(), url, &websocket.DialOptions{Subprotocols: []string{"mqtt"}}) //nolint:bodyclose // websocket.Dial closed it
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer ws.CloseNow()
+	defer func() { _ = ws.CloseNow() }()
 	ws.CloseRead(t.Context())
 	if err := ws.Ping(t.Context()); err != nil {
 		t.Errorf("Ping: %v", err)
@@ -447,9 +461,11 @@ func TestBytesBehindTheHandshake(t *testing.T) {
 		t.Fatal(err)
 	}
 	r := bufio.NewReader(c)
-	if _, err := http.ReadResponse(r, nil); err != nil {
+	res, err := http.ReadResponse(r, nil)
+	if err != nil {
 		t.Fatal(err)
 	}
+	defer res.Body.Close()
 	frame := make([]byte, 3)
 	if _, err := io.ReadFull(r, frame); err != nil || !bytes.Equal(frame, []byte{0x82, 1, 'x'}) {
 		t.Errorf("frame = %x, %v", frame, err)

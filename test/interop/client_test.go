@@ -3,6 +3,7 @@ package interop_test
 import (
 	"bytes"
 	"crypto/hmac"
+	"crypto/rand"
 	"crypto/sha256"
 	"crypto/tls"
 	"encoding/base64"
@@ -170,6 +171,47 @@ func signingCertificate(c *pki.Issued) object {
 
 func caReference(name string) object {
 	return object{"type": "x509", "x509": object{"caReferences": object{"primary": name}}}
+}
+
+// keyPair is a pair of symmetric keys in base64.
+type keyPair struct {
+	Primary   string `json:"primaryKey"`
+	Secondary string `json:"secondaryKey"`
+}
+
+// newKeys makes two keys as long as those that the service makes.
+func newKeys(t *testing.T) keyPair {
+	t.Helper()
+	var keys [2]string
+	for i := range keys {
+		key := make([]byte, 64)
+		if _, err := rand.Read(key); err != nil {
+			t.Fatal(err)
+		}
+		keys[i] = base64.StdEncoding.EncodeToString(key)
+	}
+	return keyPair{Primary: keys[0], Secondary: keys[1]}
+}
+
+// derived returns the keys of a device in a group with the keys k.
+// Source: azure-docs, articles/iot-dps/concepts-symmetric-key-attestation.md.
+func (k keyPair) derived(t *testing.T, registrationID string) keyPair {
+	t.Helper()
+	derive := func(groupKey string) string {
+		key, err := base64.StdEncoding.DecodeString(groupKey)
+		if err != nil {
+			t.Fatalf("a group key is not base64")
+		}
+		mac := hmac.New(sha256.New, key)
+		mac.Write([]byte(registrationID))
+		return base64.StdEncoding.EncodeToString(mac.Sum(nil))
+	}
+	return keyPair{Primary: derive(k.Primary), Secondary: derive(k.Secondary)}
+}
+
+// symmetricKeys is an attestation by symmetric keys.
+func symmetricKeys(k keyPair) object {
+	return object{"type": "symmetricKey", "symmetricKey": k}
 }
 
 // caCertificate is what this suite reads of a CA certificate of the control plane.

@@ -9,7 +9,8 @@
 // directory whose node_modules hold the SDKs of requirements.txt and
 // package-lock.json. Without them, or without the ports, tests skip, or fail when
 // MOORING_TEST_REQUIRE contains "interop". MOORING_TEST_BINARY names a mooring to
-// test instead of the one that is built from the source.
+// test instead of the one that is built from the source. With MOORING_TEST_UPDATE the
+// table of refusals in the documentation is written instead of compared.
 package interop_test
 
 import (
@@ -39,6 +40,7 @@ const (
 
 	hostName     = "localhost" // resolves everywhere and is the default of --hostname
 	httpsAddress = "127.0.0.1:443"
+	mqttAddress  = "127.0.0.1:8883"
 
 	startTimeout = 30 * time.Second
 	stopTimeout  = 10 * time.Second // what the service promises after SIGTERM
@@ -119,7 +121,8 @@ type service struct {
 	info   connectionInfo
 	client *http.Client // trusts the service's authority and nothing else
 
-	data           string // its data directory
+	secrets        []string // keys of devices, which no log line may hold
+	data           string   // its data directory
 	cmd            *exec.Cmd
 	exited         chan struct{} // closed once err is set
 	err            error         // how the process ended
@@ -131,10 +134,10 @@ type service struct {
 // test's end stops it and checks how it stopped.
 func startService(t *testing.T, data string) *service {
 	t.Helper()
-	requirePort(t)
+	requirePorts(t)
 	s := &service{data: data, exited: make(chan struct{})}
 	s.cmd = exec.Command(os.Getenv(binaryVar), "serve", "--data", data,
-		"--hostname", hostName, "--https", httpsAddress, "--portal", "127.0.0.1:0",
+		"--hostname", hostName, "--https", httpsAddress, "--mqtt", mqttAddress, "--portal", "127.0.0.1:0",
 		"--log-level", "debug", "--log-format", "json")
 	s.cmd.Env = cleanEnvironment()
 	s.cmd.Stdout, s.cmd.Stderr = &s.stdout, &s.stderr
@@ -156,15 +159,17 @@ func startService(t *testing.T, data string) *service {
 	return s
 }
 
-// requirePort makes sure that the port of the SDKs can be bound.
-func requirePort(t *testing.T) {
+// requirePorts makes sure that the ports of the SDKs can be bound.
+func requirePorts(t *testing.T) {
 	t.Helper()
-	l, err := net.Listen("tcp", httpsAddress)
-	if err != nil {
-		unavailable(t, "the SDKs need %s, and neither a network namespace nor this machine's own port can be had: %v",
-			httpsAddress, err)
+	for _, address := range []string{httpsAddress, mqttAddress} {
+		l, err := net.Listen("tcp", address)
+		if err != nil {
+			unavailable(t, "the SDKs need %s, and neither a network namespace nor this machine's own port can be had: %v",
+				address, err)
+		}
+		l.Close()
 	}
-	l.Close()
 }
 
 // cleanEnvironment returns the environment without mooring's own variables, so that
@@ -209,8 +214,10 @@ func (s *service) probe(ctx context.Context) error {
 	if err := json.Unmarshal(out, &s.info); err != nil {
 		return fmt.Errorf("mooring info: %w", err)
 	}
-	if got := s.info.Listeners["https"]; got != httpsAddress {
-		return fmt.Errorf("https listens on %q, want %q", got, httpsAddress)
+	for name, want := range map[string]string{"https": httpsAddress, "mqtt": mqttAddress} {
+		if got := s.info.Listeners[name]; got != want {
+			return fmt.Errorf("%s listens on %q, want %q", name, got, want)
+		}
 	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+s.info.Listeners["portal"]+"/readyz", nil)
 	if err != nil {
@@ -251,11 +258,11 @@ func (s *service) stop(t *testing.T) {
 	})
 }
 
-// checkLogs looks for keys and tokens in the log lines. The greeting of a first start
+// checkLogs looks for keys and SAS tokens in the log lines. The greeting of a first start
 // is for people and shows the connection string on purpose.
 func (s *service) checkLogs(t *testing.T) {
 	t.Helper()
-	secrets := []string{s.info.ControlPlane.Token}
+	secrets := append([]string{s.info.ControlPlane.Token, "SharedAccessSignature"}, s.secrets...)
 	for _, cs := range s.info.ConnectionStrings {
 		secrets = append(secrets, parseConnectionString(cs).key)
 	}

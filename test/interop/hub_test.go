@@ -18,6 +18,7 @@ type hubDevice struct {
 		X509Thumbprint struct {
 			Primary string `json:"primaryThumbprint"`
 		} `json:"x509Thumbprint"`
+		SymmetricKey keyPair `json:"symmetricKey"`
 	} `json:"authentication"`
 	Capabilities struct {
 		IotEdge bool `json:"iotEdge"`
@@ -60,6 +61,22 @@ func (s *service) checkIdentity(t *testing.T, deviceID string, leaf *pki.Issued)
 		t.Errorf("hub identity of %s: primaryThumbprint = %q, want the leaf's %q", deviceID, got, want)
 	}
 	return d
+}
+
+// checkKeys reads the device from the hub and compares its keys.
+func (s *service) checkKeys(t *testing.T, deviceID string, want keyPair) {
+	t.Helper()
+	var d hubDevice
+	s.hubCall(t, "/devices/"+deviceID, http.StatusOK, &d)
+	if d.DeviceID != deviceID || d.Status != "enabled" {
+		t.Errorf("hub identity: deviceId %q, status %q; want %q, enabled", d.DeviceID, d.Status, deviceID)
+	}
+	if d.Authentication.Type != "sas" {
+		t.Errorf("hub identity of %s: authentication.type = %q, want sas", deviceID, d.Authentication.Type)
+	}
+	if d.Authentication.SymmetricKey != want {
+		t.Errorf("hub identity of %s: the keys are not the device's", deviceID)
+	}
 }
 
 // checkTwin reads the twin from the hub and compares its tags and desired properties.

@@ -24,7 +24,7 @@ func TestNodeDeviceSDK(t *testing.T) {
 		t.Parallel()
 		leaf := newDevice(t, "self-signed-1", nil)
 		s.enroll(t, "self-signed-1", clientCertificate(leaf), initialTwin)
-		s.registerAssigned(t, node{identity: leaf}, "self-signed-1")
+		s.registerAssigned(t, device{identity: leaf}, "self-signed-1")
 		s.checkIdentity(t, "self-signed-1", leaf)
 		s.checkTwin(t, "self-signed-1", twinTags, twinDesired)
 	})
@@ -33,7 +33,7 @@ func TestNodeDeviceSDK(t *testing.T) {
 		leaf := newDevice(t, "renamed-1", nil)
 		s.enroll(t, "renamed-1", clientCertificate(leaf),
 			object{"deviceId": "press-0042", "capabilities": object{"iotEdge": true}})
-		s.registerAssigned(t, node{identity: leaf}, "press-0042")
+		s.registerAssigned(t, device{identity: leaf}, "press-0042")
 		if d := s.checkIdentity(t, "press-0042", leaf); !d.Capabilities.IotEdge {
 			t.Error("hub identity: capabilities.iotEdge = false, want true")
 		}
@@ -45,7 +45,7 @@ func TestNodeDeviceSDK(t *testing.T) {
 		s.uploadCA(t, "individuals-root", ca, true)
 		leaf := newDevice(t, "issued-1", ca)
 		s.enroll(t, "issued-1", clientCertificate(leaf), nil)
-		s.registerAssigned(t, node{identity: leaf}, "issued-1")
+		s.registerAssigned(t, device{identity: leaf}, "issued-1")
 		s.checkIdentity(t, "issued-1", leaf)
 	})
 	t.Run("leaf under a root given as signing certificate", func(t *testing.T) {
@@ -89,12 +89,9 @@ func TestNodeDeviceSDK(t *testing.T) {
 func (s *service) checkGroupDevice(t *testing.T, leaf *pki.Issued, group string) {
 	t.Helper()
 	id := leaf.Certificate.Subject.CommonName
-	r := s.registerAssigned(t, node{identity: leaf}, id)
-	if x := r.Assigned.X509; x == nil || x.EnrollmentGroupID != group {
-		t.Errorf("registration.x509 = %+v, want enrollmentGroupId %q", x, group)
-	}
-	if got := r.Assigned.Substatus; got != "initialAssignment" {
-		t.Errorf("registration.substatus = %q, want initialAssignment", got)
+	r := s.registerAssigned(t, device{identity: leaf}, id)
+	if got := r.Assigned.X509.EnrollmentGroupID; got != group {
+		t.Errorf("registration.x509.enrollmentGroupId = %q, want %q", got, group)
 	}
 	s.checkIdentity(t, id, leaf)
 }
@@ -113,7 +110,7 @@ func TestNodeTLS(t *testing.T) {
 			t.Parallel()
 			leaf := newDevice(t, tt.id, nil)
 			s.enroll(t, tt.id, clientCertificate(leaf), nil)
-			s.registerAssigned(t, node{identity: leaf, options: tt.options}, tt.id)
+			s.checkAssigned(t, s.register(t, device{identity: leaf}, tt.options), tt.id)
 			s.checkIdentity(t, tt.id, leaf)
 		})
 	}
@@ -131,9 +128,9 @@ func TestNodeReboot(t *testing.T) {
 	s.enrollGroup(t, "reboots", signingCertificate(root), initialTwin)
 
 	leaf := newDevice(t, "rebooting", root)
-	s.registerAssigned(t, node{identity: leaf}, "rebooting")
+	s.registerAssigned(t, device{identity: leaf}, "rebooting")
 	before := s.checkIdentity(t, "rebooting", leaf)
-	s.registerAssigned(t, node{identity: leaf}, "rebooting")
+	s.registerAssigned(t, device{identity: leaf}, "rebooting")
 	s.checkIdentity(t, "rebooting", leaf)
 
 	s.stop(t)
@@ -143,7 +140,7 @@ func TestNodeReboot(t *testing.T) {
 		t.Error("a restart changed the ID scope or the key")
 	}
 	renewed := newDevice(t, "rebooting", root)
-	again.registerAssigned(t, node{identity: renewed}, "rebooting")
+	again.registerAssigned(t, device{identity: renewed}, "rebooting")
 	after := again.checkIdentity(t, "rebooting", renewed)
 	if after.GenerationID != before.GenerationID {
 		t.Errorf("generationId went from %q to %q: the identity was made anew", before.GenerationID, after.GenerationID)
@@ -168,43 +165,50 @@ func TestNodeRefusals(t *testing.T) {
 	known := newDevice(t, "known", nil)
 	s.enroll(t, "known", clientCertificate(known), nil)
 
-	unauthorized := sdkError{Name: "UnauthorizedError", StatusCode: http.StatusUnauthorized, ErrorCode: 401002}
-	disabled := sdkError{Name: "SyntaxError", StatusCode: http.StatusOK, Status: "disabled"}
+	unauthorized := refusal{"UnauthorizedError", answer{StatusCode: http.StatusUnauthorized, ErrorCode: 401002}}
+	disabled := refusal{"SyntaxError", answer{StatusCode: http.StatusOK, Status: "disabled"}}
+	wrongScope := refusal{"Error", answer{StatusCode: http.StatusNotFound, ErrorCode: 404000}}
 	tests := []struct {
 		name   string
-		device node
-		want   sdkError
+		device device
+		want   refusal
 	}{
-		{"no enrollment", node{identity: newDevice(t, "stranger", nil)}, unauthorized},
-		{"another certificate than the enrollment's", node{identity: newDevice(t, "known", nil)}, unauthorized},
-		{"disabled individual under an enabled group", node{identity: blocked}, disabled},
-		{"disabled lower group under an enabled upper one", node{identity: newDevice(t, "leaf-1", closedCA)}, disabled},
-		{"root that nobody proved to have", node{identity: newDevice(t, "leaf-2", unproved)}, unauthorized},
-		{"registration ID other than the common name", node{identity: newDevice(t, "leaf-3", root), registrationID: "leaf-4"}, unauthorized},
-		{"wrong ID scope", node{identity: known, idScope: "0ne00000000"}, sdkError{StatusCode: http.StatusNotFound}},
+		{"no enrollment", device{identity: newDevice(t, "stranger", nil)}, unauthorized},
+		{"another certificate than the enrollment's", device{identity: newDevice(t, "known", nil)}, unauthorized},
+		{"disabled individual under an enabled group", device{identity: blocked}, disabled},
+		{"disabled lower group under an enabled upper one", device{identity: newDevice(t, "leaf-1", closedCA)}, disabled},
+		{"root that nobody proved to have", device{identity: newDevice(t, "leaf-2", unproved)}, unauthorized},
+		{"registration ID other than the common name", device{identity: newDevice(t, "leaf-3", root), registrationID: "leaf-4"}, unauthorized},
+		{"wrong ID scope", device{identity: known, idScope: "0ne00000000"}, wrongScope},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			r := s.register(t, tt.device)
+			r := s.register(t, tt.device, "")
 			if r.Error == nil {
 				t.Fatalf("the device is let in: %+v", *r.Assigned)
 			}
-			checkRefusal(t, *r.Error, tt.want)
+			tt.want.check(t, r)
 			s.hubCall(t, "/devices/"+tt.device.identity.Certificate.Subject.CommonName, http.StatusNotFound, nil)
 		})
 	}
 }
 
-// checkRefusal compares an error of the SDK; an empty name or code of want is not compared.
-func checkRefusal(t *testing.T, got, want sdkError) {
+// refusal is an error of the SDK and the answer that it came from.
+type refusal struct {
+	name   string
+	answer answer // without the tracking ID
+}
+
+// check compares how a registration ended.
+func (want refusal) check(t *testing.T, got registration) {
 	t.Helper()
-	if got.StatusCode != want.StatusCode || got.Status != want.Status ||
-		want.Name != "" && got.Name != want.Name ||
-		want.ErrorCode != 0 && got.ErrorCode != want.ErrorCode {
-		t.Errorf("the SDK reports %+v, want %+v", got, want)
+	heard := got.Answer
+	heard.TrackingID = ""
+	if got.Error.Name != want.name || heard != want.answer {
+		t.Errorf("the SDK reports %s after %+v, want %s after %+v", got.Error, heard, want.name, want.answer)
 	}
-	if got.ErrorCode != 0 && got.TrackingID == "" {
-		t.Errorf("the SDK reports %+v without a tracking ID", got)
+	if got.Answer.ErrorCode != 0 && got.Answer.TrackingID == "" {
+		t.Error("the answer has an error code and no tracking ID")
 	}
 }

@@ -37,6 +37,9 @@ type ConnectionString struct {
 func ParseConnectionString(text string) (ConnectionString, error) {
 	fields := make(map[string]string, 3)
 	for part := range strings.SplitSeq(strings.TrimSpace(text), ";") {
+		if part == "" {
+			continue // behind a ; at the end
+		}
 		name, value, ok := strings.Cut(part, "=")
 		if !ok {
 			return ConnectionString{}, errors.New("connection string: want HostName, SharedAccessKeyName and SharedAccessKey, each as name=value, separated by ;")

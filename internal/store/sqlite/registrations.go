@@ -148,15 +148,15 @@ func keepOperation(t tx, reg dps.Registration) error {
 func putRegistration(t tx, reg dps.Registration, ifMatch dps.ETag) error {
 	r := registrationRowOf(reg)
 	if ifMatch == "" {
-		return unlessExists(t.affect(`INSERT INTO registrations (instance, id_key, id, entry_kind, entry_id, attestation, evidence, status, substatus,
+		return unlessExists(t.affect(`INSERT INTO registrations (instance, id_key, id, entry_kind, entry_key, entry_id, attestation, evidence, status, substatus,
 			hub, device_id, error_code, error_message, operation, etag, created, updated)
-			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17) ON CONFLICT DO NOTHING`,
-			r.Instance, reg.ID.Key(), r.ID, r.EntryKind, r.EntryID, r.Attestation, r.Evidence, r.Status, r.Substatus,
+			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18) ON CONFLICT DO NOTHING`,
+			r.Instance, reg.ID.Key(), r.ID, r.EntryKind, reg.Entry.Key(), r.EntryID, r.Attestation, r.Evidence, r.Status, r.Substatus,
 			r.Hub, r.DeviceID, r.ErrorCode, r.ErrorMessage, r.Operation, r.ETag, r.Created, r.Updated))
 	}
-	return unlessExists(t.affect(`UPDATE registrations SET entry_kind = $1, entry_id = $2, attestation = $3, evidence = $4, status = $5, substatus = $6,
-		hub = $7, device_id = $8, error_code = $9, error_message = $10, operation = $11, etag = $12, updated = $13
-		WHERE instance = $14 AND id_key = $15 AND etag = $16`,
-		r.EntryKind, r.EntryID, r.Attestation, r.Evidence, r.Status, r.Substatus, r.Hub, r.DeviceID, r.ErrorCode, r.ErrorMessage,
+	return unlessExists(t.affect(`UPDATE registrations SET entry_kind = $1, entry_key = $2, entry_id = $3, attestation = $4, evidence = $5, status = $6, substatus = $7,
+		hub = $8, device_id = $9, error_code = $10, error_message = $11, operation = $12, etag = $13, updated = $14
+		WHERE instance = $15 AND id_key = $16 AND etag = $17`,
+		r.EntryKind, reg.Entry.Key(), r.EntryID, r.Attestation, r.Evidence, r.Status, r.Substatus, r.Hub, r.DeviceID, r.ErrorCode, r.ErrorMessage,
 		r.Operation, r.ETag, r.Updated, r.Instance, reg.ID.Key(), string(ifMatch)))
 }

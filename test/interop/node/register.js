@@ -1,54 +1,99 @@
-// Registers one device over HTTPS with the official SDK, as its samples do, and prints
-// {"assigned": ...} or {"error": ...}. Exit code 0 means assigned.
+// Registers devices with the official SDK, as its samples do, and prints how each ended.
 //
-// node register.js HOST ID_SCOPE REGISTRATION_ID CERTIFICATE_PEM KEY_PEM
+// node register.js < JOB
+//
+// JOB is a JSON object: host, idScope, timeoutSeconds, devices. A device has
+// registrationId and transport (https, mqtt or mqtt-ws), key or certFile and keyFile, and
+// maybe payload and another idScope. They register all at once. What to trust is given by
+// NODE_EXTRA_CA_CERTS.
+//
+// The output is {"sdk": ..., "outcomes": [...]}: for each device, in order, assigned,
+// error or hung, and the answer that was seen. Exit code 0 means that all outcomes are
+// there.
 'use strict';
 
 const fs = require('node:fs');
 const { Http } = require('azure-iot-provisioning-device-http');
+const { Mqtt, MqttWs } = require('azure-iot-provisioning-device-mqtt');
+const { SymmetricKeySecurityClient } = require('azure-iot-security-symmetric-key');
 const { X509Security } = require('azure-iot-security-x509');
 const { ProvisioningDeviceClient } = require('azure-iot-provisioning-device');
 
-// bodyOf returns the object that the service answered with an error: its JSON body
-// when the HTTP layer refused, the parsed result when the state machine did.
-function bodyOf(err) {
-  if (err.result) {
-    return err.result;
+const sdk = 'azure-iot-provisioning-device';
+const transports = { https: Http, mqtt: Mqtt, 'mqtt-ws': MqttWs };
+
+function securityOf(device) {
+  if (device.key) {
+    return new SymmetricKeySecurityClient(device.registrationId, device.key);
+  }
+  return new X509Security(device.registrationId, {
+    cert: fs.readFileSync(device.certFile, 'utf8'),
+    key: fs.readFileSync(device.keyFile, 'utf8'),
+  });
+}
+
+// listen returns a function that tells the last answer which the transport got over
+// MQTT; it only listens to the event that the transport itself listens to.
+function listen(transport) {
+  let last;
+  if (transport._mqttBase) {
+    transport._mqttBase.on('message', (topic, payload) => {
+      last = { statusCode: Number(topic.split('/')[3]), body: JSON.parse(payload) };
+    });
+  }
+  return () => last;
+}
+
+// httpAnswer returns the answer that an error of the HTTPS transport came from: the JSON
+// body when the HTTP layer refused, the parsed result when the state machine did.
+function httpAnswer(err) {
+  if (!err.response) {
+    return undefined;
+  }
+  return { statusCode: err.response.statusCode, body: err.result || JSON.parse(err.responseBody || '{}') };
+}
+
+function describeAnswer(err, heard) {
+  const refusedAtConnect = /^Connection refused/.test(err.message) && Number.isInteger(err.code);
+  const answer = heard || httpAnswer(err);
+  if (!answer) {
+    return refusedAtConnect ? { connack: err.code } : undefined;
+  }
+  const { errorCode, trackingId, status } = answer.body;
+  return { statusCode: answer.statusCode, errorCode, trackingId, status };
+}
+
+async function register(job, device) {
+  const transport = new transports[device.transport]();
+  const heard = listen(transport);
+  const client = ProvisioningDeviceClient.create(job.host, device.idScope || job.idScope, transport, securityOf(device));
+  if (device.payload !== undefined) {
+    client.setProvisioningPayload(device.payload);
   }
   try {
-    return JSON.parse(err.responseBody);
-  } catch {
-    return {};
+    return { assigned: await client.register() };
+  } catch (err) {
+    return { error: { name: err.name, message: err.message }, answer: describeAnswer(err, heard()) };
   }
 }
 
-function describe(err) {
-  const response = err.response || err.transportObject || {};
-  const body = bodyOf(err);
-  return {
-    name: err.name,
-    message: err.message,
-    code: err.code,
-    statusCode: response.statusCode,
-    errorCode: body.errorCode,
-    trackingId: body.trackingId,
-    status: body.status,
-  };
+async function registerInTime(job, device) {
+  let timer;
+  const late = new Promise((resolve) => {
+    timer = setTimeout(resolve, job.timeoutSeconds * 1000, { hung: true });
+  });
+  const outcome = await Promise.race([register(job, device), late]);
+  clearTimeout(timer);
+  return outcome;
 }
 
 async function main() {
-  const [host, idScope, registrationId, certFile, keyFile] = process.argv.slice(2);
-  const certificate = {
-    cert: fs.readFileSync(certFile, 'utf8'),
-    key: fs.readFileSync(keyFile, 'utf8'),
-  };
-  const security = new X509Security(registrationId, certificate);
-  const client = ProvisioningDeviceClient.create(host, idScope, new Http(), security);
-  try {
-    console.log(JSON.stringify({ assigned: await client.register() }));
-  } catch (err) {
-    console.log(JSON.stringify({ error: describe(err) }));
-    process.exitCode = 1;
+  const job = JSON.parse(fs.readFileSync(0, 'utf8'));
+  const outcomes = await Promise.all(job.devices.map((device) => registerInTime(job, device)));
+  const { version } = require(`${sdk}/package.json`);
+  fs.writeSync(1, JSON.stringify({ sdk: `${sdk} ${version}`, outcomes }));
+  if (outcomes.some((o) => o.hung)) {
+    process.exit(0); // the program would hang with it, and the outcome would not be heard
   }
 }
 

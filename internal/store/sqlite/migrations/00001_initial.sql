@@ -49,6 +49,7 @@ CREATE TABLE enrollments (
 	updated  BIGINT NOT NULL,
 	PRIMARY KEY (instance, kind, id_key)
 ) WITHOUT ROWID;
+CREATE INDEX enrollments_updated ON enrollments (instance, kind, updated, id_key);
 
 -- Which enrollment holds a certificate, and for groups the certificate itself.
 CREATE TABLE enrollment_certificates (
@@ -101,6 +102,7 @@ CREATE TABLE registrations (
 	id_key        TEXT   NOT NULL,
 	id            TEXT   NOT NULL,
 	entry_kind    TEXT   NOT NULL,
+	entry_key     TEXT   NOT NULL,
 	entry_id      TEXT   NOT NULL,
 	attestation   TEXT   NOT NULL,
 	evidence      TEXT   NOT NULL,
@@ -116,6 +118,7 @@ CREATE TABLE registrations (
 	updated       BIGINT NOT NULL,
 	PRIMARY KEY (instance, id_key)
 ) WITHOUT ROWID;
+CREATE INDEX registrations_group ON registrations (instance, entry_key, id_key) WHERE entry_kind = 'group';
 
 -- Earlier operations, for devices that still poll them.
 CREATE TABLE operations (
@@ -127,6 +130,7 @@ CREATE TABLE operations (
 	PRIMARY KEY (instance, operation)
 ) WITHOUT ROWID;
 CREATE INDEX operations_expires ON operations (expires);
+CREATE INDEX operations_device ON operations (instance, id_key);
 
 CREATE TABLE hub_devices (
 	instance   TEXT    NOT NULL,

@@ -1,0 +1,342 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/mooring-iot/mooring/device"
+)
+
+// Environment variables that hold keys in base64, for those who do not want them on
+// a command line.
+const (
+	deviceKeyVariable = "MOORING_DEVICE_KEY"
+	groupKeyVariable  = "MOORING_GROUP_KEY"
+)
+
+// maxValueFile is the largest file taken as the value of a flag, in bytes.
+const maxValueFile = 1 << 20
+
+func deviceCommand(e *env) *cobra.Command {
+	return group("device", "Be a device", "Do what a device does, with the device SDK.", deviceRegister(e))
+}
+
+// deviceOptions are the flags of 'mooring device register' as they are typed.
+type deviceOptions struct {
+	registrationID, endpoint, idScope, transport string
+	certificate, key, deviceKey, groupKey        string
+	payload, caFile                              string
+	timeout                                      time.Duration
+	json                                         bool
+}
+
+func deviceRegister(e *env) *cobra.Command {
+	var o deviceOptions
+	cmd := &cobra.Command{
+		Use:   "register [REGISTRATION-ID]",
+		Short: "Register one device and print where it belongs",
+		Long: `Register one device and print the hub that it belongs to, as the device SDK would
+be told. Without --endpoint it is the running service of the data directory, reached
+on this machine; with it any provisioning service, Azure's too.
+
+The device proves itself with one of: a certificate (--certificate-path, whose common
+name is the registration ID), its own key (--key), the key of its enrollment group
+(--group-key). Others on this machine can read a command line: better give keys as
+@FILE, or in base64 in the environment, as ` + deviceKeyVariable + ` or ` + groupKeyVariable + `.`,
+		Example: `  mooring device register --certificate-path sensor-1.chain.pem --key-path sensor-1.key.pem
+  mooring device register sensor-7 --group-key @group.key --transport mqtt
+  mooring device register sensor-8 --key @sensor-8.key --endpoint global.azure-devices-provisioning.net --id-scope 0ne00000001`,
+		RunE: func(cmd *cobra.Command, args []string) error { return o.run(cmd, e, args) },
+	}
+	addDataFlag(cmd)
+	f := cmd.Flags()
+	f.StringVarP(&o.registrationID, "registration-id", "r", "", "registration ID; with a certificate its common name unless given")
+	f.StringVar(&o.endpoint, "endpoint", "", "`host` or host:port of the service, also as --host (default: the local service)")
+	f.StringVar(&o.idScope, "id-scope", "", "ID scope (default: that of the local service)")
+	f.StringVar(&o.transport, "transport", device.HTTPS.String(), "https, mqtt or mqtt-ws")
+	f.StringVar(&o.certificate, "certificate-path", "", "PEM `file` with the device's certificate and its intermediates")
+	f.StringVar(&o.key, "key-path", "", "PEM `file` with the certificate's private key (default: the certificate's file)")
+	f.StringVar(&o.deviceKey, "key", "", "the device's symmetric key: `base64` or @FILE")
+	f.StringVar(&o.groupKey, "group-key", "", "the enrollment group's symmetric key: `base64` or @FILE")
+	f.StringVar(&o.payload, "payload", "", "what to tell the service: `JSON` or @FILE")
+	f.StringVar(&o.caFile, "ca-file", "", "PEM `file` of CAs that the service may have (default: those of the local service or of the system)")
+	f.DurationVar(&o.timeout, "timeout", time.Minute, "how long it may take in all")
+	f.BoolVar(&o.json, "json", false, "print JSON")
+	f.SetNormalizeFunc(func(_ *pflag.FlagSet, name string) pflag.NormalizedName {
+		if name == "host" {
+			name = "endpoint"
+		}
+		return pflag.NormalizedName(name)
+	})
+	return cmd
+}
+
+func (o *deviceOptions) run(cmd *cobra.Command, e *env, args []string) error {
+	options, err := o.device(cmd, e, args)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(cmd.Context(), o.timeout)
+	defer cancel()
+	a, err := device.Register(ctx, options)
+	if err != nil {
+		return err
+	}
+	if o.json {
+		return printJSON(e, newRegistered(a))
+	}
+	return printAssignment(e, a)
+}
+
+// device returns the options of the SDK for what was typed.
+func (o *deviceOptions) device(cmd *cobra.Command, e *env, args []string) (device.Options, error) {
+	d := device.Options{UserAgent: "mooring/" + version}
+	var err error
+	if d.Transport, err = o.chosenTransport(cmd); err != nil {
+		return d, err
+	}
+	if o.timeout <= 0 {
+		return d, usagef(cmd, "--timeout: must be positive")
+	}
+	if d.Credential, err = o.credential(cmd, e); err != nil {
+		return d, err
+	}
+	if d.RegistrationID, err = o.id(cmd, args); err != nil {
+		return d, err
+	}
+	if d.Payload, err = o.readPayload(cmd); err != nil {
+		return d, err
+	}
+	return d, o.address(cmd, e, &d)
+}
+
+func (o *deviceOptions) chosenTransport(cmd *cobra.Command) (device.Transport, error) {
+	for _, t := range []device.Transport{device.HTTPS, device.MQTT, device.MQTTWebSocket} {
+		if o.transport == t.String() {
+			return t, nil
+		}
+	}
+	return 0, usagef(cmd, "--transport: %q is not one of https, mqtt, mqtt-ws", o.transport)
+}
+
+// id returns the registration ID. Only a certificate tells it by itself.
+func (o *deviceOptions) id(cmd *cobra.Command, args []string) (string, error) {
+	if o.certificate != "" && o.registrationID == "" && len(args) == 0 {
+		return "", nil
+	}
+	return oneID(cmd, "registration-id", o.registrationID, args)
+}
+
+// credential returns the one proof that was given, by flag or else by environment.
+func (o *deviceOptions) credential(cmd *cobra.Command, e *env) (device.Credential, error) {
+	given := namesGiven("--certificate-path", o.certificate, "--key", o.deviceKey, "--group-key", o.groupKey)
+	if len(given) == 0 {
+		o.deviceKey, o.groupKey = e.getenv(deviceKeyVariable), e.getenv(groupKeyVariable)
+		given = namesGiven(deviceKeyVariable, o.deviceKey, groupKeyVariable, o.groupKey)
+	}
+	switch {
+	case len(given) == 0:
+		return nil, usagef(cmd, "give the device's proof: --certificate-path, --key or --group-key")
+	case len(given) > 1:
+		return nil, usagef(cmd, "%s: give only one", strings.Join(given, " and "))
+	case o.certificate == "" && o.key != "":
+		return nil, usagef(cmd, "--key-path belongs to --certificate-path, which is missing")
+	case o.certificate != "":
+		return o.x509()
+	case o.deviceKey != "":
+		key, err := decodeKey(cmd, given[0], o.deviceKey)
+		return device.SymmetricKey(key), err
+	default:
+		key, err := decodeKey(cmd, given[0], o.groupKey)
+		return device.GroupKey(key), err
+	}
+}
+
+// namesGiven returns, of names each followed by its value, those whose value is not "".
+func namesGiven(namesAndValues ...string) []string {
+	var names []string
+	for pair := range slices.Chunk(namesAndValues, 2) {
+		if pair[1] != "" {
+			names = append(names, pair[0])
+		}
+	}
+	return names
+}
+
+func (o *deviceOptions) x509() (device.Credential, error) {
+	key := o.key
+	if key == "" {
+		key = o.certificate
+	}
+	cert, err := tls.LoadX509KeyPair(o.certificate, key)
+	if err != nil {
+		return nil, fmt.Errorf("reading the certificate and its key: %w", err)
+	}
+	return device.X509(cert), nil
+}
+
+// decodeKey reads a key in base64, or from the file behind an '@'. What is wrong with
+// it is told without showing it.
+func decodeKey(cmd *cobra.Command, source, value string) ([]byte, error) {
+	text, err := valueOrFile(source, value)
+	if err != nil {
+		return nil, err
+	}
+	key, err := base64.StdEncoding.DecodeString(string(bytes.TrimSpace(text)))
+	if err != nil || len(key) == 0 {
+		return nil, usagef(cmd, "%s: is not a key in base64", source)
+	}
+	return key, nil
+}
+
+// valueOrFile returns a value, or what is in the file that it names behind an '@'.
+func valueOrFile(source, value string) ([]byte, error) {
+	path, isFile := strings.CutPrefix(value, "@")
+	if !isFile {
+		return []byte(value), nil
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", source, err)
+	}
+	defer f.Close()
+	text, err := io.ReadAll(io.LimitReader(f, maxValueFile+1))
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", source, err)
+	}
+	if len(text) > maxValueFile {
+		return nil, fmt.Errorf("%s: %s is larger than %d bytes", source, path, maxValueFile)
+	}
+	return text, nil
+}
+
+// readPayload returns the payload, or nil without one.
+func (o *deviceOptions) readPayload(cmd *cobra.Command) (any, error) {
+	if o.payload == "" {
+		return nil, nil //nolint:nilnil // nothing is what the SDK takes for no payload
+	}
+	text, err := valueOrFile("--payload", o.payload)
+	if err != nil {
+		return nil, err
+	}
+	if !json.Valid(text) {
+		return nil, usagef(cmd, "--payload: is not JSON")
+	}
+	return json.RawMessage(text), nil
+}
+
+// address says which service is meant: the one of --endpoint, else the local one.
+func (o *deviceOptions) address(cmd *cobra.Command, e *env, d *device.Options) error {
+	switch {
+	case o.endpoint == "":
+		if err := o.localAddress(cmd, e, d); err != nil {
+			return err
+		}
+	case cmd.Flags().Changed("data"):
+		return usagef(cmd, "--endpoint and --data: give only one")
+	case o.idScope == "":
+		return usagef(cmd, "--id-scope is required with --endpoint")
+	default:
+		d.Endpoint = o.endpoint
+	}
+	if o.idScope != "" {
+		d.IDScope = o.idScope
+	}
+	if o.caFile == "" {
+		return nil
+	}
+	text, err := os.ReadFile(o.caFile)
+	if err != nil {
+		return fmt.Errorf("--ca-file: %w", err)
+	}
+	d.RootCAs = x509.NewCertPool()
+	if !d.RootCAs.AppendCertsFromPEM(text) {
+		return fmt.Errorf("--ca-file: %s holds no certificate in PEM form", o.caFile)
+	}
+	return nil
+}
+
+// localAddress points d at the running service of the data directory. It connects to
+// the real listener, whatever the host name resolves to here.
+func (o *deviceOptions) localAddress(cmd *cobra.Command, e *env, d *device.Options) error {
+	info, err := readInfo(cmd, e)
+	if err != nil {
+		return err
+	}
+	if !info.Running {
+		return fmt.Errorf("the service of %s is not running; start it with: mooring serve --data %s", info.Data, info.Data)
+	}
+	name := "https"
+	if d.Transport == device.MQTT {
+		name = "mqtt"
+	}
+	listener, on := info.Listeners[name]
+	if !on {
+		return fmt.Errorf("the service runs without its %s listener", name)
+	}
+	host, _, err := net.SplitHostPort(info.DeviceEndpoint)
+	if err != nil {
+		host = info.DeviceEndpoint // without a port
+	}
+	_, port, err := net.SplitHostPort(listener)
+	if err != nil {
+		return fmt.Errorf("reading the address of the %s listener: %w", name, err)
+	}
+	d.Endpoint, d.IDScope = net.JoinHostPort(host, port), info.IDScope
+	d.Dial = func(ctx context.Context, network, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, network, local(listener))
+	}
+	d.RootCAs, err = trust(info.CAFile)
+	return err
+}
+
+// registered is an assignment in the words of the wire.
+type registered struct {
+	OperationID            string          `json:"operationId"`
+	RegistrationID         string          `json:"registrationId"`
+	Status                 string          `json:"status"`
+	Substatus              string          `json:"substatus,omitempty"`
+	AssignedHub            string          `json:"assignedHub"`
+	DeviceID               string          `json:"deviceId"`
+	EnrollmentGroupID      string          `json:"enrollmentGroupId,omitempty"`
+	CreatedDateTimeUTC     time.Time       `json:"createdDateTimeUtc,omitzero"`
+	LastUpdatedDateTimeUTC time.Time       `json:"lastUpdatedDateTimeUtc,omitzero"`
+	ETag                   string          `json:"etag,omitempty"`
+	Payload                json.RawMessage `json:"payload,omitempty"`
+}
+
+func newRegistered(a *device.Assignment) registered {
+	return registered{
+		OperationID: a.OperationID, RegistrationID: a.RegistrationID, Status: "assigned", Substatus: a.Substatus,
+		AssignedHub: a.Hub, DeviceID: a.DeviceID, EnrollmentGroupID: a.EnrollmentGroupID,
+		CreatedDateTimeUTC: a.Created, LastUpdatedDateTimeUTC: a.Updated, ETag: a.ETag, Payload: a.Payload,
+	}
+}
+
+func printAssignment(e *env, a *device.Assignment) error {
+	w := tabwriter.NewWriter(e.out, 0, 0, 2, ' ', 0)
+	fmt.Fprintf(w, "Hub\t%s\nDevice ID\t%s\n", a.Hub, a.DeviceID)
+	for _, row := range [][2]string{
+		{"Substatus", a.Substatus}, {"Enrollment group", a.EnrollmentGroupID}, {"Payload", string(a.Payload)},
+	} {
+		if row[1] != "" {
+			fmt.Fprintf(w, "%s\t%s\n", row[0], row[1])
+		}
+	}
+	return w.Flush()
+}

@@ -1,0 +1,298 @@
+package query
+
+import (
+	"encoding/json"
+	"time"
+
+	"github.com/mooring-iot/mooring/internal/dps"
+)
+
+// Record is an enrollment as a Document. Only what a condition asks for is made.
+type Record struct {
+	Enrollment   dps.Enrollment
+	Registration *dps.Registration // nil when the device never registered, or nobody asks
+	Hub          dps.HostName      // of the registration
+	Number       func(dps.Code) int
+}
+
+// Member returns what stands at a path of the service API's enrollment.
+func (r Record) Member(path []string) (any, bool) {
+	e := r.Enrollment
+	switch path[0] {
+	case "registrationId", "enrollmentGroupId":
+		return e.Ref.ID, true
+	case "deviceId":
+		return textOf(e.DeviceID)
+	case "etag":
+		return textOf(e.ETag)
+	case "createdDateTimeUtc":
+		return stamp(e.Created)
+	case updatedMember:
+		return stamp(e.Updated)
+	case "provisioningStatus":
+		return status(e.Status)
+	case "capabilities":
+		if e.Capabilities == nil || len(path) < 2 {
+			return object(e.Capabilities != nil)
+		}
+		return e.Capabilities.IotEdge, true
+	case "initialTwin":
+		return inside(e.InitialTwin, path[1:])
+	case "optionalDeviceInformation":
+		return inside(e.DeviceInfo, path[1:])
+	case "attestation":
+		return attestation(e, path[1:])
+	case "registrationState":
+		return r.state(path[1:])
+	default:
+		return placement(e.Placement, path)
+	}
+}
+
+// other stands for an object or an array, which equals no literal and is not null.
+type other struct{}
+
+func object(there bool) (any, bool) {
+	if !there {
+		return nil, false
+	}
+	return other{}, true
+}
+
+func textOf[S ~string](s S) (any, bool) {
+	if s == "" {
+		return nil, false
+	}
+	return string(s), true
+}
+
+func stamp(t time.Time) (any, bool) {
+	if t.IsZero() {
+		return nil, false
+	}
+	return t.UTC().Format(time.RFC3339Nano), true
+}
+
+func status(s dps.ProvisioningStatus) (any, bool) {
+	if s == dps.StatusNull {
+		return nil, true
+	}
+	return textOf(s)
+}
+
+// inside walks into a free member.
+func inside(raw json.RawMessage, path []string) (any, bool) {
+	if len(raw) == 0 {
+		return nil, false
+	}
+	var value any
+	if json.Unmarshal(raw, &value) != nil {
+		return nil, false
+	}
+	for _, part := range path {
+		members, ok := value.(map[string]any)
+		if !ok {
+			return nil, false
+		}
+		if value, ok = members[part]; !ok {
+			return nil, false
+		}
+	}
+	switch value.(type) {
+	case map[string]any, []any:
+		return other{}, true
+	}
+	return value, true
+}
+
+func placement(p dps.Placement, path []string) (any, bool) {
+	switch path[0] {
+	case "allocationPolicy":
+		return textOf(p.Policy)
+	case "iotHubHostName":
+		return textOf(p.HubHostName)
+	case "reprovisionPolicy":
+		return reprovision(p.Reprovision, path[1:])
+	case "customAllocationDefinition":
+		return custom(p.Custom, path[1:])
+	default:
+		return nil, false
+	}
+}
+
+func reprovision(p *dps.ReprovisionPolicy, path []string) (any, bool) {
+	switch {
+	case p == nil || len(path) == 0:
+		return object(p != nil)
+	case path[0] == "updateHubAssignment":
+		return p.UpdateHubAssignment, true
+	default:
+		return p.MigrateDeviceData, true
+	}
+}
+
+func custom(c *dps.CustomAllocation, path []string) (any, bool) {
+	switch {
+	case c == nil || len(path) == 0:
+		return object(c != nil)
+	case path[0] == "webhookUrl":
+		return c.MaskedURL(), true
+	default:
+		return textOf(c.APIVersion)
+	}
+}
+
+func attestation(e dps.Enrollment, path []string) (any, bool) {
+	a := e.Attestation
+	switch {
+	case len(path) == 0:
+		return other{}, true
+	case path[0] == "type":
+		return textOf(a.Type)
+	case path[0] == "tpm":
+		return tpm(a.TPM, path[1:])
+	default:
+		return x509(a.X509, path[1:])
+	}
+}
+
+func tpm(t *dps.TPMAttestation, path []string) (any, bool) {
+	switch {
+	case t == nil || len(path) == 0:
+		return object(t != nil)
+	case path[0] == "endorsementKey":
+		return textOf(t.EndorsementKey)
+	default:
+		return textOf(t.StorageRootKey)
+	}
+}
+
+func x509(x *dps.X509Attestation, path []string) (any, bool) {
+	if x == nil || len(path) == 0 {
+		return object(x != nil)
+	}
+	if path[0] == "caReferences" {
+		return references(*x, path[1:])
+	}
+	if x.ByReference() || len(path) == 1 {
+		return object(!x.ByReference())
+	}
+	c := x.Primary
+	if path[1] == "secondary" {
+		c = x.Secondary
+	}
+	if c == nil || len(path) < 4 {
+		return object(c != nil)
+	}
+	return info(*c, path[3])
+}
+
+func references(x dps.X509Attestation, path []string) (any, bool) {
+	switch {
+	case len(path) == 0:
+		return object(x.ByReference())
+	case path[0] == "primary":
+		return textOf(x.CAPrimary)
+	default:
+		return textOf(x.CASecondary)
+	}
+}
+
+func info(c dps.Certificate, member string) (any, bool) {
+	i, err := c.Info()
+	if err != nil {
+		return nil, false
+	}
+	switch member {
+	case "subjectName":
+		return i.Subject, true
+	case "issuerName":
+		return i.Issuer, true
+	case "sha1Thumbprint":
+		return i.SHA1, true
+	case "sha256Thumbprint":
+		return i.SHA256, true
+	case "serialNumber":
+		return i.Serial, true
+	case "notBeforeUtc":
+		return stamp(i.NotBefore)
+	case "notAfterUtc":
+		return stamp(i.NotAfter)
+	default:
+		return float64(i.Version), true
+	}
+}
+
+func (r Record) state(path []string) (any, bool) {
+	if len(path) == 0 {
+		return other{}, true
+	}
+	if r.Registration == nil {
+		switch path[0] {
+		case "registrationId":
+			return r.Enrollment.Ref.ID, true
+		case "status":
+			return string(dps.Unassigned), true
+		default:
+			return nil, false
+		}
+	}
+	return Registration{Record: *r.Registration, Hub: r.Hub, Number: r.Number}.Member(path)
+}
+
+// Registration is a registration record as a Document.
+type Registration struct {
+	Record dps.Registration
+	Hub    dps.HostName
+	Number func(dps.Code) int // how the wire numbers a failure; nil leaves it out
+}
+
+// Member returns what stands at a path of the service API's registration state.
+func (r Registration) Member(path []string) (any, bool) {
+	reg := r.Record
+	switch path[0] {
+	case "registrationId":
+		return string(reg.ID), true
+	case "status":
+		return string(reg.Status), true
+	case "createdDateTimeUtc":
+		return stamp(reg.Created)
+	case updatedMember:
+		return stamp(reg.Updated)
+	case "etag":
+		return textOf(reg.ETag)
+	case "errorCode", "errorMessage":
+		return r.failure(path[0])
+	default:
+		return r.assignment(path[0])
+	}
+}
+
+func (r Registration) failure(member string) (any, bool) {
+	f := r.Record.Failure
+	switch {
+	case f == nil:
+		return nil, false
+	case member == "errorMessage":
+		return textOf(f.Message)
+	case r.Number == nil:
+		return nil, false
+	default:
+		return float64(r.Number(f.Code)), true
+	}
+}
+
+func (r Registration) assignment(member string) (any, bool) {
+	a := r.Record.Assignment
+	if a == nil || r.Record.Status != dps.Assigned {
+		return nil, false
+	}
+	switch member {
+	case "assignedHub":
+		return textOf(r.Hub)
+	case "deviceId":
+		return textOf(a.DeviceID)
+	default:
+		return textOf(a.Substatus)
+	}
+}

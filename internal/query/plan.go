@@ -1,0 +1,146 @@
+package query
+
+// Range bounds IDs, in lower case. "" is no bound.
+type Range struct {
+	From, To string // From <= id, id < To
+	Exact    bool   // only From itself
+}
+
+// IDs returns bounds within which every match lies, for a store that can seek by ID.
+func (q Query) IDs(schema *Schema) Range {
+	var r Range
+	conjuncts(q.Where, func(c Cond) { r = r.narrow(c, schema.ID) })
+	return r
+}
+
+// conjuncts calls visit with every condition that has to hold.
+func conjuncts(c Cond, visit func(Cond)) {
+	if and, ok := c.(And); ok {
+		conjuncts(and.Left, visit)
+		conjuncts(and.Right, visit)
+		return
+	}
+	if c != nil {
+		visit(c)
+	}
+}
+
+func (r Range) narrow(c Cond, id string) Range {
+	switch c := c.(type) {
+	case StartsWith:
+		if isMember(c.Path, id) {
+			r = r.from(c.Prefix).to(after(c.Prefix))
+		}
+	case Compare:
+		if value, ok := c.Literal.(string); ok && isMember(c.Path, id) {
+			r = r.compare(c.Op, value)
+		}
+	}
+	return r
+}
+
+func (r Range) compare(op Op, value string) Range {
+	const successor = "\x00" // the least text that is greater
+	switch op {
+	case Equal:
+		r = r.from(value).to(value + successor)
+		r.Exact = r.From == value
+		return r
+	case Greater:
+		return r.from(value + successor)
+	case GreaterOrEqual:
+		return r.from(value)
+	case Less:
+		return r.to(value)
+	case LessOrEqual:
+		return r.to(value + successor)
+	default:
+		return r
+	}
+}
+
+func (r Range) from(bound string) Range {
+	r.From = max(r.From, bound)
+	return r
+}
+
+func (r Range) to(bound string) Range {
+	if bound != "" && (r.To == "" || bound < r.To) {
+		r.To = bound
+	}
+	return r
+}
+
+// after returns the least text that is greater than every text with the prefix; ""
+// when there is none.
+func after(prefix string) string {
+	b := []byte(prefix)
+	for i := len(b) - 1; i >= 0; i-- {
+		if b[i] < 0xff {
+			b[i]++
+			return string(b[:i+1])
+		}
+	}
+	return ""
+}
+
+func isMember(path []string, name string) bool { return len(path) == 1 && path[0] == name }
+
+// minHint is the least length of a text that is worth looking for.
+const minHint = 2
+
+// Texts returns strings that stand word for word in every match, in members for
+// which stored says so: a store can pass over records that lack them without
+// reading them.
+func (q Query) Texts(stored func(path []string) bool) []string {
+	var all []string
+	add := func(path []string, s string) {
+		if len(s) >= minHint && plain(s) && stored(path) {
+			all = append(all, s)
+		}
+	}
+	conjuncts(q.Where, func(c Cond) {
+		switch c := c.(type) {
+		case StartsWith:
+			if !c.Folded {
+				add(c.Path, c.Prefix)
+			}
+		case Compare:
+			if value, ok := c.Literal.(string); ok && c.Op == Equal && !c.Folded && !looksLikeTime(value) {
+				add(c.Path, value)
+			}
+		}
+	})
+	return all
+}
+
+// plain reports whether JSON writes s as it is, however often it is quoted.
+func plain(s string) bool {
+	for i := range len(s) {
+		c := s[i]
+		if c < 0x20 || c > 0x7e || c == '"' || c == '\\' || c == '<' || c == '>' || c == '&' {
+			return false
+		}
+	}
+	return true
+}
+
+// Uses reports whether a condition looks at a member whose path begins with first.
+func (q Query) Uses(first string) bool { return uses(q.Where, first) }
+
+func uses(c Cond, first string) bool {
+	switch c := c.(type) {
+	case And:
+		return uses(c.Left, first) || uses(c.Right, first)
+	case Or:
+		return uses(c.Left, first) || uses(c.Right, first)
+	case Not:
+		return uses(c.Cond, first)
+	case Compare:
+		return c.Path[0] == first
+	case StartsWith:
+		return c.Path[0] == first
+	default:
+		return false
+	}
+}
