@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -234,6 +235,31 @@ func TestSlowReader(t *testing.T) {
 			t.Errorf("the server took %d bytes of a client that does not read", sent)
 		}
 	})
+}
+
+// So it is over a network, where the kernel takes some of the answers first.
+func TestSlowReaderOverTLS(t *testing.T) {
+	log := slog.New(slog.DiscardHandler)
+	registering := register.New(register.Options{Store: nowhere{}, Observer: deaf{}, Log: log, Now: time.Now})
+	soon := func() time.Time { return time.Now().Add(-9 * time.Second) } // deadlines are a second away
+	s := mqtt.New(mqtt.Options{Register: registering, Observer: deaf{}, Log: log, Now: soon})
+	address, config := listen(t, s)
+	raw, err := new(net.Dialer).DialContext(t.Context(), "tcp", address)
+	must(t, err)
+	secure := tls.Client(raw, config)
+	defer raw.Close()
+	_, hello := bare()
+	c := newClient(secure)
+	c.accepted(t, hello)
+	c.subscribe(t, packet.AtMostOnce)
+	must(t, c.SetWriteDeadline(time.Now().Add(patience)))
+	request := (&packet.Publish{Topic: registerTopic(strings.Repeat("r", 256))}).Append(nil)
+	for err == nil {
+		_, err = c.Write(request)
+	}
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Fatalf("the server still holds a client that did not read for %v", patience)
+	}
 }
 
 // handed is a listener of connections that a test hands over.

@@ -332,5 +332,8 @@ func (c *conn) write(packets ...packet.Packet) error {
 		return err
 	}
 	_, err := c.net.Write(c.out)
+	if err != nil {
+		_ = lowest(c.net).Close() // saying goodbye would wait for the same client again
+	}
 	return err
 }

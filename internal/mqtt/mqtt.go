@@ -76,7 +76,6 @@ func (s *Server) Serve(l net.Listener, config *tls.Config) error {
 			}
 			return err
 		}
-		bound(c)
 		go s.serveTLS(tls.Server(c, config))
 	}
 }
@@ -93,10 +92,22 @@ func temporary(err error) time.Duration {
 	return 0
 }
 
-// bound limits what may wait in the kernel for a client that does not read.
+// bound limits what may wait in the kernel for a client that does not read. Without
+// it the limit is the kernel's own, of some megabytes.
 func bound(c net.Conn) {
-	if tcp, ok := c.(*net.TCPConn); ok {
-		_ = tcp.SetWriteBuffer(maxUnread) // without it the limit is the kernel's own
+	if tcp, ok := lowest(c).(*net.TCPConn); ok {
+		_ = tcp.SetWriteBuffer(maxUnread) // a connection that is gone has none
+	}
+}
+
+// lowest returns what is below TLS and WebSocket.
+func lowest(c net.Conn) net.Conn {
+	for {
+		above, ok := c.(interface{ NetConn() net.Conn })
+		if !ok {
+			return c
+		}
+		c = above.NetConn()
 	}
 }
 
@@ -131,6 +142,7 @@ func (s *Server) ServeConn(nc net.Conn, chain []*x509.Certificate) {
 }
 
 func (s *Server) newConn(nc net.Conn) *conn {
+	bound(nc)
 	return &conn{server: s, net: nc, remote: nc.RemoteAddr().String()}
 }
 

@@ -135,7 +135,7 @@ func launch(t *testing.T, data string) *process {
 	t.Helper()
 	p := &process{exited: make(chan struct{})}
 	p.cmd = command(context.WithoutCancel(t.Context()), "serve", "--data", data, "--hostname", hostName,
-		"--https", "127.0.0.1:0", "--portal", "127.0.0.1:0", "--log-level", "info", "--log-format", "json")
+		"--https", "127.0.0.1:0", "--mqtt", "127.0.0.1:0", "--portal", "127.0.0.1:0", "--log-level", "info", "--log-format", "json")
 	p.cmd.Stdout, p.cmd.Stderr, p.cmd.SysProcAttr = &p.stdout, &p.stderr, attributes()
 	if err := p.cmd.Start(); err != nil {
 		t.Fatalf("starting mooring: %v", err)
@@ -197,6 +197,7 @@ type service struct {
 	mu     sync.Mutex
 	up     chan struct{} // closed while the service is ready
 	https  string        // its address while it is ready
+	mqtt   string
 	portal string
 }
 
@@ -251,7 +252,7 @@ func (s *service) runtimeFile() string { return filepath.Join(s.data, "runtime.j
 
 // listeners are the real addresses of a process.
 type listeners struct {
-	Listeners struct{ HTTPS, Portal string } `json:"listeners"`
+	Listeners struct{ HTTPS, MQTT, Portal string } `json:"listeners"`
 }
 
 // probe reads the addresses that the new process wrote and asks for readiness once.
@@ -295,7 +296,7 @@ func portalStatus(ctx context.Context, address, path string) error {
 func (s *service) open(at listeners) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.https, s.portal = at.Listeners.HTTPS, at.Listeners.Portal
+	s.https, s.mqtt, s.portal = at.Listeners.HTTPS, at.Listeners.MQTT, at.Listeners.Portal
 	close(s.up)
 }
 

@@ -10,20 +10,24 @@ import (
 	"time"
 
 	"github.com/mooring-iot/mooring/internal/mqtt/packet"
+	"github.com/mooring-iot/mooring/internal/wsconn"
 )
 
 // mqtt carries operations as messages, each over a connection of its own.
 // Source: azure-docs, articles/iot-dps/iot-mqtt-connect-to-iot-dps.md.
-type mqtt struct{}
+type mqtt struct {
+	// dial opens the connection; shown is the client's certificate.
+	dial func(ctx context.Context, w *world, shown *tls.Certificate) (net.Conn, error)
+}
 
 // offers is false for look-up, which MQTT does not have.
 func (mqtt) offers(name string) bool { return name != "lookup" }
 
-func (mqtt) do(t *testing.T, w *world, o operation) outcome {
+func (m mqtt) do(t *testing.T, w *world, o operation) outcome {
 	t.Helper()
-	c := dialMQTT(t, w, o.with)
+	c := m.open(t, w, o.with)
 	username := o.scope + "/registrations/" + o.id + "/api-version=" + o.version
-	c.send(&packet.Connect{Level: packet.ProtocolLevel, CleanSession: true, KeepAlive: 60, ClientID: o.id, Username: username, HasUsername: true})
+	c.send(&packet.Connect{Level: packet.ProtocolLevel, CleanSession: true, KeepAlive: 60, ClientID: o.id, Username: username, HasUsername: true, HasPassword: o.token != "", Password: []byte(o.token)})
 	if ack := receive[*packet.Connack](c); ack.Code != packet.Accepted {
 		t.Fatalf("%s %s: CONNECT refused: %s", o.name, o.id, ack.Code)
 	}
@@ -59,19 +63,15 @@ type mqttClient struct {
 	reader *packet.Reader
 }
 
-func dialMQTT(t *testing.T, w *world, with []string) *mqttClient {
+func (m mqtt) open(t *testing.T, w *world, with []string) *mqttClient {
 	t.Helper()
 	shown := w.show(t, with)
 	if shown == nil {
 		shown = &tls.Certificate{}
 	}
-	dialer := &tls.Dialer{Config: &tls.Config{
-		RootCAs: w.roots, ServerName: "localhost", MinVersion: tls.VersionTLS12,
-		GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return shown, nil },
-	}}
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
-	conn, err := dialer.DialContext(ctx, "tcp", w.info.Listeners["mqtt"])
+	conn, err := m.dial(ctx, w, shown)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -80,6 +80,28 @@ func dialMQTT(t *testing.T, w *world, with []string) *mqttClient {
 		t.Fatal(err)
 	}
 	return &mqttClient{t: t, conn: conn, reader: packet.NewReader(conn, 1<<20)}
+}
+
+// dialTLS connects to the mqtt listener.
+func dialTLS(ctx context.Context, w *world, shown *tls.Certificate) (net.Conn, error) {
+	return tlsDialer(w, shown).DialContext(ctx, "tcp", w.info.Listeners["mqtt"])
+}
+
+// dialWebSocket connects to the https listener, as the Azure SDKs do.
+func dialWebSocket(ctx context.Context, w *world, shown *tls.Certificate) (net.Conn, error) {
+	return wsconn.Dial(ctx, "wss://"+w.info.ServiceEndpoint+"/$iothub/websocket", wsconn.DialOptions{
+		Protocols: []string{"MQTT"},
+		Dial: func(ctx context.Context, network, _ string) (net.Conn, error) {
+			return tlsDialer(w, shown).DialContext(ctx, network, w.addr)
+		},
+	})
+}
+
+func tlsDialer(w *world, shown *tls.Certificate) *tls.Dialer {
+	return &tls.Dialer{Config: &tls.Config{
+		RootCAs: w.roots, ServerName: "localhost", MinVersion: tls.VersionTLS12,
+		GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return shown, nil },
+	}}
 }
 
 func (c *mqttClient) send(p packet.Packet) {

@@ -5,6 +5,10 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/mooring-iot/mooring/internal/dps"
+	"github.com/mooring-iot/mooring/internal/sas"
 )
 
 // operation is one call of the device API, whatever carries it.
@@ -15,7 +19,21 @@ type operation struct {
 	scope     string
 	version   string
 	with      []string // certificates to show, leaf first
+	token     string   // SAS token, "" if none
 	body      string
+}
+
+// sign gives the operation a token under a key, of the device or of its group.
+func (o *operation) sign(t *testing.T, kind, text string) {
+	t.Helper()
+	key, err := dps.ParseKey(kind, text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if kind == "GroupKey" {
+		key = dps.DeriveKey(key, dps.RegistrationID(o.id))
+	}
+	o.token = sas.Sign(o.scope+"/registrations/"+o.id, "registration", key.Reveal(), time.Now().Add(time.Hour))
 }
 
 // outcome is the answer to an operation.
@@ -34,7 +52,7 @@ type transport interface {
 }
 
 // transports are the protocols that every device transcript is replayed over.
-var transports = map[string]transport{"https": https{}, "mqtt": mqtt{}}
+var transports = map[string]transport{"https": https{}, "mqtt": mqtt{dialTLS}, "mqtt-ws": mqtt{dialWebSocket}}
 
 // https carries operations as requests.
 // Source: azure-rest-api-specs, deviceprovisioningservices/data-plane, device API.
@@ -54,6 +72,9 @@ func (https) do(t *testing.T, w *world, o operation) outcome {
 		c.method = http.MethodPost
 	}
 	c.path += "?api-version=" + o.version
+	if o.token != "" {
+		c.header.Set("Authorization", o.token)
+	}
 	c.header.Set("Content-Type", "application/json; charset=utf-8")
 	r := w.do(t, c)
 	if kind := r.header.Get("Content-Type"); kind != "application/json; charset=utf-8" {
@@ -175,6 +196,8 @@ func (w *world) operate(t *testing.T, e exchange, carrier transport) {
 	for _, h := range e.headers {
 		value := w.expand(t, h.value, plain)
 		switch h.name {
+		case "Key", "GroupKey":
+			o.sign(t, h.name, value)
 		case "With":
 			o.with = strings.Fields(value)
 		case "Version":

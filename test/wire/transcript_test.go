@@ -34,10 +34,11 @@
 //
 // Requests know, beside headers, With (the certificates that the client shows, leaf
 // first), Body (a quoted Go string, for bodies that are no lines of text) and, on
-// device operations, Version, Scope and Transport (the only one that can say this;
-// what a protocol does not have at all is left out by itself). The right token for the path is added unless
-// Authorization is there; "Authorization: -" sends none. A path without a query gets
-// the api-version of its API; one that ends in '?' gets none.
+// device operations, Version, Scope, Key or GroupKey (what the device signs its token
+// with, and what that is derived from) and Transport (the only one that can say this;
+// what a protocol does not have at all is left out by itself). The right token for the
+// path is added unless Authorization is there; "Authorization: -" sends none. A path
+// without a query gets the api-version of its API; one that ends in '?' gets none.
 //
 // A certificate may also be declared between exchanges, and then use what was
 // remembered before.
