@@ -156,7 +156,7 @@ func (c *climb) issuers(child *x509.Certificate, below []link) ([]link, error) {
 				break
 			}
 			c.checks++
-			if err := checkSignature(child, cand.cert); err != nil {
+			if err := c.a.known.Links.check(child, cand.cert); err != nil {
 				failed = err
 				continue
 			}

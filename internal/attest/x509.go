@@ -31,6 +31,7 @@ type Known struct {
 	Individual *dps.Enrollment // the enrollment with the device's ID, or nil
 	LeafOwner  *dps.EntryRef   // the enrollment that holds the leaf itself, or nil
 	Anchors    []Anchor        // stored certificates that may stand in the chain
+	Links      *Links          // what earlier chains have shown, or nil
 }
 
 // X509 decides whether ev proves a device that known has an enrollment for, at
@@ -196,6 +197,9 @@ func (a *attempt) valid(c *x509.Certificate, leaf bool) bool {
 }
 
 func subject(c *x509.Certificate) string {
+	if len(c.Subject.Names) == 1 { // nearly every device
+		return dps.AttributeText(c.Subject.Names[0])
+	}
 	if name := dps.DistinguishedName(c.RawSubject); name != "" {
 		return name
 	}

@@ -194,14 +194,15 @@ func DistinguishedName(raw []byte) string {
 	for i := len(seq) - 1; i >= 0; i-- {
 		attrs := make([]string, len(seq[i]))
 		for j, attr := range seq[i] {
-			attrs[j] = attributeText(attr)
+			attrs[j] = AttributeText(attr)
 		}
 		parts = append(parts, strings.Join(attrs, " + "))
 	}
 	return strings.Join(parts, ", ")
 }
 
-func attributeText(attr pkix.AttributeTypeAndValue) string {
+// AttributeText writes one attribute of a distinguished name: "CN=sensor-7".
+func AttributeText(attr pkix.AttributeTypeAndValue) string {
 	name, ok := attributeNames[attr.Type.String()]
 	if !ok {
 		name = "OID." + attr.Type.String()

@@ -147,9 +147,13 @@ func (s *Server) newConn(nc net.Conn) *conn {
 }
 
 func (s *Server) serve(c *conn) {
-	if err := c.serve(); err != nil {
-		s.log.Debug("MQTT connection ended", "remote", c.remote, "registrationId", string(c.id.ID), "err", err)
+	err := c.serve()
+	if err == nil {
+		// The client said DISCONNECT and listens no more: no other goodbye is needed.
+		_ = lowest(c.net).Close()
+		return
 	}
+	s.log.Debug("MQTT connection ended", "remote", c.remote, "registrationId", string(c.id.ID), "err", err)
 	_ = c.net.Close()
 }
 

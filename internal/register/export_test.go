@@ -1,8 +1,37 @@
 package register
 
+import (
+	"time"
+
+	"github.com/mooring-iot/mooring/internal/dps"
+)
+
 // Polled returns how many devices' polls are remembered.
 func (s *Service) Polled() int {
 	s.polls.mu.Lock()
 	defer s.polls.mu.Unlock()
 	return len(s.polls.current) + len(s.polls.old)
 }
+
+// RecentMax bounds each half of Recent.
+const RecentMax = recentMax
+
+// Recent is what a Service remembers of the last moments.
+type Recent struct{ r recent }
+
+// NewRecent returns an empty one.
+func NewRecent() *Recent { return &Recent{} }
+
+// Keep remembers an outcome.
+func (r *Recent) Keep(reg dps.Registration, at time.Time) { r.r.keep(reg, at) }
+
+// Operation looks an outcome up.
+func (r *Recent) Operation(in dps.InstanceID, id dps.RegistrationID, op dps.OperationID, at time.Time) (dps.Registration, bool) {
+	return r.r.operation(in, id, op, at)
+}
+
+// Forget drops a device.
+func (r *Recent) Forget(in dps.InstanceID, id dps.RegistrationID) { r.r.forget(in, id) }
+
+// Len returns how many outcomes are remembered.
+func (r *Recent) Len() int { return len(r.r.now) + len(r.r.old) }

@@ -83,7 +83,7 @@ func (s *Service) entry(ctx context.Context, in dps.InstanceID, ref dps.EntryRef
 
 // known collects what the store says about a device with this evidence.
 func (s *Service) known(ctx context.Context, in dps.InstanceID, req Request) (attest.Known, error) {
-	var known attest.Known
+	known := attest.Known{Links: s.links}
 	chain := req.Evidence.Chain
 	if len(chain) > attest.MaxChain {
 		return known, nil // refused by length: nothing else is looked at

@@ -78,7 +78,9 @@ func (s *Service) Forget(ctx context.Context, in dps.InstanceID, id dps.Registra
 		if !cond.Holds(reg.ETag) {
 			return dps.Errorf(dps.PreconditionFailed, "Precondition failed: the record is not at the version that If-Match names.")
 		}
-		if err = s.store.DeleteRegistration(ctx, in, id, reg.ETag); dps.CodeOf(err) != dps.ConcurrentChange {
+		err = s.store.DeleteRegistration(ctx, in, id, reg.ETag)
+		s.recent.forget(in, id)
+		if dps.CodeOf(err) != dps.ConcurrentChange {
 			return err
 		}
 	}

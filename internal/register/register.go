@@ -12,6 +12,7 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/mooring-iot/mooring/internal/attest"
 	"github.com/mooring-iot/mooring/internal/dps"
 	"github.com/mooring-iot/mooring/internal/query"
 )
@@ -125,6 +126,8 @@ type Service struct {
 
 	registrations *rateLimit
 	polls         *pollLimit
+	recent        *recent
+	links         *attest.Links
 }
 
 // New returns a Service.
@@ -132,6 +135,7 @@ func New(o Options) *Service {
 	return &Service{
 		store: o.Store, observer: o.Observer, log: o.Log, now: o.Now,
 		registrations: newRateLimit(o.Rate), polls: newPollLimit(),
+		recent: &recent{}, links: &attest.Links{},
 	}
 }
 
@@ -162,6 +166,7 @@ func (s *Service) Register(ctx context.Context, req Request) (Ticket, error) {
 	if err != nil {
 		return Ticket{}, err
 	}
+	s.recent.keep(reg, s.now())
 	s.observer.Registered(proved.kind, reg.Status, proved.decision.Reason, s.now().Sub(start))
 	s.logOutcome(ctx, req, reg, proved)
 	return Ticket{Operation: reg.Operation, RetryAfter: ReadyAfter}, nil
@@ -176,9 +181,11 @@ func (s *Service) Poll(ctx context.Context, req Request, op dps.OperationID) (Re
 	if err != nil {
 		return Record{}, err
 	}
-	reg, err := s.store.Operation(ctx, in.ID, req.ID, op)
-	if err != nil {
-		return Record{}, err
+	reg, known := s.recent.operation(in.ID, req.ID, op, s.now())
+	if !known {
+		if reg, err = s.store.Operation(ctx, in.ID, req.ID, op); err != nil {
+			return Record{}, err
+		}
 	}
 	if wait := s.polls.take(in.ID, req.ID, s.now()); wait > 0 {
 		return Record{}, throttled(wait)
