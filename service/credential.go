@@ -1,0 +1,128 @@
+package service
+
+import (
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/mooring-iot/mooring/internal/sas"
+)
+
+// tokenLifetime is how long a SAS token of ours is good. Each request has its own;
+// the time is for clocks that differ.
+const tokenLifetime = 10 * time.Minute
+
+// Scopes of the tokens that Azure takes, for credentials that ask for one.
+// Source: azure-sdk-for-python, sdk/iothub/azure-iot-deviceprovisioning.
+const (
+	Scope             = "https://azure-devices-provisioning.net/.default"
+	ControlPlaneScope = "https://management.azure.com/.default"
+)
+
+// TokenSource gives bearer tokens. It is asked for every request, by several
+// goroutines at once, and so is expected to keep a token as long as that is good.
+type TokenSource interface {
+	Token(ctx context.Context) (string, error)
+}
+
+// TokenFunc is a function as a TokenSource. A credential of the Azure SDK becomes
+// one by
+//
+//	service.TokenFunc(func(ctx context.Context) (string, error) {
+//		t, err := credential.GetToken(ctx, policy.TokenRequestOptions{Scopes: []string{service.Scope}})
+//		return t.Token, err
+//	})
+type TokenFunc func(ctx context.Context) (string, error)
+
+// Token calls f.
+func (f TokenFunc) Token(ctx context.Context) (string, error) { return f(ctx) }
+
+// StaticToken is a TokenSource that always gives the same token, such as that of
+// 'mooring info'.
+type StaticToken string
+
+// Token returns t.
+func (t StaticToken) Token(context.Context) (string, error) { return string(t), nil }
+
+// String hides the token from logs.
+func (StaticToken) String() string { return "[redacted]" }
+
+// GoString hides the token from logs.
+func (StaticToken) GoString() string { return "[redacted]" }
+
+// newTokenCaller returns a caller of path at endpoint that authorizes itself by
+// bearer tokens.
+func newTokenCaller(endpoint, path, version string, tokens TokenSource, opts *Options) (*caller, error) {
+	host := strings.TrimSuffix(strings.TrimPrefix(endpoint, "https://"), "/")
+	if err := checkHost(host); err != nil {
+		return nil, fmt.Errorf("endpoint: %w", err)
+	}
+	if tokens == nil {
+		return nil, errors.New("a source of tokens is required")
+	}
+	c, err := newCaller("https://"+host+path, version, opts)
+	if err != nil {
+		return nil, err
+	}
+	c.authorize = func(ctx context.Context) (string, error) {
+		token, err := tokens.Token(ctx)
+		if err != nil {
+			return "", fmt.Errorf("getting a token: %w", err)
+		}
+		return "Bearer " + token, nil
+	}
+	return c, nil
+}
+
+// connection is a parsed connection string.
+type connection struct {
+	host, keyName string
+	key           []byte
+}
+
+// errConnectionString says what a connection string is, and never shows one.
+var errConnectionString = errors.New("connection string: want HostName, SharedAccessKeyName and SharedAccessKey, each once as name=value, separated by ;")
+
+// parseConnectionString takes names in any case and order, and ignores those that it
+// does not know.
+func parseConnectionString(text string) (connection, error) {
+	fields := make(map[string]string, 3)
+	for part := range strings.SplitSeq(strings.TrimSuffix(strings.TrimSpace(text), ";"), ";") {
+		name, value, ok := strings.Cut(part, "=")
+		name = strings.ToLower(strings.TrimSpace(name))
+		if _, again := fields[name]; !ok || again {
+			return connection{}, errConnectionString
+		}
+		fields[name] = strings.TrimSpace(value)
+	}
+	c := connection{host: fields["hostname"], keyName: fields["sharedaccesskeyname"]}
+	if c.host == "" || c.keyName == "" || fields["sharedaccesskey"] == "" {
+		return connection{}, errConnectionString
+	}
+	if err := checkHost(c.host); err != nil {
+		return connection{}, fmt.Errorf("connection string: HostName: %w", err)
+	}
+	var err error
+	if c.key, err = base64.StdEncoding.DecodeString(fields["sharedaccesskey"]); err != nil {
+		return connection{}, errors.New("connection string: SharedAccessKey must be base64")
+	}
+	return c, nil
+}
+
+// checkHost refuses what is no host, or host:port, that https can be spoken with.
+func checkHost(host string) error {
+	u, err := url.Parse("https://" + host)
+	if err != nil || host == "" || u.Host != host || u.Hostname() == "" {
+		return fmt.Errorf("%q is not a host name, with or without a port", host)
+	}
+	return nil
+}
+
+// token returns the Authorization of a request at now.
+func (c connection) token(now time.Time) string {
+	return sas.Sign(c.host, c.keyName, c.key, now.Add(tokenLifetime))
+}
