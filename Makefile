@@ -102,6 +102,17 @@ fault: ## kill -9, a full disk: nothing acknowledged is lost
 	MOORING_TEST_REQUIRE=interop,fault \
 		$(GO) test -race -count=1 -timeout 10m ./test/fault/...
 
+.PHONY: bench
+bench: build ## registrations against bare TLS, in turn; bench-million and bench-idle: many enrollments, idle connections
+	@tools/bench.sh compare
+
+.PHONY: bench-million bench-idle
+bench-million: build
+	@tools/bench.sh million
+
+bench-idle: build
+	@tools/bench.sh idle
+
 .PHONY: clean
 clean: ## remove what was built, downloaded and measured; never data
 	rm -rf bin .cache coverage.txt $(dir $(NPM_STAMPS))
@@ -114,6 +125,7 @@ deps-go:
 	@echo 'deps: Go modules of the product and of the tools'
 	@$(GO) mod download
 	@cd tools && $(GO) mod download
+	@cd test/interop/arm && $(GO) mod download
 
 deps-tools:
 	@echo 'deps: golangci-lint (compiled once, some minutes on two cores)'
