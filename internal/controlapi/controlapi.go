@@ -1,5 +1,6 @@
-// Package controlapi is the ARM-shaped HTTPS API for operators: the CA certificates
-// of an instance and their proof of possession.
+// Package controlapi is the ARM-shaped HTTPS API for operators: provisioning
+// services, their shared access policies, and their CA certificates with the proof
+// of possession. Every operation is done when it is answered.
 // Source: azure-rest-api-specs, specification/deviceprovisioningservices/resource-manager.
 package controlapi
 
@@ -10,6 +11,8 @@ import (
 	"strings"
 
 	"github.com/mooring-iot/mooring/internal/access"
+	"github.com/mooring-iot/mooring/internal/audit"
+	"github.com/mooring-iot/mooring/internal/configure"
 	"github.com/mooring-iot/mooring/internal/dps"
 	"github.com/mooring-iot/mooring/internal/enroll"
 	"github.com/mooring-iot/mooring/internal/httpio"
@@ -33,30 +36,71 @@ func ResourceID(in dps.InstanceID) string {
 	return "/subscriptions/" + Subscription + "/resourceGroups/" + ResourceGroup + "/providers/" + wire.ResourceType + "/" + string(in)
 }
 
-// Options are what the API needs; all are required.
+// Options are what the API needs; all but Audit are required.
 type Options struct {
-	Guard  *access.Guard
-	Enroll *enroll.Service
-	Log    *slog.Logger
+	Guard     *access.Guard
+	Enroll    *enroll.Service
+	Configure *configure.Service
+	Instance  dps.InstanceID // whose tokens speak for the subscription
+	Endpoint  string         // where service and devices are found: host name, with the port unless it is 443
+	Log       *slog.Logger
+	Audit     *audit.Log // nil records no changes
 }
 
 // server answers the operations.
 type server struct{ Options }
 
+// Patterns of paths.
+const (
+	subscription  = "/subscriptions/{subscription}"
+	resourceGroup = subscription + "/resourceGroups/{group}"
+	services      = "/providers/Microsoft.Devices/provisioningServices"
+	service       = resourceGroup + services + "/{service}"
+	certificates  = service + "/certificates"
+)
+
 // New returns the handler of the API.
 func New(o Options) http.Handler {
 	s := &server{o}
-	const base = "/subscriptions/{subscription}/resourceGroups/{group}/providers/Microsoft.Devices/provisioningServices/{service}/certificates"
-	return &httpio.API{
-		Routes: route.NewTable(
-			route.Route{Method: "GET", Pattern: base, Handle: s.on(s.list)},
-			route.Route{Method: "GET", Pattern: base + "/{name}", Handle: s.on(s.get)},
-			route.Route{Method: "PUT", Pattern: base + "/{name}", Handle: s.on(s.put)},
-			route.Route{Method: "DELETE", Pattern: base + "/{name}", Handle: s.on(s.remove)},
-			route.Route{Method: "POST", Pattern: base + "/{name}/generateVerificationCode", Handle: s.on(s.generateCode)},
-			route.Route{Method: "POST", Pattern: base + "/{name}/verify", Handle: s.on(s.verify)},
-		),
-		Refuse: s.refuse, Log: o.Log,
+	routes := append(s.resourceRoutes(), s.certificateRoutes()...)
+	for i, r := range routes {
+		routes[i].Handle = s.records(r)
+	}
+	return &httpio.API{Routes: route.NewTable(routes...), Refuse: s.refuse, Log: o.Log}
+}
+
+// changes are the routes whose changes are recorded. The others only read.
+var changes = map[string]struct {
+	operation audit.Operation
+	kind      audit.Kind
+	param     string // names the record in the path
+}{
+	"PUT " + service:                     {audit.Put, audit.ProvisioningService, "service"},
+	"PATCH " + service:                   {audit.Patch, audit.ProvisioningService, "service"},
+	"DELETE " + service:                  {audit.Delete, audit.ProvisioningService, "service"},
+	"PUT " + certificates + "/{name}":    {audit.Put, audit.Certificate, "name"},
+	"DELETE " + certificates + "/{name}": {audit.Delete, audit.Certificate, "name"},
+	"POST " + certificates + "/{name}/generateVerificationCode": {audit.GenerateCode, audit.Certificate, "name"},
+	"POST " + certificates + "/{name}/verify":                   {audit.Verify, audit.Certificate, "name"},
+}
+
+// records returns the handler of a route, whose changes are recorded.
+func (s *server) records(r route.Route) route.Handler {
+	c, isChange := changes[r.Method+" "+r.Pattern]
+	if !isChange {
+		return r.Handle
+	}
+	return httpio.Audited(s.Audit, audit.Entry{Instance: s.Instance, Operation: c.operation, Kind: c.kind}, c.param, r.Handle)
+}
+
+func (s *server) certificateRoutes() []route.Route {
+	return []route.Route{
+		{Method: "GET", Pattern: certificates, Handle: s.on(s.list)},
+		{Method: "GET", Pattern: certificates + "/{name}", Handle: s.on(s.get)},
+		{Method: "PUT", Pattern: certificates + "/{name}", Handle: s.on(s.put)},
+		{Method: "DELETE", Pattern: certificates + "/{name}", Handle: s.on(s.remove)},
+		{Method: "POST", Pattern: certificates + "/{name}/generateVerificationCode", Handle: s.on(s.generateCode)},
+		{Method: "POST", Pattern: certificates + "/{name}/verify", Handle: s.on(s.verify)},
 	}
 }
 
@@ -65,34 +109,61 @@ func Prefixes() []string { return []string{"subscriptions", "providers"} }
 
 // target is what an authorized request is about.
 type target struct {
-	in   dps.InstanceID
-	name dps.CAName // "" for the list
+	in   dps.InstanceID // the path's; that of the tokens where the path names none
+	name dps.CAName     // "" where the path names no CA certificate
+	key  string         // "" where the path names no policy
 }
 
 // operation answers an authorized request.
 type operation func(w http.ResponseWriter, r *http.Request, t target) error
 
-// on returns the handler of an operation: it checks who calls before anything else.
+// on returns the handler of an operation on what has to exist: it checks who calls
+// before anything else.
 func (s *server) on(op operation) route.Handler {
+	return s.onAbsent(op, func(_ http.ResponseWriter, _ *http.Request, t target) error {
+		return dps.Errorf(dps.InstanceNotFound, "There is no provisioning service %q.", t.in)
+	})
+}
+
+// onAbsent is on with an answer of its own for a service that does not exist.
+func (s *server) onAbsent(op, absent operation) route.Handler {
 	return func(w http.ResponseWriter, r *http.Request, p route.Params) error {
-		if !strings.EqualFold(p["subscription"], Subscription) || !strings.EqualFold(p["group"], ResourceGroup) {
-			return dps.Errorf(dps.InstanceNotFound, "There is no provisioning service at this resource ID; `mooring info` prints the right one.")
+		t, err := s.target(p)
+		if err != nil {
+			return err
 		}
-		t := target{in: dps.InstanceID(strings.ToLower(p["service"]))}
-		if err := s.Guard.Control(r, t.in); err != nil {
+		do := op
+		err = s.Guard.Control(r, t.in)
+		if dps.CodeOf(err) == dps.InstanceNotFound {
+			do, err = absent, s.Guard.Control(r, s.Instance)
+		}
+		if err != nil {
 			return err
 		}
 		if err := checkVersion(r); err != nil {
 			return err
 		}
 		if text, named := p["name"]; named {
-			var err error
 			if t.name, err = dps.ParseCAName(text); err != nil {
 				return err
 			}
 		}
-		return op(w, r, t)
+		return do(w, r, t)
 	}
+}
+
+// target reads what a path is about.
+func (s *server) target(p route.Params) (target, error) {
+	for name, want := range map[string]string{"subscription": Subscription, "group": ResourceGroup} {
+		if got, named := p[name]; named && !strings.EqualFold(got, want) {
+			return target{}, dps.Errorf(dps.InstanceNotFound, "There is no provisioning service at this resource ID; `mooring info` prints the right one.")
+		}
+	}
+	t := target{in: s.Instance, key: p["key"]}
+	if text, named := p["service"]; named {
+		t.in = dps.InstanceID(strings.ToLower(text))
+	}
+	return t, nil
 }
 
 var versionPattern = regexp.MustCompile(`^20\d\d-\d\d-\d\d(-preview)?$`)

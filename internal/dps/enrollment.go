@@ -107,8 +107,8 @@ type Enrollment struct {
 // Disabled reports whether the enrollment refuses its devices.
 func (e Enrollment) Disabled() bool { return e.Status == StatusDisabled }
 
-// maskedQuery stands for the query of a webhook URL wherever it is shown.
-const maskedQuery = "?****"
+// MaskedQuery stands for the query of a webhook URL wherever it is shown.
+const MaskedQuery = "?****"
 
 // MaskedURL returns the webhook URL without its query, which may hold a key.
 // Source: azure-docs, articles/iot-dps/concepts-custom-allocation.md (logged requests).
@@ -117,13 +117,13 @@ func (c CustomAllocation) MaskedURL() string {
 	if !found {
 		return c.WebhookURL
 	}
-	return base + maskedQuery
+	return base + MaskedQuery
 }
 
 // Unmask returns c with the stored URL put back where the client sent the masked
 // form of it.
 func (c CustomAllocation) Unmask(stored *CustomAllocation) CustomAllocation {
-	if stored != nil && strings.HasSuffix(c.WebhookURL, maskedQuery) && c.WebhookURL == stored.MaskedURL() {
+	if stored != nil && strings.HasSuffix(c.WebhookURL, MaskedQuery) && c.WebhookURL == stored.MaskedURL() {
 		c.WebhookURL = stored.WebhookURL
 	}
 	return c

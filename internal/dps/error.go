@@ -26,6 +26,7 @@ const (
 	OperationNotFound
 	InstanceNotFound
 	CertificateNotFound
+	PolicyNotFound
 	DeviceNotFound
 	RouteNotFound
 	MethodNotAllowed
@@ -57,6 +58,7 @@ var codeNames = [codeCount]string{
 	OperationNotFound:      "OperationNotFound",
 	InstanceNotFound:       "InstanceNotFound",
 	CertificateNotFound:    "CertificateNotFound",
+	PolicyNotFound:         "PolicyNotFound",
 	DeviceNotFound:         "DeviceNotFound",
 	RouteNotFound:          "RouteNotFound",
 	MethodNotAllowed:       "MethodNotAllowed",

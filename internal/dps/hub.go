@@ -30,6 +30,21 @@ type LinkedHub struct {
 	ApplyPolicy bool // whether it is a candidate for enrollments that name no hubs
 }
 
+// HubLink is a linked hub with the policy that speaks for it.
+type HubLink struct {
+	Hub    LinkedHub
+	Policy HubPolicy
+}
+
+// HubDraft is a linked hub as a client writes it.
+type HubDraft struct {
+	HostName    HostName
+	KeyName     string // "" where the client names no policy
+	Key         Secret // none where the client sent the mask, or nothing
+	Weight      *int   // nil leaves it
+	ApplyPolicy *bool  // nil leaves it
+}
+
 // HubPolicy is a shared access policy of an embedded hub.
 type HubPolicy struct {
 	Instance InstanceID

@@ -333,7 +333,7 @@ func TestRights(t *testing.T) {
 			}
 		}
 	}
-	if got := dps.OwnerRights.String(); got != "ServiceConfig, EnrollmentWrite, DeviceConnect" {
+	if got := dps.OwnerRights.String(); got != "ServiceConfig, DeviceConnect, EnrollmentWrite" {
 		t.Errorf("OwnerRights = %q", got)
 	}
 	for r := range dps.Rights(64) {

@@ -1,6 +1,7 @@
 package dps
 
 import (
+	"regexp"
 	"strings"
 )
 
@@ -18,14 +19,15 @@ const (
 	RegistrationStatusWrite
 )
 
+// rightNames has the order in which Azure lists the rights of its default policy.
 var rightNames = []struct {
 	right Rights
 	name  string
 }{
 	{ServiceConfig, "ServiceConfig"},
+	{DeviceConnect, "DeviceConnect"},
 	{EnrollmentRead, "EnrollmentRead"},
 	{EnrollmentWrite, "EnrollmentWrite"},
-	{DeviceConnect, "DeviceConnect"},
 	{RegistrationStatusRead, "RegistrationStatusRead"},
 	{RegistrationStatusWrite, "RegistrationStatusWrite"},
 }
@@ -89,4 +91,19 @@ type Policy struct {
 	Name     string // as spelled; case does not distinguish policies
 	Rights   Rights
 	Keys     KeyPair
+}
+
+// Key returns the form under which spellings of one name are equal.
+func (p Policy) Key() string { return strings.ToLower(p.Name) }
+
+// policyPattern is what the official SDKs take as the name of a policy.
+// Source: azure-iot-sdk-csharp, provisioning/service/src/Auth/ServiceConnectionString.cs.
+var policyPattern = regexp.MustCompile(`^[A-Za-z0-9_.@-]{1,64}$`)
+
+// ParsePolicyName checks the name of a shared access policy. It fails with Invalid.
+func ParsePolicyName(s string) (string, error) {
+	if !policyPattern.MatchString(s) {
+		return "", Invalidf("keyName", "must be 1 to 64 letters, digits, '-', '_', '.' or '@'")
+	}
+	return s, nil
 }

@@ -42,6 +42,7 @@ var failures = map[dps.Code]failure{
 	dps.OperationNotFound:      {http.StatusNotFound, 404000, "ResourceNotFound", "ProvisioningRecordNotFound", "Operation not found."},
 	dps.InstanceNotFound:       {http.StatusNotFound, 404000, "ResourceNotFound", "IotHubNotFound", "Provisioning service not found."},
 	dps.CertificateNotFound:    {http.StatusNotFound, 404000, "ResourceNotFound", "ResourceNotFound", "Certificate not found."},
+	dps.PolicyNotFound:         {http.StatusNotFound, 404000, "ResourceNotFound", "ResourceNotFound", "Policy not found."},
 	dps.DeviceNotFound:         {http.StatusNotFound, 404001, "ResourceNotFound", "DeviceNotFound", "Device not found."},
 	dps.RouteNotFound:          {http.StatusNotFound, 404000, "NotFound", "ResourceNotFound", "Not found."},
 	dps.MethodNotAllowed:       {http.StatusMethodNotAllowed, 405000, "MethodNotAllowed", "InvalidOperation", "Method not allowed."},

@@ -1,6 +1,7 @@
 package translate_test
 
 import (
+	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -17,6 +18,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/mooring-iot/mooring/internal/dps"
+	"github.com/mooring-iot/mooring/internal/enroll"
 	"github.com/mooring-iot/mooring/internal/translate"
 	"github.com/mooring-iot/mooring/wire"
 )
@@ -126,7 +128,7 @@ func TestDecode(t *testing.T) {
 func FuzzDecode(f *testing.F) {
 	for _, seed := range []string{
 		``, `null`, `{}`, `[]`, `{"registrationId": 7}`, `{"provisioningStatus": null}`, `{"attestation": {"x509": []}}`,
-		`{"a": "\ud800"}`, `{"iotHubs": [1]} x`, "\xff", `{"initialTwin": {"tags": {"a": 1e999}}}`, strings.Repeat("[", 20000),
+		`{"a": "\ud800"}`, `{"iotHubs": [1]} x`, "\xff", `{"initialTwin": {"tags": {"a": 1e999}}}`, `[[[[]]]]`,
 	} {
 		f.Add([]byte(seed))
 	}
@@ -183,16 +185,43 @@ func FuzzDraft(f *testing.F) {
 			if err != nil {
 				continue
 			}
-			draft.ETag, draft.Created, draft.Updated = dps.NewETag(), at, at
-			out, err := translate.Enrollment(draft.Enrollment, true)
-			if err != nil {
-				t.Fatalf("what was taken cannot be shown: %v", err)
-			}
-			if _, err := json.Marshal(out); err != nil {
-				t.Fatalf("what was taken cannot be written: %v", err)
+			stored, err := enroll.New(emptyStore{}, func() time.Time { return at }).Put(t.Context(), draft, dps.Condition{})
+			if err == nil {
+				comesBack(t, stored)
+			} else if code := dps.CodeOf(err); code != dps.Invalid {
+				t.Errorf("%v has code %v", err, code)
 			}
 		}
 	})
+}
+
+// emptyStore holds nothing and takes everything.
+type emptyStore struct{ enroll.Store }
+
+func (emptyStore) Enrollment(context.Context, dps.InstanceID, dps.EntryRef) (dps.Enrollment, error) {
+	return dps.Enrollment{}, dps.Errorf(dps.EnrollmentNotFound, "none")
+}
+
+func (emptyStore) PutEnrollment(context.Context, dps.Enrollment, dps.ETag) error { return nil }
+
+// comesBack checks that an answer can be written, and sent back by a client.
+func comesBack(t *testing.T, e dps.Enrollment) {
+	t.Helper()
+	out, err := translate.Enrollment(e, true)
+	if err != nil {
+		t.Fatalf("what was taken cannot be shown: %v", err)
+	}
+	text, err := json.Marshal(out)
+	if err != nil {
+		t.Fatalf("what was taken cannot be written: %v", err)
+	}
+	var again wire.EnrollmentRequest
+	if err := translate.Decode(text, &again); err != nil {
+		t.Fatalf("%s cannot be read: %v", text, err)
+	}
+	if _, err := translate.Draft("default", e.Ref, again); err != nil {
+		t.Errorf("%s is refused: %v", text, err)
+	}
 }
 
 // selfSigned is a certificate with a long name.

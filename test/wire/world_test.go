@@ -215,7 +215,7 @@ func api(path string) string {
 	first, _, _ := strings.Cut(strings.TrimPrefix(path, "/"), "/")
 	first, _, _ = strings.Cut(first, "?")
 	switch strings.ToLower(first) {
-	case "enrollments", "enrollmentgroups":
+	case "enrollments", "enrollmentgroups", "registrations":
 		return "service"
 	case "subscriptions", "providers":
 		return "control"

@@ -33,11 +33,7 @@ func migrate(ctx context.Context, path string) error {
 }
 
 func apply(ctx context.Context, db *sql.DB) error {
-	files, err := fs.Sub(migrations, "migrations")
-	if err != nil {
-		return err
-	}
-	provider, err := goose.NewProvider(goose.DialectSQLite3, db, files)
+	provider, err := newProvider(db)
 	if err != nil {
 		return err
 	}
@@ -46,8 +42,39 @@ func apply(ctx context.Context, db *sql.DB) error {
 		return err
 	}
 	if current > latest {
-		return fmt.Errorf("its schema has version %d, this program knows %d: it was written by a newer one", current, latest)
+		return newerSchema(current, latest)
 	}
 	_, err = provider.Up(ctx)
 	return err
+}
+
+func newProvider(db *sql.DB) (*goose.Provider, error) {
+	files, err := fs.Sub(migrations, "migrations")
+	if err != nil {
+		return nil, err
+	}
+	return goose.NewProvider(goose.DialectSQLite3, db, files)
+}
+
+func newerSchema(current, latest int64) error {
+	return fmt.Errorf("its schema has version %d, this program knows %d: it was written by a newer one", current, latest)
+}
+
+// checkSchema fails unless a database that may not be migrated now has the schema
+// that this program reads.
+func checkSchema(ctx context.Context, db *sql.DB) error {
+	provider, err := newProvider(db)
+	if err != nil {
+		return err
+	}
+	current, latest, err := provider.GetVersions(ctx)
+	switch {
+	case err != nil:
+		return err
+	case current > latest:
+		return newerSchema(current, latest)
+	case current < latest:
+		return fmt.Errorf("its schema has version %d, this program reads %d: start the service once with this program", current, latest)
+	}
+	return nil
 }

@@ -1,0 +1,385 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"slices"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"github.com/mooring-iot/mooring/internal/dps"
+	"github.com/mooring-iot/mooring/wire"
+)
+
+func policyCommand(e *env) *cobra.Command {
+	return group("policy", "Manage shared access policies",
+		`Manage the shared access policies of a running service: whoever has a key of a
+policy has its rights.
+
+Rights: ServiceConfig, EnrollmentRead, EnrollmentWrite, DeviceConnect,
+RegistrationStatusRead, RegistrationStatusWrite. A right to write includes the
+right to read; EnrollmentWrite includes the rights on registration records. At
+least one policy keeps ServiceConfig.`,
+		policyCreate(e), policyShow(e), policyList(e), policyUpdate(e), policyDelete(e))
+}
+
+// policyOptions are what the policy commands take.
+type policyOptions struct {
+	name               string
+	rights             []string
+	primary, secondary string
+	regenerate         string
+	yes, json          bool
+}
+
+func addPolicyFlags(cmd *cobra.Command, o *policyOptions) {
+	addDataFlag(cmd)
+	cmd.Flags().StringVarP(&o.name, "policy-name", "n", "", "name of the policy")
+	cmd.Flags().BoolVar(&o.json, "json", false, "print JSON")
+}
+
+func addPolicyContentFlags(cmd *cobra.Command, o *policyOptions) {
+	cmd.Flags().StringSliceVarP(&o.rights, "rights", "r", nil, "rights of the policy, separated by commas")
+	cmd.Flags().StringVar(&o.primary, "primary-key", "", "primary key, base64 of 16 to 64 bytes")
+	cmd.Flags().StringVar(&o.secondary, "secondary-key", "", "secondary key, base64 of 16 to 64 bytes")
+}
+
+// onPolicy runs act on the named policy of the running service.
+func onPolicy(e *env, o *policyOptions, act func(context.Context, *policyClient) error) func(*cobra.Command, []string) error {
+	return func(cmd *cobra.Command, args []string) error {
+		var err error
+		if o.name, err = oneID(cmd, "policy-name", o.name, args); err != nil {
+			return err
+		}
+		if err := o.check(cmd); err != nil {
+			return err
+		}
+		client, err := newPolicyClient(cmd, e)
+		if err != nil {
+			return err
+		}
+		return act(cmd.Context(), client)
+	}
+}
+
+// check refuses what can be seen to be wrong without asking the service.
+func (o *policyOptions) check(cmd *cobra.Command) error {
+	if _, err := dps.ParsePolicyName(o.name); err != nil {
+		return usagef(cmd, "--policy-name: %s", strings.TrimPrefix(dps.MessageOf(err), "keyName: "))
+	}
+	if cmd.Flags().Changed("rights") {
+		if _, err := dps.ParseRights(strings.Join(o.rights, ",")); err != nil {
+			return usagef(cmd, "--%s", dps.MessageOf(err))
+		}
+	}
+	for flag, key := range map[string]string{"primary-key": o.primary, "secondary-key": o.secondary} {
+		if _, err := dps.ParseKey("--"+flag, key); err != nil {
+			return usagef(cmd, "%s", dps.MessageOf(err))
+		}
+	}
+	return nil
+}
+
+func policyCreate(e *env) *cobra.Command {
+	var o policyOptions
+	cmd := &cobra.Command{
+		Use: "create [NAME]", Short: "Create a policy",
+		Long:    "Create a policy. Keys that are not given are generated.",
+		Example: "  mooring policy create --policy-name line-7 --rights EnrollmentRead,RegistrationStatusRead",
+	}
+	run := onPolicy(e, &o, func(ctx context.Context, c *policyClient) error {
+		err := c.change(ctx, func(all []wire.SharedAccessPolicy) ([]wire.SharedAccessPolicy, error) {
+			if at(all, o.name) >= 0 {
+				return nil, fmt.Errorf("policy %s exists already; change it with: mooring policy update", o.name)
+			}
+			return append(all, o.applied(wire.SharedAccessPolicy{KeyName: o.name})), nil
+		})
+		if err != nil {
+			return err
+		}
+		return c.show(ctx, e, o)
+	})
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if len(o.rights) == 0 {
+			return usagef(cmd, "--rights is required")
+		}
+		return run(cmd, args)
+	}
+	addPolicyFlags(cmd, &o)
+	addPolicyContentFlags(cmd, &o)
+	return cmd
+}
+
+func policyShow(e *env) *cobra.Command {
+	var o policyOptions
+	cmd := &cobra.Command{
+		Use: "show [NAME]", Short: "Show a policy",
+		Long:    "Show a policy with its keys and its connection string. The output is a secret.",
+		Example: "  mooring policy show --policy-name provisioningserviceowner",
+	}
+	cmd.RunE = onPolicy(e, &o, func(ctx context.Context, c *policyClient) error { return c.show(ctx, e, o) })
+	addPolicyFlags(cmd, &o)
+	return cmd
+}
+
+func policyList(e *env) *cobra.Command {
+	var o policyOptions
+	cmd := &cobra.Command{
+		Use: "list", Short: "List policies", Args: noArgs,
+		Long:    "List the policies with their rights, sorted by name. With --json their keys are shown too.",
+		Example: "  mooring policy list",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			client, err := newPolicyClient(cmd, e)
+			if err != nil {
+				return err
+			}
+			raw, all, err := client.list(cmd.Context())
+			if err != nil {
+				return err
+			}
+			if o.json {
+				return printJSON(e, raw)
+			}
+			w := tabwriter.NewWriter(e.out, 0, 0, 2, ' ', 0)
+			fmt.Fprintln(w, "NAME\tRIGHTS")
+			for _, p := range all {
+				fmt.Fprintf(w, "%s\t%s\n", p.KeyName, p.Rights)
+			}
+			return w.Flush()
+		},
+	}
+	addDataFlag(cmd)
+	cmd.Flags().BoolVar(&o.json, "json", false, "print JSON")
+	return cmd
+}
+
+func policyUpdate(e *env) *cobra.Command {
+	var o policyOptions
+	cmd := &cobra.Command{
+		Use: "update [NAME]", Short: "Change rights or keys of a policy",
+		Long: `Change the rights of a policy, or its keys. An old key no longer works as soon as
+the command is done. To change the key of clients without a gap, let them use the
+secondary key, regenerate the primary one, and go back.`,
+		Example: `  mooring policy update --policy-name line-7 --rights EnrollmentRead
+  mooring policy update --policy-name line-7 --regenerate primary`,
+	}
+	run := onPolicy(e, &o, func(ctx context.Context, c *policyClient) error {
+		err := c.change(ctx, func(all []wire.SharedAccessPolicy) ([]wire.SharedAccessPolicy, error) {
+			i := at(all, o.name)
+			if i < 0 {
+				return nil, noPolicy(o.name)
+			}
+			all[i] = o.applied(all[i])
+			return all, nil
+		})
+		if err != nil {
+			return err
+		}
+		return c.show(ctx, e, o)
+	})
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if err := o.readRegenerate(cmd); err != nil {
+			return err
+		}
+		if len(o.rights) == 0 && o.primary == "" && o.secondary == "" {
+			return usagef(cmd, "nothing to change: give --rights, --primary-key, --secondary-key or --regenerate")
+		}
+		return run(cmd, args)
+	}
+	addPolicyFlags(cmd, &o)
+	addPolicyContentFlags(cmd, &o)
+	cmd.Flags().StringVar(&o.regenerate, "regenerate", "", "which key to replace by a random one: primary, secondary or both")
+	return cmd
+}
+
+// readRegenerate puts random keys where the command line asks for them.
+func (o *policyOptions) readRegenerate(cmd *cobra.Command) error {
+	var slots []*string
+	switch o.regenerate {
+	case "":
+	case "primary":
+		slots = []*string{&o.primary}
+	case "secondary":
+		slots = []*string{&o.secondary}
+	case "both":
+		slots = []*string{&o.primary, &o.secondary}
+	default:
+		return usagef(cmd, "--regenerate: must be primary, secondary or both")
+	}
+	for _, slot := range slots {
+		if *slot != "" {
+			return usagef(cmd, "--regenerate %s and a key of your own contradict each other", o.regenerate)
+		}
+		*slot = dps.NewKey().Base64()
+	}
+	return nil
+}
+
+// applied returns a policy with what the command line says.
+func (o *policyOptions) applied(p wire.SharedAccessPolicy) wire.SharedAccessPolicy {
+	if len(o.rights) > 0 {
+		p.Rights = strings.Join(o.rights, ", ")
+	}
+	if o.primary != "" {
+		p.PrimaryKey = o.primary
+	}
+	if o.secondary != "" {
+		p.SecondaryKey = o.secondary
+	}
+	return p
+}
+
+func policyDelete(e *env) *cobra.Command {
+	var o policyOptions
+	cmd := &cobra.Command{
+		Use: "delete [NAME]", Short: "Delete a policy",
+		Long:    "Delete a policy. Its keys no longer work as soon as the command is done.",
+		Example: "  mooring policy delete --policy-name line-7 --yes",
+	}
+	cmd.RunE = onPolicy(e, &o, func(ctx context.Context, c *policyClient) error {
+		if _, _, err := c.get(ctx, o.name); err != nil {
+			return err
+		}
+		if err := confirmPolicyDelete(e, o); err != nil {
+			return err
+		}
+		err := c.change(ctx, func(all []wire.SharedAccessPolicy) ([]wire.SharedAccessPolicy, error) {
+			i := at(all, o.name)
+			if i < 0 {
+				return nil, noPolicy(o.name)
+			}
+			return slices.Delete(all, i, i+1), nil
+		})
+		if err != nil || o.json {
+			return err
+		}
+		fmt.Fprintf(e.out, "Policy %s is deleted.\n", o.name)
+		return nil
+	})
+	addPolicyFlags(cmd, &o)
+	cmd.Flags().BoolVarP(&o.yes, "yes", "y", false, "do not ask")
+	return cmd
+}
+
+// maxAnswerLine bounds what a person types at a question, in bytes.
+const maxAnswerLine = 1 << 10
+
+// confirmPolicyDelete asks, unless --yes says it all. Nobody there means no.
+func confirmPolicyDelete(e *env, o policyOptions) error {
+	if o.yes {
+		return nil
+	}
+	fmt.Fprintf(e.err, "Clients that use policy %s will be refused. Delete it? [y/N] ", o.name)
+	line, err := bufio.NewReader(io.LimitReader(e.in, maxAnswerLine)).ReadString('\n')
+	if err != nil && !errors.Is(err, io.EOF) {
+		return fmt.Errorf("reading the answer: %w", err)
+	}
+	switch strings.ToLower(strings.TrimSpace(line)) {
+	case "y", "yes":
+		return nil
+	default:
+		return fmt.Errorf("policy %s is not deleted; --yes deletes it without a question", o.name)
+	}
+}
+
+// at returns the index of a policy, -1 if it is not there.
+func at(all []wire.SharedAccessPolicy, name string) int {
+	return slices.IndexFunc(all, func(p wire.SharedAccessPolicy) bool { return strings.EqualFold(p.KeyName, name) })
+}
+
+func noPolicy(name string) error { return fmt.Errorf("there is no policy %s", name) }
+
+// policyClient manages policies through the control plane.
+type policyClient struct {
+	control *controlClient
+	host    string // of connection strings
+}
+
+func newPolicyClient(cmd *cobra.Command, e *env) (*policyClient, error) {
+	info, client, err := running(cmd, e)
+	if err != nil {
+		return nil, err
+	}
+	control := &controlClient{http: client, base: "https://" + info.ServiceEndpoint + info.ControlPlane.ResourceID, token: info.ControlPlane.Token}
+	return &policyClient{control: control, host: info.ServiceEndpoint}, nil
+}
+
+func (c *policyClient) list(ctx context.Context) (json.RawMessage, []wire.SharedAccessPolicy, error) {
+	raw, err := c.control.call(ctx, http.MethodPost, "/listkeys", "", nil)
+	if err != nil {
+		return nil, nil, err
+	}
+	var all wire.List[wire.SharedAccessPolicy]
+	if err := json.Unmarshal(raw, &all); err != nil {
+		return nil, nil, fmt.Errorf("reading the service's answer: %w", err)
+	}
+	return raw, all.Value, nil
+}
+
+func (c *policyClient) get(ctx context.Context, name string) (json.RawMessage, wire.SharedAccessPolicy, error) {
+	var p wire.SharedAccessPolicy
+	raw, err := c.control.call(ctx, http.MethodPost, "/keys/"+escaped(name)+"/listkeys", "", nil)
+	if err != nil {
+		return nil, p, err
+	}
+	if err := json.Unmarshal(raw, &p); err != nil {
+		return nil, p, fmt.Errorf("reading the service's answer: %w", err)
+	}
+	return raw, p, nil
+}
+
+// change writes what edit makes of all policies. Policies have no resource of their
+// own: the whole service is read and put back, at the version that was read.
+func (c *policyClient) change(ctx context.Context, edit func([]wire.SharedAccessPolicy) ([]wire.SharedAccessPolicy, error)) error {
+	raw, err := c.control.call(ctx, http.MethodGet, "", "", nil)
+	if err != nil {
+		return err
+	}
+	var resource wire.ProvisioningService
+	var members, properties map[string]json.RawMessage
+	for _, into := range []any{&resource, &members} {
+		if err := json.Unmarshal(raw, into); err != nil {
+			return fmt.Errorf("reading the service's answer: %w", err)
+		}
+	}
+	if err := json.Unmarshal(members["properties"], &properties); err != nil {
+		return fmt.Errorf("reading the service's answer: %w", err)
+	}
+	_, all, err := c.list(ctx)
+	if err != nil {
+		return err
+	}
+	if all, err = edit(all); err != nil {
+		return err
+	}
+	if properties["authorizationPolicies"], err = json.Marshal(all); err != nil {
+		return err
+	}
+	if members["properties"], err = json.Marshal(properties); err != nil {
+		return err
+	}
+	_, err = c.control.call(ctx, http.MethodPut, "", resource.ETag, members)
+	return err
+}
+
+// show prints one policy.
+func (c *policyClient) show(ctx context.Context, e *env, o policyOptions) error {
+	raw, p, err := c.get(ctx, o.name)
+	if err != nil {
+		return err
+	}
+	if o.json {
+		return printJSON(e, raw)
+	}
+	w := tabwriter.NewWriter(e.out, 0, 0, 2, ' ', 0)
+	fmt.Fprintf(w, "Name\t%s\nRights\t%s\nPrimary key\t%s\nSecondary key\t%s\nConnection string\tHostName=%s;SharedAccessKeyName=%s;SharedAccessKey=%s\n",
+		p.KeyName, p.Rights, p.PrimaryKey, p.SecondaryKey, c.host, p.KeyName, p.PrimaryKey)
+	return w.Flush()
+}
