@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/mooring-iot/mooring/internal/audit"
 	"github.com/mooring-iot/mooring/internal/dps"
 	"github.com/mooring-iot/mooring/internal/sas"
 )
@@ -44,7 +45,7 @@ func New(o Options) *Guard {
 }
 
 // Service lets a request pass that carries a SAS token of a policy with the right
-// want. It fails with Unauthorized.
+// want, and notes whose change it is, if it is one. It fails with Unauthorized.
 func (g *Guard) Service(r *http.Request, in dps.InstanceID, want dps.Rights) error {
 	token, err := g.token(r)
 	if err != nil {
@@ -60,6 +61,7 @@ func (g *Guard) Service(r *http.Request, in dps.InstanceID, want dps.Rights) err
 	if !policy.Rights.Allow(want) {
 		return refused("policy " + policy.Name + " lacks the right " + want.String())
 	}
+	audit.From(r.Context()).Allow(audit.ByPolicy(policy.Name))
 	return nil
 }
 

@@ -9,6 +9,7 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 	"github.com/google/uuid"
 
+	"github.com/mooring-iot/mooring/internal/audit"
 	"github.com/mooring-iot/mooring/internal/dps"
 )
 
@@ -36,8 +37,8 @@ func NewToken(in dps.Instance, now time.Time) (string, error) {
 	return jwt.NewWithClaims(jwt.SigningMethodHS256, claims).SignedString(in.TokenKey.Reveal())
 }
 
-// Control lets a request to the control plane pass that carries a token of the
-// instance. It fails with Unauthorized, or InstanceNotFound.
+// Control lets a request pass that carries a token of the instance, and notes whose
+// change it is, if it is one. It fails with Unauthorized, or InstanceNotFound.
 func (g *Guard) Control(r *http.Request, id dps.InstanceID) error {
 	in, err := g.store.Instance(r.Context(), id)
 	if err != nil {
@@ -48,11 +49,13 @@ func (g *Guard) Control(r *http.Request, id dps.InstanceID) error {
 	if !strings.EqualFold(scheme, "Bearer") || len(header) > maxBearer {
 		return dps.Wrap(dps.Unauthorized, errors.New("no bearer token"), badBearer)
 	}
-	_, err = jwt.Parse(strings.TrimSpace(text), func(*jwt.Token) (any, error) { return in.TokenKey.Reveal(), nil },
+	var claims jwt.RegisteredClaims
+	_, err = jwt.ParseWithClaims(strings.TrimSpace(text), &claims, func(*jwt.Token) (any, error) { return in.TokenKey.Reveal(), nil },
 		jwt.WithValidMethods([]string{jwt.SigningMethodHS256.Alg()}), jwt.WithIssuer(tokenIssuer),
 		jwt.WithAudience(tokenAudience+string(id)), jwt.WithExpirationRequired(), jwt.WithTimeFunc(g.now))
 	if err != nil {
 		return dps.Wrap(dps.Unauthorized, err, badBearer)
 	}
+	audit.From(r.Context()).Allow(audit.ByToken(claims.Subject))
 	return nil
 }

@@ -96,6 +96,7 @@ func (a *App) openStore(ctx context.Context) error {
 	}
 	a.store, err = sqlite.Open(ctx, sqlite.Options{
 		Path: a.data.database(), Key: key, Observer: a.metrics, Log: a.options.Log, Now: time.Now,
+		AuditRetention: a.options.Config.AuditRetention,
 	})
 	if err != nil {
 		return err

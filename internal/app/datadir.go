@@ -29,6 +29,9 @@ const (
 	lockRetry    = 20 * time.Millisecond
 )
 
+// lockName is the name of the file whose lock is held by the process that serves.
+const lockName = "lock"
+
 // openDataDir creates the directory if it is absent and locks it: one process
 // serves it at a time.
 func openDataDir(ctx context.Context, path string) (dataDir, error) {
@@ -39,7 +42,7 @@ func openDataDir(ctx context.Context, path string) (dataDir, error) {
 	if err := os.MkdirAll(abs, 0o700); err != nil {
 		return dataDir{}, fmt.Errorf("--data: cannot create the data directory: %w", err)
 	}
-	d := dataDir{path: abs, lock: flock.New(filepath.Join(abs, "lock"), flock.SetPermissions(0o600))}
+	d := dataDir{path: abs, lock: flock.New(filepath.Join(abs, lockName), flock.SetPermissions(0o600))}
 	wait, cancel := context.WithTimeout(ctx, lockPatience)
 	defer cancel()
 	locked, err := d.lock.TryLockContext(wait, lockRetry)

@@ -55,7 +55,7 @@ func ReadInfo(ctx context.Context, data string) (info Info, err error) {
 // running reports whether a process holds the lock. It asks for a shared one, so that
 // several commands that look do not take each other for a service.
 func (d dataDir) running() (bool, error) {
-	lock := flock.New(filepath.Join(d.path, "lock"), flock.SetPermissions(0o600))
+	lock := flock.New(filepath.Join(d.path, lockName), flock.SetPermissions(0o600))
 	free, err := lock.TryRLock()
 	if err != nil {
 		return false, fmt.Errorf("looking at the lock of %s: %w", d.path, err)

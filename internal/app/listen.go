@@ -14,15 +14,19 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/mooring-iot/mooring/internal/audit"
+	"github.com/mooring-iot/mooring/internal/configure"
 	"github.com/mooring-iot/mooring/internal/controlapi"
 	"github.com/mooring-iot/mooring/internal/deviceapi"
 	"github.com/mooring-iot/mooring/internal/dps"
 	"github.com/mooring-iot/mooring/internal/enroll"
 	"github.com/mooring-iot/mooring/internal/httpio"
 	"github.com/mooring-iot/mooring/internal/hub/embedded"
+	"github.com/mooring-iot/mooring/internal/mooringapi"
 	"github.com/mooring-iot/mooring/internal/mqtt"
 	"github.com/mooring-iot/mooring/internal/register"
 	"github.com/mooring-iot/mooring/internal/serviceapi"
+	"github.com/mooring-iot/mooring/internal/transferapi"
 	"github.com/mooring-iot/mooring/internal/wsconn"
 )
 
@@ -58,7 +62,7 @@ func (a *App) listen(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		a.addHTTP(httpsListener, tls.NewListener(l, a.tlsConfig()), a.https(registering))
+		a.addHTTP(httpsListener, tls.NewListener(l, a.tlsConfig()), a.https(registering, withPort(c.Hostnames[0], l.Addr().String())))
 	}
 	if !c.MQTT.Off() {
 		if err := a.listenMQTT(ctx); err != nil {
@@ -114,6 +118,9 @@ func (a *App) listenMQTT(ctx context.Context) error {
 	}
 	config := a.tlsConfig()
 	config.NextProtos = nil // MQTT has no name that clients agree on
+	// A device does all of its registration on one connection: a ticket to resume it
+	// would cost each of them and serve none.
+	config.SessionTicketsDisabled = true
 	a.servers = append(a.servers, &server{
 		name: mqttListener, listener: l,
 		serve: func() error { return a.mqtt.Serve(l, config) },
@@ -164,14 +171,26 @@ func (a *App) tlsConfig() *tls.Config {
 }
 
 // https is everything on the https listener: the API is told by the first segment
-// of the path, and what is left are devices, which begin with their ID scope.
-func (a *App) https(registering *register.Service) http.Handler {
+// of the path, and what is left are devices, which begin with their ID scope. endpoint
+// is where clients find it.
+func (a *App) https(registering *register.Service, endpoint string) http.Handler {
 	o, guard := a.options, a.guard()
 	enrolling := enroll.New(a.store, time.Now)
+	changes := audit.New(audit.Options{Store: a.store, Log: o.Log})
 	service := serviceapi.New(serviceapi.Options{
 		Guard: guard, Enroll: enrolling, Register: registering, Instance: dps.DefaultInstance, Log: o.Log, Now: time.Now,
+		Audit: changes,
 	})
-	control := controlapi.New(controlapi.Options{Guard: guard, Enroll: enrolling, Log: o.Log})
+	control := controlapi.New(controlapi.Options{
+		Guard: guard, Enroll: enrolling, Configure: configure.New(a.store), Instance: dps.DefaultInstance, Endpoint: endpoint, Log: o.Log,
+		Audit: changes,
+	})
+	own := mooringapi.New(mooringapi.Options{
+		Guard: guard, Audit: changes, Instance: dps.DefaultInstance, Log: o.Log, Now: time.Now,
+		Routes: transferapi.Routes(transferapi.Options{
+			Guard: guard, Audit: changes, Enroll: enrolling, Instance: dps.DefaultInstance, Log: o.Log, Now: time.Now,
+		}),
+	})
 	hub := embedded.New(embedded.Options{
 		Store: a.store, Guard: guard, Instance: dps.DefaultInstance, Hub: dps.EmbeddedHub, Log: o.Log, Now: time.Now,
 	})
@@ -186,6 +205,7 @@ func (a *App) https(registering *register.Service) http.Handler {
 		{"service", serviceapi.Prefixes(), service},
 		{"control", controlapi.Prefixes(), control},
 		{"hub", embedded.Prefixes(), hub},
+		{"mooring", mooringapi.Prefixes(), own},
 	} {
 		for _, p := range api.prefixes {
 			apis[strings.ToLower(p)] = a.metrics.Measure(api.name, api.handler)

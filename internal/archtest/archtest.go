@@ -25,7 +25,7 @@ var forbiddenNames = []string{"util", "utils", "common", "helper", "helpers", "t
 // Adapters join the rules to a technology. They never meet but in the composition
 // root. A trailing slash takes in every package below.
 var adapters = []string{
-	"internal/serviceapi", "internal/controlapi", "internal/deviceapi",
+	"internal/serviceapi", "internal/controlapi", "internal/deviceapi", "internal/mooringapi",
 	"internal/store/", "internal/hub/",
 }
 

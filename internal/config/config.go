@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"time"
 
 	"github.com/spf13/pflag"
 )
@@ -20,7 +21,8 @@ type Config struct {
 	MQTT      Listen
 	Portal    Listen // on loopback, or off
 
-	RegistrationRate int // registrations per minute; 0 is no limit
+	RegistrationRate int           // registrations per minute; 0 is no limit
+	AuditRetention   time.Duration // how long audit entries are kept; 0 is for ever
 
 	TLSCert   string // with TLSKey, or empty like it
 	TLSKey    string

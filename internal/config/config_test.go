@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/spf13/pflag"
@@ -64,9 +65,9 @@ func TestDefaults(t *testing.T) {
 	if got.HTTPS.Addr() != ":443" || got.Portal.Addr() != "127.0.0.1:8080" {
 		t.Errorf("HTTPS = %v, Portal = %v", got.HTTPS, got.Portal)
 	}
-	got.HTTPS, got.Portal = config.Listen{}, config.Listen{}
+	got.HTTPS, got.MQTT, got.Portal = config.Listen{}, config.Listen{}, config.Listen{}
 	want := config.Config{
-		Data: "./mooring-data", Hostnames: []string{"localhost"},
+		Data: "./mooring-data", Hostnames: []string{"localhost"}, AuditRetention: 90 * 24 * time.Hour,
 		LogLevel: slog.LevelInfo, LogFormat: config.LogText,
 	}
 	if diff := cmp.Diff(want, got, compare); diff != "" {
@@ -77,8 +78,8 @@ func TestDefaults(t *testing.T) {
 func TestEverySource(t *testing.T) {
 	want := config.Config{
 		Data: "/d", Hostnames: []string{"a.example", "192.0.2.1"},
-		HTTPS: listen(t, "off"), Portal: listen(t, "[::1]:0"),
-		TLSCert: "c.pem", TLSKey: "k.pem",
+		HTTPS: listen(t, "off"), MQTT: listen(t, "127.0.0.1:1"), Portal: listen(t, "[::1]:0"), RegistrationRate: 7,
+		TLSCert: "c.pem", TLSKey: "k.pem", AuditRetention: 36 * time.Hour,
 		LogLevel: slog.LevelError, LogFormat: config.LogJSON,
 	}
 	tests := []struct {
@@ -87,14 +88,15 @@ func TestEverySource(t *testing.T) {
 	}{
 		{"flags", "", source{args: []string{
 			"--data=/d", "--hostname=A.example", "--hostname=192.0.2.1", "--hostname=a.example", "--https=off", "--portal=[::1]:0",
-			"--tls-cert=c.pem", "--tls-key=k.pem", "--log-level=error", "--log-format=json",
+			"--tls-cert=c.pem", "--tls-key=k.pem", "--log-level=error", "--log-format=json", "--audit-retention=36h", "--mqtt=127.0.0.1:1", "--registration-rate=7",
 		}}},
 		{"environment", "", source{env: map[string]string{
 			"MOORING_DATA": "/d", "MOORING_HOSTNAME": "a.example, 192.0.2.1", "MOORING_HTTPS": "off", "MOORING_PORTAL": "[::1]:0",
 			"MOORING_TLS_CERT": "c.pem", "MOORING_TLS_KEY": "k.pem", "MOORING_LOG_LEVEL": "error", "MOORING_LOG_FORMAT": "json",
+			"MOORING_AUDIT_RETENTION": "36h", "MOORING_MQTT": "127.0.0.1:1", "MOORING_REGISTRATION_RATE": "7",
 		}}},
 		{"file", "mooring.yaml", source{file: "data: /d\nhostname:\n- a.example\n- 192.0.2.1\nhttps: off\nportal: '[::1]:0'\n" +
-			"tls-cert: c.pem\ntls-key: k.pem\nlog-level: error\nlog-format: json\n"}},
+			"tls-cert: c.pem\ntls-key: k.pem\nlog-level: error\nlog-format: json\naudit-retention: 36h\nmqtt: 127.0.0.1:1\nregistration-rate: 7\n"}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -337,7 +339,8 @@ func TestHelp(t *testing.T) {
 		if !strings.Contains(help, "--"+f.Name+" "+f.Value) || !strings.Contains(help, f.Usage) {
 			t.Errorf("help lacks %s:\n%s", f.Name, help)
 		}
-		if f.Default != "" && !strings.Contains(help, "(default "+f.Default+")") {
+		// pflag shows no default of 0.
+		if f.Default != "" && f.Default != "0" && !strings.Contains(help, "(default "+f.Default+")") {
 			t.Errorf("help lacks the default of %s", f.Name)
 		}
 	}

@@ -3,6 +3,7 @@ package config
 import (
 	"log/slog"
 	"strings"
+	"time"
 
 	"github.com/spf13/pflag"
 )
@@ -87,6 +88,10 @@ func fields() []field {
 		{
 			Field: Field{Name: "registration-rate", Value: "number", Default: "0", Usage: "registrations of devices per minute, for the whole service; 0 is no limit"},
 			set:   one(func(c *Config) *int { return &c.RegistrationRate }, parseRate),
+		},
+		{
+			Field: Field{Name: "audit-retention", Value: "duration", Default: "90d", Usage: "how long the record of management changes is kept, in days such as 90d or hours such as 36h; 0 is for ever"},
+			set:   one(func(c *Config) *time.Duration { return &c.AuditRetention }, parseRetention),
 		},
 		{
 			Field: Field{Name: nameConfig, Value: "file", Usage: "YAML file with any of these settings"},

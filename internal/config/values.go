@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // LogFormat is the form of the log.
@@ -147,6 +148,27 @@ func parseRate(text string) (int, error) {
 		return 0, fmt.Errorf("is not a number of registrations per minute (want 0 to %d)", maxRate)
 	}
 	return n, nil
+}
+
+// maxRetention bounds how long something is kept: a century, in days.
+const maxRetention = 36_500
+
+// parseRetention reads days ("90d"), a Go duration ("36h"), or 0.
+func parseRetention(text string) (time.Duration, error) {
+	const day = 24 * time.Hour
+	var d time.Duration
+	var err error
+	if days, isDays := strings.CutSuffix(text, "d"); isDays {
+		var n uint64
+		n, err = strconv.ParseUint(days, 10, 16) // at most 65535
+		d = time.Duration(n) * day               //nolint:gosec // 180 years, which fit
+	} else {
+		d, err = time.ParseDuration(text)
+	}
+	if err != nil || d < 0 || d > maxRetention*day {
+		return 0, fmt.Errorf("%q is not a time to keep something (want days such as 90d, hours such as 36h, or 0; at most %dd)", text, maxRetention)
+	}
+	return d, nil
 }
 
 func parseLogLevel(text string) (slog.Level, error) {

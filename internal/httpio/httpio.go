@@ -18,6 +18,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/mooring-iot/mooring/internal/audit"
 	"github.com/mooring-iot/mooring/internal/dps"
 	"github.com/mooring-iot/mooring/internal/route"
 	"github.com/mooring-iot/mooring/wire"
@@ -82,6 +83,23 @@ func (a *API) log(r *http.Request, err error) {
 	}
 	a.Log.Log(r.Context(), level, "request refused", "trackingId", TrackingID(r.Context()), "method", r.Method,
 		"path", r.URL.Path, "remote", r.RemoteAddr, "code", dps.CodeOf(err).String(), "reason", err.Error())
+}
+
+// Audited returns a handler whose change has an audit entry: e, with what the request
+// says. param is the name of the path's segment that names the record, which a path
+// need not have. A nil log records nothing.
+func Audited(log *audit.Log, e audit.Entry, param string, handle route.Handler) route.Handler {
+	if log == nil {
+		return handle
+	}
+	return func(w http.ResponseWriter, r *http.Request, p route.Params) error {
+		e := e
+		e.ID, e.TrackingID, e.Remote = p[param], TrackingID(r.Context()), r.RemoteAddr
+		ctx, change := audit.Begin(r.Context(), e)
+		err := handle(w, r.WithContext(ctx), p)
+		log.Settle(ctx, change, err)
+		return err
+	}
 }
 
 // Track gives every request a tracking ID and logs one line for it at debug level.

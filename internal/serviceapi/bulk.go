@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"strings"
 
+	"github.com/mooring-iot/mooring/internal/audit"
 	"github.com/mooring-iot/mooring/internal/dps"
 	"github.com/mooring-iot/mooring/internal/enroll"
 	"github.com/mooring-iot/mooring/internal/httpio"
@@ -24,8 +25,13 @@ var bulkModes = map[string]enroll.Mode{
 	wire.BulkUpdateIfMatchETag: enroll.UpdateIfMatch, wire.BulkDelete: enroll.Remove,
 }
 
+var bulkOperations = map[enroll.Mode]audit.Operation{
+	enroll.Create: audit.BulkCreate, enroll.Update: audit.BulkUpdate,
+	enroll.UpdateIfMatch: audit.BulkUpdateIfMatch, enroll.Remove: audit.BulkDelete,
+}
+
 // bulk runs each item for itself: one that fails undoes no other. The answer is 200
-// whatever became of them.
+// whatever became of them. They have one audit entry together.
 func (s *server) bulk(c collection) route.Handler {
 	return s.guarded(dps.EnrollmentWrite, func(w http.ResponseWriter, r *http.Request, _ route.Params) error {
 		if err := checkContentType(r); err != nil {
@@ -44,12 +50,16 @@ func (s *server) bulk(c collection) route.Handler {
 			return err
 		}
 		result := wire.BulkResult{Errors: []wire.BulkError{}, IsSuccessful: true}
+		change := audit.From(r.Context())
+		change.Several(bulkOperations[mode])
 		for _, item := range items {
 			if err := s.bulkItem(r, c.kind, mode, item); err != nil {
+				change.Failed(err)
 				result.IsSuccessful = false
 				result.Errors = append(result.Errors, s.bulkError(r, item, err))
 			}
 		}
+		s.Audit.Settle(r.Context(), change, nil)
 		return httpio.WriteJSON(w, http.StatusOK, result)
 	})
 }

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"strconv"
 
+	"github.com/mooring-iot/mooring/internal/audit"
 	"github.com/mooring-iot/mooring/internal/dps"
 	"github.com/mooring-iot/mooring/internal/httpio"
 	"github.com/mooring-iot/mooring/internal/query"
@@ -139,7 +140,7 @@ func (s *server) query(c collection) route.Handler {
 func (s *server) registrations() []route.Route {
 	return []route.Route{
 		{Method: "GET", Pattern: "/registrations/{id}", Handle: s.guarded(dps.RegistrationStatusRead, s.registration)},
-		{Method: "DELETE", Pattern: "/registrations/{id}", Handle: s.guarded(dps.RegistrationStatusWrite, s.forget)},
+		{Method: "DELETE", Pattern: "/registrations/{id}", Handle: s.records(audit.Delete, audit.Registration, s.guarded(dps.RegistrationStatusWrite, s.forget))},
 		{Method: "POST", Pattern: "/registrations/{id}/query", Handle: s.guarded(dps.RegistrationStatusRead, s.queryRegistrations)},
 	}
 }

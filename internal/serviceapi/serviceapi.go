@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/mooring-iot/mooring/internal/access"
+	"github.com/mooring-iot/mooring/internal/audit"
 	"github.com/mooring-iot/mooring/internal/dps"
 	"github.com/mooring-iot/mooring/internal/enroll"
 	"github.com/mooring-iot/mooring/internal/httpio"
@@ -24,7 +25,7 @@ import (
 // maxBody bounds a request, in bytes.
 const maxBody = 1 << 20
 
-// Options are what the API needs; all are required.
+// Options are what the API needs; all but Audit are required.
 type Options struct {
 	Guard    *access.Guard
 	Enroll   *enroll.Service
@@ -32,6 +33,7 @@ type Options struct {
 	Instance dps.InstanceID // the instance that this host serves
 	Log      *slog.Logger
 	Now      func() time.Time
+	Audit    *audit.Log // nil records no changes
 }
 
 // server answers the operations.
@@ -44,11 +46,11 @@ func New(o Options) http.Handler {
 	for _, c := range []collection{{"/enrollments", dps.Individual}, {"/enrollmentGroups", dps.Group}} {
 		routes = append(routes,
 			route.Route{Method: "GET", Pattern: c.path + "/{id}", Handle: s.on(c, dps.EnrollmentRead, s.get)},
-			route.Route{Method: "PUT", Pattern: c.path + "/{id}", Handle: s.on(c, dps.EnrollmentWrite, s.put)},
-			route.Route{Method: "DELETE", Pattern: c.path + "/{id}", Handle: s.on(c, dps.EnrollmentWrite, s.remove)},
+			route.Route{Method: "PUT", Pattern: c.path + "/{id}", Handle: s.records(audit.Put, audit.KindOf(c.kind), s.on(c, dps.EnrollmentWrite, s.put))},
+			route.Route{Method: "DELETE", Pattern: c.path + "/{id}", Handle: s.records(audit.Delete, audit.KindOf(c.kind), s.on(c, dps.EnrollmentWrite, s.remove))},
 			route.Route{Method: "POST", Pattern: c.path + "/{id}/attestationmechanism", Handle: s.on(c, dps.EnrollmentWrite, s.mechanism)},
 			route.Route{Method: "POST", Pattern: c.path + "/query", Handle: s.query(c)},
-			route.Route{Method: "POST", Pattern: c.path, Handle: s.bulk(c)},
+			route.Route{Method: "POST", Pattern: c.path, Handle: s.records(audit.Bulk, audit.KindOf(c.kind), s.bulk(c))},
 		)
 	}
 	return &httpio.API{Routes: route.NewTable(routes...), Refuse: s.refuse, Log: o.Log}
@@ -77,6 +79,11 @@ func (s *server) guarded(want dps.Rights, handle route.Handler) route.Handler {
 		}
 		return handle(w, r, p)
 	}
+}
+
+// records returns a handler whose changes are recorded.
+func (s *server) records(op audit.Operation, kind audit.Kind, handle route.Handler) route.Handler {
+	return httpio.Audited(s.Audit, audit.Entry{Instance: s.Instance, Operation: op, Kind: kind}, "id", handle)
 }
 
 // on returns the handler of an operation on one enrollment.

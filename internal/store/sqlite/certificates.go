@@ -44,7 +44,7 @@ func (s *Store) PutCACertificate(ctx context.Context, c dps.CACertificate, ifMat
 	if err != nil {
 		return err
 	}
-	return s.change(ctx, func(t tx) error {
+	return s.managed(ctx, ifMatch, c.ETag, func(t tx) error {
 		if err := writeCA(t, c, subject, ifMatch); err != nil {
 			return err
 		}
@@ -104,7 +104,7 @@ const maxNamed = 10
 // DeleteCACertificate removes a CA certificate at version ifMatch. It fails with
 // ConcurrentChange, or with Conflict while enrollments refer to it.
 func (s *Store) DeleteCACertificate(ctx context.Context, in dps.InstanceID, name dps.CAName, ifMatch dps.ETag) error {
-	return s.change(ctx, func(t tx) error {
+	return s.managed(ctx, ifMatch, "", func(t tx) error {
 		rows, err := t.rows(ctx, `SELECT kind, id FROM ca_references WHERE instance = $1 AND ca_key = $2 ORDER BY kind, id LIMIT $3`,
 			string(in), name.Key(), maxNamed+1)
 		users, err := collect(rows, err, plainRef)

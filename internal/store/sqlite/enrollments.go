@@ -73,26 +73,49 @@ func (s *Store) KeyGroups(ctx context.Context, in dps.InstanceID) ([]dps.Enrollm
 }
 
 func (s *Store) scanEnrollment(row scanner) (dps.Enrollment, error) {
-	var in, kind, key, id, body, etag string
-	var sealed []byte
-	var created, updated int64
-	if err := row.Scan(&in, &kind, &key, &id, &body, &sealed, &etag, &created, &updated); err != nil {
+	var r enrollmentColumns
+	if err := row.Scan(&r.Instance, &r.Kind, &r.Key, &r.ID, &r.Body, &r.Secrets, &r.ETag, &r.Created, &r.Updated); err != nil {
 		return dps.Enrollment{}, err
 	}
-	var r enrollmentRow
-	if err := json.Unmarshal([]byte(body), &r); err != nil {
-		return dps.Enrollment{}, fmt.Errorf("reading enrollment %q: %w", id, err)
-	}
-	secrets, err := s.unsealed(sealed, label("enrollment", in, kind, key))
+	return s.enrollmentOf(r)
+}
+
+// enrollmentColumns is a row of an enrollment as it is stored.
+type enrollmentColumns struct {
+	Instance, Kind, Key, ID string
+	Body                    string // JSON of an enrollmentRow
+	Secrets                 []byte // sealed
+	ETag                    string
+	Created, Updated        int64
+}
+
+// enrollmentOf reads a row whole.
+func (s *Store) enrollmentOf(c enrollmentColumns) (dps.Enrollment, error) {
+	secrets, err := s.unsealed(c.Secrets, label("enrollment", c.Instance, c.Kind, c.Key))
 	if err != nil {
-		return dps.Enrollment{}, fmt.Errorf("opening the keys of enrollment %q: %w", id, err)
+		return dps.Enrollment{}, fmt.Errorf("opening the keys of enrollment %q: %w", c.ID, err)
 	}
+	return c.enrollment(secrets)
+}
+
+// bare returns what stands in columns of its own.
+func (c enrollmentColumns) bare() dps.Enrollment {
 	return dps.Enrollment{
-		Instance: dps.InstanceID(in), Ref: dps.EntryRef{Kind: dps.EntryKind(kind), ID: id}, DeviceID: dps.DeviceID(r.DeviceID),
-		Attestation: attestationOf(r.Attestation, secrets), Status: dps.ProvisioningStatus(r.Status), Placement: placementOf(r, secrets),
-		Capabilities: (*dps.Capabilities)(r.Capabilities), InitialTwin: rawJSON(r.InitialTwin), DeviceInfo: rawJSON(r.DeviceInfo),
-		ETag: dps.ETag(etag), Created: fromNanos(created), Updated: fromNanos(updated),
-	}, nil
+		Instance: dps.InstanceID(c.Instance), Ref: dps.EntryRef{Kind: dps.EntryKind(c.Kind), ID: c.ID},
+		ETag: dps.ETag(c.ETag), Created: fromNanos(c.Created), Updated: fromNanos(c.Updated),
+	}
+}
+
+func (c enrollmentColumns) enrollment(secrets secretsRow) (dps.Enrollment, error) {
+	var r enrollmentRow
+	if err := json.Unmarshal([]byte(c.Body), &r); err != nil {
+		return dps.Enrollment{}, fmt.Errorf("reading enrollment %q: %w", c.ID, err)
+	}
+	e := c.bare()
+	e.DeviceID, e.Status = dps.DeviceID(r.DeviceID), dps.ProvisioningStatus(r.Status)
+	e.Attestation, e.Placement = attestationOf(r.Attestation, secrets), placementOf(r, secrets)
+	e.Capabilities, e.InitialTwin, e.DeviceInfo = (*dps.Capabilities)(r.Capabilities), rawJSON(r.InitialTwin), rawJSON(r.DeviceInfo)
+	return e, nil
 }
 
 func attestationOf(r attestationRow, secrets secretsRow) dps.Attestation {
@@ -176,7 +199,7 @@ func (s *Store) PutEnrollment(ctx context.Context, e dps.Enrollment, ifMatch dps
 	if err != nil {
 		return err
 	}
-	return s.change(ctx, func(t tx) error {
+	return s.managed(ctx, ifMatch, e.ETag, func(t tx) error {
 		if err := writeEnrollment(t, e, string(body), sealed, ifMatch); err != nil {
 			return err
 		}
@@ -217,6 +240,11 @@ func index(t tx, e dps.Enrollment) error {
 	if err := t.exec(`DELETE FROM ca_references WHERE instance = $1 AND kind = $2 AND id_key = $3`, owner...); err != nil {
 		return err
 	}
+	return addIndex(t, e)
+}
+
+// addIndex writes which certificates and CA references an enrollment has.
+func addIndex(t tx, e dps.Enrollment) error {
 	if e.Attestation.X509 == nil {
 		return nil
 	}
@@ -336,7 +364,7 @@ func (s *Store) CertificateOwner(ctx context.Context, in dps.InstanceID, t dps.T
 // DeleteEnrollment removes an enrollment at version ifMatch; registration records
 // stay. It fails with ConcurrentChange.
 func (s *Store) DeleteEnrollment(ctx context.Context, in dps.InstanceID, ref dps.EntryRef, ifMatch dps.ETag) error {
-	return s.change(ctx, func(t tx) error {
+	return s.managed(ctx, ifMatch, "", func(t tx) error {
 		return unlessExists(t.affect(`DELETE FROM enrollments WHERE instance = $1 AND kind = $2 AND id_key = $3 AND etag = $4`,
 			string(in), string(ref.Kind), ref.Key(), string(ifMatch)))
 	})

@@ -29,7 +29,7 @@ func (s *Store) Create(ctx context.Context, setup dps.Setup) error {
 // policies, in one transaction. It fails with ConcurrentChange.
 func (s *Store) Configure(ctx context.Context, c dps.InstanceChange) error {
 	defer s.known.forget()
-	return s.change(ctx, func(t tx) error {
+	return s.managed(ctx, c.IfMatch, c.Instance.ETag, func(t tx) error {
 		if err := updateInstance(t, c.Instance, c.IfMatch); err != nil || c.Policies == nil {
 			return err
 		}

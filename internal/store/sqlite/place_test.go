@@ -54,6 +54,19 @@ func (p *place) open(tb testing.TB) *sqlite.Store {
 	return s
 }
 
+// openKeeping is open with a time to keep audit entries.
+func (p *place) openKeeping(tb testing.TB, retention time.Duration) *sqlite.Store {
+	tb.Helper()
+	o := p.options()
+	o.AuditRetention = retention
+	s, err := sqlite.Open(tb.Context(), o)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() { _ = s.Close() })
+	return s
+}
+
 // openWith returns a store with the instance "default".
 func (p *place) openWith(tb testing.TB, setup dps.Setup) *sqlite.Store {
 	tb.Helper()

@@ -14,8 +14,14 @@ import (
 // statement is a SELECT in the making. Its text depends on the query's shape only,
 // values are arguments.
 type statement struct {
+	from  string // the columns and the tables
 	where []string
+	order string
 	args  []any
+}
+
+func (s *statement) text() string {
+	return s.from + " WHERE " + strings.Join(s.where, " AND ") + s.order
 }
 
 func (s *statement) arg(value any) string {
@@ -35,80 +41,138 @@ func (s *statement) within(column string, r query.Range) {
 	}
 }
 
-// behind goes on behind a cursor and returns the order.
-func (s *statement) behind(table string, o query.Order, after *dps.Cursor) string {
+// holds passes over rows whose body lacks a text. Where the client escaped what JSON
+// need not escape, the body has two backslashes, and the text may be there all the same.
+func (s *statement) holds(text string) {
+	s.and("(instr(e.body, " + s.arg(text) + `) > 0 OR instr(e.body, '\\') > 0)`)
+}
+
+// changed bounds the time of the last change by those that a query can match.
+func (s *statement) changed(column string, from, to *int64) {
+	if from != nil {
+		s.and(column + " >= " + s.arg(*from))
+	}
+	if to != nil {
+		s.and(column + " < " + s.arg(*to))
+	}
+}
+
+// behind goes on behind a cursor in an order.
+func (s *statement) behind(key, updated string, o query.Order, after *dps.Cursor) {
 	relation, direction := " > ", ""
 	if o.Descending {
 		relation, direction = " < ", " DESC"
 	}
-	key, updated := table+".id_key", table+".updated"
 	if !o.ByUpdated {
 		if after != nil {
 			s.and(key + relation + s.arg(after.Key))
 		}
-		return " ORDER BY " + key + direction
+		s.order = " ORDER BY " + key + direction
+		return
 	}
 	if after != nil {
 		s.and("(" + updated + ", " + key + ")" + relation + "(" + s.arg(after.Updated) + ", " + s.arg(after.Key) + ")")
 	}
-	return " ORDER BY " + updated + direction + ", " + key + direction
+	s.order = " ORDER BY " + updated + direction + ", " + key + direction
 }
 
 // inBody reports whether a member stands in the JSON of an enrollment's row word for
 // word. Descriptions of certificates, times and states are made when they are shown.
 func inBody(path []string) bool {
 	switch path[0] {
-	case "deviceId", "iotHubHostName", "initialTwin", "optionalDeviceInformation":
+	case "deviceId", "iotHubHostName", "provisioningStatus", "allocationPolicy", "initialTwin", "optionalDeviceInformation":
 		return true
 	case "attestation":
-		return len(path) > 1 && path[1] == "tpm"
+		return len(path) > 1 && (path[1] == "tpm" || path[1] == "type")
 	default:
 		return false
 	}
 }
 
-const queryColumns = `SELECT e.instance, e.kind, e.id_key, e.id, e.body, e.secrets, e.etag, e.created, e.updated`
+const queryColumns = `SELECT e.id_key, e.id, e.body, e.secrets, e.etag, e.created, e.updated`
 
 // stateColumns are those of a registration that may not be there.
 const stateColumns = `, r.id, r.status, r.substatus, r.hub, r.device_id, r.error_code, r.error_message, r.etag, r.created, r.updated`
 
+const (
+	enrollmentTable = ` FROM enrollments e`
+	stateTable      = ` LEFT JOIN registrations r ON r.instance = e.instance AND r.id_key = e.id_key`
+)
+
 // QueryEnrollments returns up to limit enrollments of a kind that q selects, behind
 // the cursor, in q's order.
 func (s *Store) QueryEnrollments(ctx context.Context, in dps.InstanceID, kind dps.EntryKind, q query.Query, limit int, after *dps.Cursor) ([]dps.Enrollment, error) {
-	schema := query.Enrollments()
-	if kind == dps.Group {
-		schema = query.Groups()
+	sel := selection{q: q, limit: limit, instance: string(in), kind: string(kind)}
+	sel.states = kind == dps.Individual && q.Uses("registrationState")
+	var err error
+	if sel.hubs, err = s.hubNames(ctx, in); err != nil {
+		return nil, err
 	}
-	states := kind == dps.Individual && q.Uses("registrationState")
-	var st statement
-	st.and("e.instance = " + st.arg(string(in)))
-	st.and("e.kind = " + st.arg(string(kind)))
-	st.within("e.id_key", q.IDs(schema))
-	for _, text := range q.Texts(inBody) {
-		st.and("instr(e.body, " + st.arg(text) + ") > 0")
-	}
-	order := st.behind("e", q.Order, after)
-	text := queryColumns
-	if states {
-		text += stateColumns
-	}
-	text += ` FROM enrollments e`
-	if states {
-		text += ` LEFT JOIN registrations r ON r.instance = e.instance AND r.id_key = e.id_key`
-	}
-	hubs, err := s.hubNames(ctx, in)
+	st, err := s.enrollmentStatement(ctx, sel, after)
 	if err != nil {
 		return nil, err
 	}
-	return s.selectEnrollments(ctx, text+` WHERE `+strings.Join(st.where, " AND ")+order, st.args, selection{q: q, limit: limit, states: states, hubs: hubs})
+	return s.selectEnrollments(ctx, st, sel)
+}
+
+// enrollmentStatement picks the index: that of the order, so that the first rows come
+// at once, but that of the IDs when few are left to be sorted. A plus keeps SQLite from
+// using an index for a term.
+// Source: sqlite.org, optoverview.html, section 2.
+func (s *Store) enrollmentStatement(ctx context.Context, sel selection, after *dps.Cursor) (statement, error) {
+	schema := query.Enrollments()
+	if dps.EntryKind(sel.kind) == dps.Group {
+		schema = query.Groups()
+	}
+	ids, by := sel.q.IDs(schema), sel.q.Order
+	few := false
+	if by.ByUpdated && ids != (query.Range{}) {
+		var err error
+		if few, err = s.fewIDs(ctx, sel, ids); err != nil {
+			return statement{}, err
+		}
+	}
+	key, updated := "e.id_key", "+e.updated"
+	if by.ByUpdated && !few {
+		key, updated = "+e.id_key", "e.updated"
+	}
+	st := statement{from: queryColumns + enrollmentTable}
+	if sel.states {
+		st.from = queryColumns + stateColumns + enrollmentTable + stateTable
+	}
+	st.and("e.instance = " + st.arg(sel.instance))
+	st.and("e.kind = " + st.arg(sel.kind))
+	st.within(key, ids)
+	from, to := sel.q.Times(schema)
+	st.changed(updated, from, to)
+	for _, text := range sel.q.Texts(inBody) {
+		st.holds(text)
+	}
+	st.behind("e.id_key", updated, by, after)
+	return st, nil
+}
+
+// mostSorted is how many rows are sorted for a query, at the most.
+const mostSorted = 2000
+
+// fewIDs reports whether few enrollments lie within bounds.
+func (s *Store) fewIDs(ctx context.Context, sel selection, ids query.Range) (bool, error) {
+	st := statement{from: `SELECT count(*) FROM (SELECT 1 FROM enrollments`, order: ` LIMIT ` + strconv.Itoa(mostSorted+1) + `)`}
+	st.and("instance = " + st.arg(sel.instance))
+	st.and("kind = " + st.arg(sel.kind))
+	st.within("id_key", ids)
+	var n int
+	err := s.readers.row(ctx, st.text(), st.args...).Scan(&n)
+	return n <= mostSorted, storeError(err)
 }
 
 // selection is what is kept of the rows.
 type selection struct {
-	q      query.Query
-	limit  int
-	states bool // rows have the columns of a state
-	hubs   map[dps.HubID]dps.HostName
+	instance, kind string
+	q              query.Query
+	limit          int
+	states         bool // rows have the columns of a state
+	hubs           map[dps.HubID]dps.HostName
 }
 
 func (s *Store) hubNames(ctx context.Context, in dps.InstanceID) (map[dps.HubID]dps.HostName, error) {
@@ -123,57 +187,18 @@ func (s *Store) hubNames(ctx context.Context, in dps.InstanceID) (map[dps.HubID]
 	return names, nil
 }
 
-// selectEnrollments reads rows until enough match. Texts are not prepared for good: there
-// are as many as shapes of queries.
-func (s *Store) selectEnrollments(ctx context.Context, text string, args []any, sel selection) (found []dps.Enrollment, err error) {
-	rows, err := s.readers.db.QueryContext(ctx, text, args...)
-	if err != nil {
-		return nil, storeError(err)
-	}
-	defer func() { err = errors.Join(err, storeError(rows.Close())) }()
-	for len(found) < sel.limit && rows.Next() {
-		e, matches, err := s.readMatch(rows, sel)
-		if err != nil {
-			return nil, err
-		}
-		if matches {
-			found = append(found, e)
-		}
-	}
-	return found, storeError(rows.Err())
-}
-
-func (s *Store) readMatch(rows *sql.Rows, sel selection) (dps.Enrollment, bool, error) {
-	row := &stateRow{scanner: rows, with: sel.states}
-	e, err := s.scanEnrollment(row)
-	if err != nil {
-		return e, false, err
-	}
-	doc := query.Record{Enrollment: e, Registration: row.registration(), Number: sel.q.Number}
-	if a := doc.Registration; a != nil && a.Assignment != nil {
-		doc.Hub = sel.hubs[a.Assignment.Hub]
-	}
-	return e, sel.q.Match(doc), nil
-}
-
-// stateRow scans the columns of an enrollment, and those of its state behind them.
+// stateRow are the columns of an enrollment's state.
 type stateRow struct {
-	scanner
-	with bool
-
 	id, status, substatus, hub, device, code, message, etag sql.NullString
 	created, updated                                        sql.NullInt64
 }
 
-func (r *stateRow) Scan(dest ...any) error {
-	if r.with {
-		dest = append(dest, &r.id, &r.status, &r.substatus, &r.hub, &r.device, &r.code, &r.message, &r.etag, &r.created, &r.updated)
-	}
-	return r.scanner.Scan(dest...)
+func (r *stateRow) columns() []any {
+	return []any{&r.id, &r.status, &r.substatus, &r.hub, &r.device, &r.code, &r.message, &r.etag, &r.created, &r.updated}
 }
 
 func (r *stateRow) registration() *dps.Registration {
-	if !r.id.Valid {
+	if r == nil || !r.id.Valid {
 		return nil
 	}
 	reg := registrationRow{
@@ -186,17 +211,17 @@ func (r *stateRow) registration() *dps.Registration {
 // QueryRegistrations returns up to limit registration records of a group that q
 // selects, behind the cursor, in q's order.
 func (s *Store) QueryRegistrations(ctx context.Context, in dps.InstanceID, group string, q query.Query, limit int, after *dps.Cursor) (found []dps.Registration, err error) {
-	var st statement
+	st := statement{from: registrationColumns + ` r`}
 	st.and("r.instance = " + st.arg(string(in)))
 	st.and("r.entry_kind = 'group'")
 	st.and("r.entry_key = " + st.arg(dps.EntryRef{ID: group}.Key()))
 	st.within("r.id_key", q.IDs(query.Registrations()))
-	order := st.behind("r", q.Order, after)
+	st.behind("r.id_key", "r.updated", q.Order, after)
 	hubs, err := s.hubNames(ctx, in)
 	if err != nil {
 		return nil, err
 	}
-	rows, err := s.readers.db.QueryContext(ctx, registrationColumns+` r WHERE `+strings.Join(st.where, " AND ")+order, st.args...)
+	rows, err := s.readers.db.QueryContext(ctx, st.text(), st.args...)
 	if err != nil {
 		return nil, storeError(err)
 	}
@@ -220,7 +245,7 @@ func (s *Store) QueryRegistrations(ctx context.Context, in dps.InstanceID, group
 // DeleteRegistration forgets a device at version ifMatch; its identity at the hub
 // stays. It fails with ConcurrentChange.
 func (s *Store) DeleteRegistration(ctx context.Context, in dps.InstanceID, id dps.RegistrationID, ifMatch dps.ETag) error {
-	return s.change(ctx, func(t tx) error {
+	return s.managed(ctx, ifMatch, "", func(t tx) error {
 		if err := unlessExists(t.affect(`DELETE FROM registrations WHERE instance = $1 AND id_key = $2 AND etag = $3`,
 			string(in), id.Key(), string(ifMatch))); err != nil {
 			return err

@@ -32,13 +32,15 @@ type Observer interface {
 	Committed(changes int, took time.Duration, err error)
 }
 
-// Options are what a Store needs; all are required.
+// Options are what a Store needs; all but AuditRetention are required.
 type Options struct {
 	Path     string // of the database file, created if absent
 	Key      *seal.Key
 	Observer Observer
 	Log      *slog.Logger
 	Now      func() time.Time
+
+	AuditRetention time.Duration // how long audit entries are kept; 0 is for ever
 }
 
 // Store is an open database. It is safe for concurrent use.
@@ -51,6 +53,8 @@ type Store struct {
 	log     *slog.Logger
 	stop    context.CancelFunc
 	tasks   sync.WaitGroup
+
+	auditRetention time.Duration
 }
 
 // Open opens the database, brings its schema up to date and starts the writer.
@@ -67,14 +71,15 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 		return nil, errors.Join(err, readers.close())
 	}
 	background, stop := context.WithCancel(context.WithoutCancel(ctx))
-	s := &Store{readers: readers, writer: w, known: &settings{}, key: o.Key, now: o.Now, log: o.Log, stop: stop}
+	s := &Store{readers: readers, writer: w, known: &settings{}, key: o.Key, now: o.Now, log: o.Log, stop: stop, auditRetention: o.AuditRetention}
 	s.tasks.Go(func() { s.writer.run() })
 	s.tasks.Go(func() { s.sweep(background) })
 	return s, nil
 }
 
 // OpenReadOnly opens the database for reading beside a process that serves it.
-// Writing fails. It fails with fs.ErrNotExist when there is no such file.
+// Writing fails. It fails with fs.ErrNotExist when there is no such file, and when
+// its schema is another program version's.
 func OpenReadOnly(path string, key *seal.Key, now func() time.Time) (*Store, error) {
 	if _, err := os.Stat(path); err != nil {
 		return nil, err
@@ -82,6 +87,9 @@ func OpenReadOnly(path string, key *seal.Key, now func() time.Time) (*Store, err
 	readers, err := openReader(path)
 	if err != nil {
 		return nil, err
+	}
+	if err := checkSchema(context.Background(), readers.db); err != nil {
+		return nil, errors.Join(fmt.Errorf("reading %s: %w", path, err), readers.close())
 	}
 	return &Store{readers: readers, key: key, now: now, stop: func() {}}, nil
 }

@@ -21,6 +21,12 @@ const (
 	// waits for a large one. Only a log beyond the cap makes the writer wait.
 	checkpointEvery = 250 * time.Millisecond
 	walCapPages     = 16 << 10 // 64 MB
+
+	// How long the writer waits for readers when the log is beyond the cap, and when
+	// it tries again: a backup reads for seconds, and the log may grow meanwhile.
+	truncateWait  = 100 * time.Millisecond
+	truncateAgain = 5 * time.Second
+	busyTimeout   = 10 * time.Second // as the data source name sets it
 )
 
 // errClosed is the cause when a change comes after Close.
@@ -45,8 +51,9 @@ type writer struct {
 
 	// Used by the goroutine of run alone.
 	statements map[string]*sql.Stmt
-	dirty      bool // something was committed since the last checkpoint
-	stuck      bool // the last checkpoint failed
+	dirty      bool      // something was committed since the last checkpoint
+	stuck      bool      // the last checkpoint failed
+	truncated  time.Time // when it was last tried to cut the log
 }
 
 func openWriter(ctx context.Context, o Options) (*writer, error) {
@@ -115,7 +122,9 @@ func (w *writer) run() {
 		select {
 		case first, open := <-w.queue:
 			if !open {
-				w.checkpoint("TRUNCATE")
+				if w.dirty {
+					w.truncate()
+				}
 				return
 			}
 			w.commit(w.group(first))
@@ -207,7 +216,7 @@ func (w *writer) rollback(t tx) {
 }
 
 // checkpoint moves the log into the database file. A PASSIVE one waits for nobody;
-// when readers kept the log from shrinking beyond the cap, one that waits follows.
+// when readers kept the log from shrinking beyond the cap, one that waits a little follows.
 func (w *writer) checkpoint(mode string) {
 	if !w.dirty {
 		return
@@ -226,8 +235,24 @@ func (w *writer) checkpoint(mode string) {
 	}
 	w.stuck = false
 	w.dirty = moved < pages
-	if mode == "PASSIVE" && pages > walCapPages {
-		w.checkpoint("TRUNCATE")
+	if mode == "PASSIVE" && pages > walCapPages && time.Since(w.truncated) > truncateAgain {
+		w.truncate()
+	}
+}
+
+// truncate cuts the log to nothing, unless a reader needs it for longer than the writer
+// should wait.
+func (w *writer) truncate() {
+	w.setPatience(truncateWait)
+	w.checkpoint("TRUNCATE")
+	w.setPatience(busyTimeout)
+	w.truncated = time.Now()
+}
+
+// setPatience sets how long the writer waits for other connections.
+func (w *writer) setPatience(d time.Duration) {
+	if _, err := w.conn.ExecContext(context.Background(), fmt.Sprintf(`PRAGMA busy_timeout = %d`, d.Milliseconds())); err != nil {
+		w.log.Warn("setting how long the writer waits", "err", err)
 	}
 }
 

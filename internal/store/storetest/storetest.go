@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mooring-iot/mooring/internal/audit"
 	"github.com/mooring-iot/mooring/internal/dps"
 	"github.com/mooring-iot/mooring/internal/enroll"
 	"github.com/mooring-iot/mooring/internal/register"
@@ -20,6 +21,7 @@ type Store interface {
 	Instances
 	EmbeddedHubs
 	Upkeep
+	audit.Store
 }
 
 // Instances are the provisioning services and who may call them.
@@ -35,6 +37,11 @@ type Instances interface {
 
 	// Policies returns all, sorted by name.
 	Policies(ctx context.Context, in dps.InstanceID) ([]dps.Policy, error)
+
+	// Configure writes a change with its policies, or nothing of it; the scope, the
+	// token key and the time of creation stay. It fails with ConcurrentChange when
+	// the instance is not at the version IfMatch.
+	Configure(ctx context.Context, c dps.InstanceChange) error
 }
 
 // EmbeddedHubs is what the hubs inside this process ask of storage.
@@ -72,13 +79,17 @@ func Run(t *testing.T, open Open) {
 		cases []testCase
 	}{
 		{"instances", instanceCases},
+		{"configuring", configureCases},
 		{"enrollments", enrollmentCases},
+		{"imports", importCases},
 		{"one certificate one enrollment", uniquenessCases},
 		{"CA certificates", certificateCases},
 		{"anchors", anchorCases},
 		{"registrations", registrationCases},
 		{"operations", operationCases},
 		{"hub devices", deviceCases},
+		{"audit", auditCases},
+		{"queries", queryCases},
 		{"concurrency", concurrencyCases},
 	}
 	for _, area := range areas {

@@ -1,0 +1,83 @@
+// Package mooringapi is the HTTPS API for what Azure's APIs cannot say. It stands under
+// /mooring/v1 and refuses in the form of the service API. Each noun has a file.
+package mooringapi
+
+import (
+	"log/slog"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/mooring-iot/mooring/internal/access"
+	"github.com/mooring-iot/mooring/internal/audit"
+	"github.com/mooring-iot/mooring/internal/dps"
+	"github.com/mooring-iot/mooring/internal/httpio"
+	"github.com/mooring-iot/mooring/internal/route"
+	"github.com/mooring-iot/mooring/internal/translate"
+	"github.com/mooring-iot/mooring/wire"
+)
+
+// Options are what the API needs; all but Routes are required.
+type Options struct {
+	Guard    *access.Guard
+	Audit    *audit.Log
+	Instance dps.InstanceID // the instance that this host serves
+	Log      *slog.Logger
+	Now      func() time.Time
+	Routes   []route.Route // further operations, which check for themselves who calls
+}
+
+// server answers the operations.
+type server struct{ Options }
+
+// New returns the handler of the API.
+func New(o Options) http.Handler {
+	s := &server{o}
+	routes := slices.Concat(s.auditRoutes(), o.Routes)
+	return &httpio.API{Routes: route.NewTable(routes...), Refuse: s.refuse, Log: o.Log}
+}
+
+// Prefixes are the first path segments of the API.
+func Prefixes() []string { return []string{wire.MooringPrefix} }
+
+// guarded returns a handler that checks who calls before anything else: a SAS token of
+// a policy with the right want, or a bearer token of the instance, will do.
+func (s *server) guarded(want dps.Rights, handle route.Handler) route.Handler {
+	return func(w http.ResponseWriter, r *http.Request, p route.Params) error {
+		scheme, _, _ := strings.Cut(r.Header.Get("Authorization"), " ")
+		var err error
+		if strings.EqualFold(scheme, "Bearer") {
+			err = s.Guard.Control(r, s.Instance)
+		} else {
+			err = s.Guard.Service(r, s.Instance, want)
+		}
+		if err != nil {
+			return err
+		}
+		return handle(w, r, p)
+	}
+}
+
+func (s *server) refuse(w http.ResponseWriter, r *http.Request, err error) {
+	status, body := translate.Error(err, httpio.TrackingID(r.Context()), s.Now())
+	httpio.RefusalHeaders(w, body.ErrorCode, translate.RetryAfter(err))
+	_ = httpio.WriteJSON(w, status, body)
+}
+
+// parameters returns the parameters of a request's query, each given once. Besides known
+// ones it may have api-version, which clients of the service API always send. It fails
+// with Invalid.
+func parameters(r *http.Request, known ...string) (map[string]string, error) {
+	all := make(map[string]string)
+	for name, values := range r.URL.Query() {
+		if !slices.Contains(known, name) && name != "api-version" {
+			return nil, dps.Invalidf("query", "%q is not one of %s", name, strings.Join(known, ", "))
+		}
+		if len(values) > 1 {
+			return nil, dps.Invalidf(name, "is given %d times", len(values))
+		}
+		all[name] = values[0]
+	}
+	return all, nil
+}

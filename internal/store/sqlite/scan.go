@@ -1,0 +1,188 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"runtime"
+	"sync"
+
+	"github.com/mooring-iot/mooring/internal/dps"
+	"github.com/mooring-iot/mooring/internal/query"
+)
+
+// Bounds of what is read of a table before it is looked at.
+const (
+	leastBatch = 32  // rows
+	mostBatch  = 512 // rows
+	batchBytes = 256 << 10
+)
+
+// batch is some rows, in order, and what of them matches.
+type batch struct {
+	rows  []*enrollmentDocument
+	found []dps.Enrollment
+	err   error
+	done  chan struct{} // closed when found and err are there
+}
+
+// selectEnrollments reads rows until enough match: one goroutine reads, others try the
+// condition. Texts are not prepared for good: there are as many as shapes of queries.
+func (s *Store) selectEnrollments(ctx context.Context, st statement, sel selection) (found []dps.Enrollment, err error) {
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	rows, err := s.readers.db.QueryContext(ctx, st.text(), st.args...)
+	if err != nil {
+		return nil, storeError(err)
+	}
+	batches := make(chan *batch, runtime.GOMAXPROCS(0))
+	var reading sync.WaitGroup
+	reading.Go(func() { s.readBatches(ctx, rows, sel, batches) })
+	for b := range batches {
+		<-b.done
+		if err = errors.Join(err, b.err); err != nil || len(found) >= sel.limit {
+			stop() // and take what is still under way
+			continue
+		}
+		found = append(found, b.found[:min(len(b.found), sel.limit-len(found))]...)
+		if len(found) >= sel.limit {
+			stop()
+		}
+	}
+	reading.Wait()
+	if len(found) >= sel.limit {
+		_ = rows.Close() // stopped on purpose
+		return found, nil
+	}
+	return found, storeError(errors.Join(err, rows.Err(), rows.Close()))
+}
+
+// readBatches sends the rows, in order, until there are no more or ctx ends.
+func (s *Store) readBatches(ctx context.Context, rows *sql.Rows, sel selection, batches chan<- *batch) {
+	defer close(batches)
+	var matching sync.WaitGroup
+	defer matching.Wait()
+	for most := leastBatch; ctx.Err() == nil; most = min(2*most, mostBatch) {
+		b := readBatch(rows, sel, most)
+		if len(b.rows) == 0 && b.err == nil {
+			return
+		}
+		matching.Go(func() { s.match(b, sel) })
+		batches <- b // its reader takes all
+	}
+}
+
+func readBatch(rows *sql.Rows, sel selection, most int) *batch {
+	b := &batch{done: make(chan struct{})}
+	for size := 0; len(b.rows) < most && size < batchBytes && rows.Next(); {
+		d := &enrollmentDocument{sel: &sel}
+		if b.err = d.scan(rows); b.err != nil {
+			break
+		}
+		b.rows = append(b.rows, d)
+		size += len(d.row.Body) + len(d.row.Secrets)
+	}
+	return b
+}
+
+// match tries the condition on a batch and reads what matches whole.
+func (s *Store) match(b *batch, sel selection) {
+	defer close(b.done)
+	for _, d := range b.rows {
+		d.store = s
+		matches := sel.q.Match(d)
+		if d.err == nil && matches {
+			var e dps.Enrollment
+			e, d.err = s.enrollmentOf(d.row)
+			b.found = append(b.found, e)
+		}
+		if d.err != nil {
+			b.err = errors.Join(b.err, d.err)
+			return
+		}
+	}
+}
+
+// enrollmentDocument is a row as a query.Document: it reads of the row only what a
+// condition asks for.
+type enrollmentDocument struct {
+	store  *Store
+	sel    *selection
+	row    enrollmentColumns
+	record query.Record
+	whole  bool  // the record has everything but secrets
+	opened bool  // and these
+	err    error // the row cannot be read
+}
+
+func (d *enrollmentDocument) scan(rows *sql.Rows) error {
+	r := &d.row
+	r.Instance, r.Kind = d.sel.instance, d.sel.kind
+	var state *stateRow
+	dest := []any{&r.Key, &r.ID, &r.Body, &r.Secrets, &r.ETag, &r.Created, &r.Updated}
+	if d.sel.states {
+		state = &stateRow{}
+		dest = append(dest, state.columns()...)
+	}
+	if err := rows.Scan(dest...); err != nil {
+		return err
+	}
+	d.record = query.Record{Enrollment: r.bare(), Registration: state.registration(), Number: d.sel.q.Number}
+	if reg := d.record.Registration; reg != nil && reg.Assignment != nil {
+		d.record.Hub = d.sel.hubs[reg.Assignment.Hub]
+	}
+	return nil
+}
+
+// Member reads what stands at a path.
+func (d *enrollmentDocument) Member(path []string) (any, bool) {
+	e := &d.record.Enrollment
+	switch path[0] {
+	case "provisioningStatus":
+		e.Status = dps.ProvisioningStatus(d.text(path[0]))
+	case "deviceId":
+		e.DeviceID = dps.DeviceID(d.text(path[0]))
+	case "iotHubHostName":
+		e.Placement.HubHostName = dps.HostName(d.text(path[0]))
+	case "allocationPolicy":
+		e.Placement.Policy = dps.AllocationPolicy(d.text(path[0]))
+	case "initialTwin", "optionalDeviceInformation":
+		return query.Find(d.text(path[0]), path[1:])
+	case "customAllocationDefinition":
+		d.open()
+	case "attestation", "capabilities", "reprovisionPolicy", "iotHubs":
+		d.attested(path)
+	}
+	return d.record.Member(path)
+}
+
+// text returns a member of the body that is a string, "" if there is none.
+func (d *enrollmentDocument) text(path ...string) string {
+	value, _ := query.Find(d.row.Body, path)
+	text, _ := value.(string)
+	return text
+}
+
+// attested reads what is not a string of its own.
+func (d *enrollmentDocument) attested(path []string) {
+	kind := ""
+	if path[0] == "attestation" {
+		kind = d.text("attestation", "type")
+	}
+	switch {
+	case d.whole || d.opened:
+	case kind != "" && len(path) > 1 && path[1] != kind: // the type alone, or another type's member
+		d.record.Enrollment.Attestation.Type = dps.AttestationType(kind)
+	default:
+		d.whole = true
+		d.record.Enrollment, d.err = d.row.enrollment(secretsRow{})
+	}
+}
+
+// open reads everything, secrets too.
+func (d *enrollmentDocument) open() {
+	if !d.opened && d.err == nil {
+		d.opened = true
+		d.record.Enrollment, d.err = d.store.enrollmentOf(d.row)
+	}
+}
