@@ -16,6 +16,7 @@ import (
 // stored record is not at the version ifMatch ("" means that it must not exist).
 type Store interface {
 	EnrollmentStore
+	ImportStore
 	CertificateStore
 }
 

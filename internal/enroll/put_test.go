@@ -124,15 +124,15 @@ func TestKeepCertificates(t *testing.T) {
 		primary               *dps.Certificate // sent in full
 		keepFirst, keepSecond string
 		want                  dps.X509Attestation
-		field                 string // of the error
+		field                 string // the end of the member that the error names
 	}{
 		{name: "both", keepFirst: one.Thumbprint().String(), keepSecond: sha1, want: dps.X509Attestation{Primary: &one, Secondary: &two}},
 		{name: "lower case", keepFirst: lower(one.Thumbprint().String()), want: dps.X509Attestation{Primary: &one}},
 		{name: "swapped", keepFirst: sha1, keepSecond: one.Thumbprint().String(), want: dps.X509Attestation{Primary: &two, Secondary: &one}},
 		{name: "only the second", keepSecond: sha1, want: dps.X509Attestation{Secondary: &two}},
 		{name: "one sent", primary: &two, keepSecond: one.Thumbprint().String(), want: dps.X509Attestation{Primary: &two, Secondary: &one}},
-		{name: "wrong first", keepFirst: "00FF", field: "attestation.x509.clientCertificates.primary"},
-		{name: "wrong second", keepFirst: sha1, keepSecond: sha1[:39] + "x", field: "attestation.x509.clientCertificates.secondary"},
+		{name: "wrong first", keepFirst: "00FF", field: "primary"},
+		{name: "wrong second", keepFirst: sha1, keepSecond: sha1[:39] + "x", field: "secondary"},
 	}
 	for _, kind := range []dps.EntryKind{dps.Individual, dps.Group} {
 		for _, tt := range tests {
@@ -143,7 +143,8 @@ func TestKeepCertificates(t *testing.T) {
 				d.KeepPrimary, d.KeepSecondary = tt.keepFirst, tt.keepSecond
 				e, err := w.Put(t.Context(), d, anyVersion)
 				if tt.field != "" {
-					fails(t, "Put", err, dps.Invalid, tt.field, "info")
+					member := map[dps.EntryKind]string{dps.Individual: "clientCertificates", dps.Group: "signingCertificates"}[kind]
+					fails(t, "Put", err, dps.Invalid, "attestation.x509."+member+"."+tt.field, "info")
 					checkAfterPut(t, w, ref, before, dps.Enrollment{})
 					return
 				}

@@ -107,7 +107,7 @@ func TestLargestPacket(t *testing.T) {
 		p.Payload = bytes.Repeat([]byte(" "), 96<<10-2-len(p.Topic))
 		text := p.Append(nil)
 		for _, part := range [][]byte{text[:1], text[1:5000], text[5000:]} {
-			time.Sleep(29 * time.Second) // of 90 for all
+			time.Sleep(29 * time.Second) //nolint:forbidigo // in a bubble of synctest, where it takes no time
 			if _, err := c.Write(part); err != nil {
 				t.Fatal(err)
 			}
@@ -179,7 +179,7 @@ func TestPingsKeepAlive(t *testing.T) {
 		c := pipe(t, s, nil)
 		c.accepted(t, hello)
 		for range 50 {
-			time.Sleep(89 * time.Second)
+			time.Sleep(89 * time.Second) //nolint:forbidigo // in a bubble of synctest, where it takes no time
 			c.alive(t)
 		}
 		if got := c.lasts(t); got != 90*time.Second {
@@ -194,7 +194,7 @@ func drip(c net.Conn, text []byte) {
 		if _, err := c.Write([]byte{b}); err != nil {
 			return
 		}
-		time.Sleep(900 * time.Millisecond)
+		time.Sleep(900 * time.Millisecond) //nolint:forbidigo // in a bubble of synctest, where it takes no time
 	}
 }
 
@@ -339,7 +339,7 @@ func TestNoConnectAfterHandshake(t *testing.T) {
 		l, config, stop := serveHanded(t, s)
 		defer stop()
 		raw := l.dial()
-		time.Sleep(9 * time.Second)
+		time.Sleep(9 * time.Second) //nolint:forbidigo // in a bubble of synctest, where it takes no time
 		c := tls.Client(raw, config)
 		must(t, c.Handshake())
 		start := time.Now()

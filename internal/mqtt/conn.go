@@ -58,7 +58,7 @@ func (c *conn) handshake(nc *tls.Conn) error {
 	if err := nc.SetWriteDeadline(c.server.now().Add(handshakeTime)); err != nil {
 		return err
 	}
-	if err := nc.Handshake(); err != nil {
+	if err := nc.Handshake(); err != nil { //nolint:noctx // the deadlines bound it, without a goroutine to watch a context
 		return err
 	}
 	c.evidence.Chain = nc.ConnectionState().PeerCertificates

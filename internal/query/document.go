@@ -66,11 +66,14 @@ func textOf[S ~string](s S) (any, bool) {
 	return string(s), true
 }
 
+// stampFormat is how the service API shows times: what it does not show does not count.
+const stampFormat = "2006-01-02T15:04:05.9999999Z"
+
 func stamp(t time.Time) (any, bool) {
 	if t.IsZero() {
 		return nil, false
 	}
-	return t.UTC().Format(time.RFC3339Nano), true
+	return t.UTC().Format(stampFormat), true
 }
 
 func status(s dps.ProvisioningStatus) (any, bool) {
@@ -85,24 +88,7 @@ func inside(raw json.RawMessage, path []string) (any, bool) {
 	if len(raw) == 0 {
 		return nil, false
 	}
-	var value any
-	if json.Unmarshal(raw, &value) != nil {
-		return nil, false
-	}
-	for _, part := range path {
-		members, ok := value.(map[string]any)
-		if !ok {
-			return nil, false
-		}
-		if value, ok = members[part]; !ok {
-			return nil, false
-		}
-	}
-	switch value.(type) {
-	case map[string]any, []any:
-		return other{}, true
-	}
-	return value, true
+	return Find(string(raw), path)
 }
 
 func placement(p dps.Placement, path []string) (any, bool) {
@@ -111,6 +97,8 @@ func placement(p dps.Placement, path []string) (any, bool) {
 		return textOf(p.Policy)
 	case "iotHubHostName":
 		return textOf(p.HubHostName)
+	case "iotHubs":
+		return object(len(p.IotHubs) > 0)
 	case "reprovisionPolicy":
 		return reprovision(p.Reprovision, path[1:])
 	case "customAllocationDefinition":
@@ -138,7 +126,7 @@ func custom(c *dps.CustomAllocation, path []string) (any, bool) {
 	case path[0] == "webhookUrl":
 		return c.MaskedURL(), true
 	default:
-		return textOf(c.APIVersion)
+		return c.APIVersion, true
 	}
 }
 

@@ -66,7 +66,11 @@ func (p *parser) sign(s string) bool {
 
 func (p *parser) query() Query {
 	var q Query
-	if p.tok.kind == end || (p.sign("*") && p.tok.kind == end) {
+	if p.tok.kind == end {
+		return q
+	}
+	if p.sign("*") {
+		p.end("the end")
 		return q
 	}
 	if !p.word("SELECT") {
@@ -86,10 +90,24 @@ func (p *parser) query() Query {
 	if p.word("ORDER") {
 		q.Order = p.order()
 	}
-	if p.err == nil && p.tok.kind != end {
-		p.fail(p.tok.at, "did not expect %q", p.tok.text)
-	}
+	p.end("FROM, WHERE, ORDER BY, AND, OR or the end")
 	return q
+}
+
+// end demands that nothing follows.
+func (p *parser) end(want string) {
+	if p.tok.kind != end {
+		p.fail(p.tok.at, "did not expect %q; want %s", clip(p.tok.text), want)
+	}
+}
+
+// clip bounds text of a caller that an error repeats.
+func clip(text string) string {
+	const most = 64
+	if runes := []rune(text); len(runes) > most {
+		return string(runes[:most]) + "..."
+	}
+	return text
 }
 
 // sources are the names after FROM. None is held against the endpoint: comments in
@@ -181,19 +199,16 @@ func (p *parser) startsWith() Cond {
 // path reads a member, as the schema spells it.
 func (p *parser) path() (path []string, folded bool) {
 	at := p.tok.at
-	if p.tok.kind != name {
-		p.fail(at, "want a member, like registrationId")
-		return nil, false
-	}
-	path = append(path, p.tok.text)
-	p.next()
-	for p.err == nil && p.sign(".") {
-		if p.tok.kind != name && p.tok.kind != text {
-			p.fail(p.tok.at, "want a member after the dot")
-			return nil, false
+	for what := "want a member, like " + p.schema.ID; p.err == nil; what = "want a member after the dot" {
+		if p.tok.kind != name && p.tok.quote != '"' {
+			p.fail(p.tok.at, "%s", what)
+			break
 		}
 		path = append(path, p.tok.text)
 		p.next()
+		if !p.sign(".") {
+			break
+		}
 	}
 	if p.err != nil {
 		return nil, false
@@ -232,7 +247,7 @@ func (p *parser) literal() any {
 	case t.kind == numeral:
 		value, err := strconv.ParseFloat(t.text, 64)
 		if err != nil {
-			p.fail(t.at, "%q is no number", t.text)
+			p.fail(t.at, "%q is no number", clip(t.text))
 		}
 		p.next()
 		return value

@@ -1,10 +1,14 @@
 package query
 
+import "time"
+
 // Range bounds IDs, in lower case. "" is no bound.
 type Range struct {
 	From, To string // From <= id, id < To
-	Exact    bool   // only From itself
 }
+
+// successor makes the least text that is greater.
+const successor = "\x00"
 
 // IDs returns bounds within which every match lies, for a store that can seek by ID.
 func (q Query) IDs(schema *Schema) Range {
@@ -40,12 +44,9 @@ func (r Range) narrow(c Cond, id string) Range {
 }
 
 func (r Range) compare(op Op, value string) Range {
-	const successor = "\x00" // the least text that is greater
 	switch op {
 	case Equal:
-		r = r.from(value).to(value + successor)
-		r.Exact = r.From == value
-		return r
+		return r.from(value).to(value + successor)
 	case Greater:
 		return r.from(value + successor)
 	case GreaterOrEqual:
@@ -82,6 +83,47 @@ func after(prefix string) string {
 		}
 	}
 	return ""
+}
+
+// Times returns bounds, in nanoseconds since 1970, within which every match was last
+// changed. Only bounds that a condition names are there.
+func (q Query) Times(schema *Schema) (from, to *int64) {
+	conjuncts(q.Where, func(c Cond) {
+		compare, ok := c.(Compare)
+		if !ok || !isMember(compare.Path, schema.Updated) {
+			return
+		}
+		literal, ok := instant(compare.Literal)
+		if !ok {
+			return
+		}
+		lower, upper := literal, literal+int64(shownPrecision) // times are cut before they are compared
+		switch compare.Op {
+		case Equal:
+			from, to = &lower, &upper
+		case Greater, GreaterOrEqual:
+			from = &lower
+		case Less, LessOrEqual:
+			to = &upper
+		}
+	})
+	return from, to
+}
+
+// shownPrecision is that of stampFormat.
+const shownPrecision = 100 * time.Nanosecond
+
+// instant reads a literal that is compared as a time.
+func instant(literal any) (int64, bool) {
+	text, ok := literal.(string)
+	if !ok || !looksLikeTime(text) {
+		return 0, false
+	}
+	t, err := time.Parse(time.RFC3339Nano, text)
+	if err != nil || t.Year() < 1900 || t.Year() > 2200 { // others do not fit
+		return 0, false
+	}
+	return t.UnixNano(), true
 }
 
 func isMember(path []string, name string) bool { return len(path) == 1 && path[0] == name }

@@ -58,9 +58,9 @@ func unknown(above []string, part string, level members) string {
 	if len(level) == 0 {
 		return strings.Join(above, ".") + " has no members"
 	}
-	where := "there is no member " + part
+	where := "there is no member " + clip(part)
 	if len(above) > 0 {
-		where = strings.Join(above, ".") + " has no member " + part
+		where = strings.Join(above, ".") + " has no member " + clip(part)
 	}
 	return where + "; there is " + strings.Join(slices.Sorted(maps.Keys(level)), ", ")
 }
@@ -82,7 +82,7 @@ func common(certificates string) members {
 			"type": nil, "tpm": leaves("endorsementKey", "storageRootKey"),
 			"x509": members{certificates: pair(), "caReferences": leaves("primary", "secondary")},
 		},
-		"capabilities": leaves("iotEdge"), "iotHubHostName": nil, "initialTwin": free, "etag": nil, "provisioningStatus": nil,
+		"capabilities": leaves("iotEdge"), "iotHubHostName": nil, "iotHubs": nil, "initialTwin": free, "etag": nil, "provisioningStatus": nil,
 		"reprovisionPolicy":  leaves("updateHubAssignment", "migrateDeviceData"),
 		"createdDateTimeUtc": nil, "lastUpdatedDateTimeUtc": nil, "allocationPolicy": nil,
 		"customAllocationDefinition": leaves("webhookUrl", "apiVersion"),

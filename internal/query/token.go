@@ -19,9 +19,10 @@ const (
 
 // token is a piece of the text, from byte at on.
 type token struct {
-	kind tokenKind
-	text string
-	at   int
+	kind  tokenKind
+	text  string
+	quote byte // of a string
+	at    int
 }
 
 // next reads the next token into p.tok.
@@ -51,7 +52,7 @@ func (p *parser) next() {
 
 func (p *parser) take(at int, kind tokenKind, n int) {
 	if n == 0 {
-		p.fail(at, "did not expect %q", p.text[at:at+1])
+		p.unexpected(at)
 		return
 	}
 	p.tok = token{kind: kind, text: p.text[at : at+n], at: at}
@@ -84,7 +85,7 @@ func (p *parser) quoted(at int, quote byte) {
 			i++
 			continue
 		}
-		p.tok = token{kind: text, text: b.String(), at: at}
+		p.tok = token{kind: text, text: b.String(), quote: quote, at: at}
 		p.pos = i + 1
 		return
 	}
@@ -101,6 +102,10 @@ func (p *parser) signAt(at int, rest string) {
 			return
 		}
 	}
-	r, _ := utf8.DecodeRuneInString(rest)
-	p.fail(at, "did not expect %q", string(r))
+	p.unexpected(at)
+}
+
+func (p *parser) unexpected(at int) {
+	r, _ := utf8.DecodeRuneInString(p.text[at:])
+	p.fail(at, "did not expect %q", r)
 }

@@ -1,0 +1,192 @@
+package query
+
+import (
+	"encoding/json"
+	"strconv"
+	"strings"
+)
+
+// Find returns what stands at a path of a JSON value, as Document.Member does,
+// without reading the rest. Of members with one name the last counts. Text that is no
+// JSON has no members.
+func Find(raw string, path []string) (value any, ok bool) {
+	at := walker{text: raw}
+	for _, name := range path {
+		if !at.enter(name) {
+			return nil, false
+		}
+	}
+	return at.value()
+}
+
+// walker stands before a value.
+type walker struct {
+	text string
+	at   int
+}
+
+// peek returns the next byte that is no white space, 0 at the end.
+func (w *walker) peek() byte {
+	for ; w.at < len(w.text); w.at++ {
+		switch c := w.text[w.at]; c {
+		case ' ', '\t', '\n', '\r':
+		default:
+			return c
+		}
+	}
+	return 0
+}
+
+// pass goes on behind c and reports whether it stood there.
+func (w *walker) pass(c byte) bool {
+	if w.peek() != c {
+		return false
+	}
+	w.at++
+	return true
+}
+
+// enter goes from an object to its member.
+func (w *walker) enter(name string) bool {
+	found := -1
+	if !w.pass('{') {
+		return false
+	}
+	for w.peek() == '"' {
+		key := w.quoted()
+		if !w.pass(':') {
+			return false
+		}
+		if isText(key, name) {
+			found = w.at
+		}
+		w.skip()
+		if !w.pass(',') {
+			break
+		}
+	}
+	w.at = found
+	return found >= 0
+}
+
+// quoted passes a string and returns it with its quotes; without the last one when
+// the text ends too early.
+func (w *walker) quoted() string {
+	from := w.at
+	for w.at++; w.at < len(w.text); w.at++ {
+		switch w.text[w.at] {
+		case '\\':
+			w.at++
+		case '"':
+			w.at++
+			return w.text[from:w.at]
+		}
+	}
+	w.at = len(w.text)
+	return w.text[from:]
+}
+
+// skip passes a value.
+func (w *walker) skip() {
+	depth := 0
+	for c := w.peek(); c != 0; c = w.peek() {
+		switch c {
+		case '"':
+			w.quoted()
+		case '{', '[':
+			depth++
+			w.at++
+		case '}', ']':
+			if depth == 0 {
+				return
+			}
+			depth--
+			w.at++
+		case ',', ':':
+			if depth == 0 {
+				return
+			}
+			w.at++
+			continue
+		default:
+			w.word()
+		}
+		if depth == 0 {
+			return
+		}
+	}
+}
+
+// word passes a number, true, false or null.
+func (w *walker) word() string {
+	from := w.at
+	for w.at < len(w.text) && strings.IndexByte(" \t\r\n,:[]{}\"", w.text[w.at]) < 0 {
+		w.at++
+	}
+	return w.text[from:w.at]
+}
+
+func (w *walker) value() (any, bool) {
+	switch w.peek() {
+	case '{', '[':
+		return other{}, true
+	case '"':
+		return unquoted(w.quoted())
+	}
+	switch word := w.word(); word {
+	case "true", "false":
+		return word == "true", true
+	case "null":
+		return nil, true
+	default:
+		number, err := strconv.ParseFloat(word, 64)
+		if err != nil && number == 0 { // too large is infinite
+			return nil, false
+		}
+		return number, true
+	}
+}
+
+func isText(quoted, text string) bool {
+	if strings.IndexByte(quoted, '\\') < 0 {
+		return len(quoted) == len(text)+2 && quoted[1:len(quoted)-1] == text
+	}
+	value, ok := unquoted(quoted)
+	return ok && value == text
+}
+
+// unquoted reads a string. JSON inside JSON, where quotes are escaped and little
+// else, is read fast.
+func unquoted(quoted string) (any, bool) {
+	if len(quoted) < 2 || quoted[len(quoted)-1] != '"' {
+		return nil, false
+	}
+	rest := quoted[1 : len(quoted)-1]
+	at := strings.IndexByte(rest, '\\')
+	if at < 0 {
+		return rest, true
+	}
+	var b strings.Builder
+	b.Grow(len(rest))
+	for ; at >= 0 && at+1 < len(rest); at = strings.IndexByte(rest, '\\') {
+		if c := rest[at+1]; c != '"' && c != '\\' {
+			return decoded(quoted)
+		}
+		b.WriteString(rest[:at])
+		b.WriteByte(rest[at+1])
+		rest = rest[at+2:]
+	}
+	if at >= 0 {
+		return nil, false
+	}
+	b.WriteString(rest)
+	return b.String(), true
+}
+
+func decoded(quoted string) (any, bool) {
+	var text string
+	if json.Unmarshal([]byte(quoted), &text) != nil {
+		return nil, false
+	}
+	return text, true
+}

@@ -1,0 +1,323 @@
+package query_test
+
+import (
+	"fmt"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+	"unicode/utf8"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/mooring-iot/mooring/internal/dps"
+	"github.com/mooring-iot/mooring/internal/query"
+)
+
+func is(op query.Op, literal any, path ...string) query.Cond {
+	folded := len(path) == 1 && path[0] == "registrationId"
+	return query.Compare{Path: path, Op: op, Literal: literal, Folded: folded}
+}
+
+func eq(literal any, path ...string) query.Cond { return is(query.Equal, literal, path...) }
+
+var (
+	a = eq("1", "etag")
+	b = eq("2", "deviceId")
+	c = eq(3.0, "initialTwin", "c")
+)
+
+const (
+	textA = "etag = '1'"
+	textB = "deviceId = '2'"
+	textC = "initialTwin.c = 3"
+)
+
+func TestParse(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		text string
+		want query.Cond
+	}{
+		{"", nil},
+		{" \t\r\n ", nil},
+		{"*", nil},
+		{" * ", nil},
+		{"SELECT *", nil},
+		{"select*", nil},
+		{"sElEcT *", nil},
+		{"SELECT * FROM enrollments", nil},
+		{"select * from enrollmentGroups", nil},
+		{"select * from ENROLLMENTGROUPS", nil},
+		{"SELECT * FROM deviceRegistrations", nil},
+		{"SELECT * FROM registrations", nil},
+		{"SELECT * FROM enrollments WHERE " + textA, a},
+		{"select * from enrollments where " + textA, a},
+		{"SELECT * WHERE etag='1'", a},
+		{"SELECT\n*\nWHERE\n\tetag\n=\n'1'\n", a},
+		{"SELECT * WHERE ETAG = '1'", a},
+		{`SELECT * WHERE "etag" = "1"`, a},
+		{`SELECT * WHERE deviceId = "2"`, b},
+
+		{"SELECT * WHERE initialTwin.c = 3", c},
+		{"SELECT * WHERE initialTwin.c != 3", is(query.NotEqual, 3.0, "initialTwin", "c")},
+		{"SELECT * WHERE initialTwin.c <> 3", is(query.NotEqual, 3.0, "initialTwin", "c")},
+		{"SELECT * WHERE initialTwin.c < 3", is(query.Less, 3.0, "initialTwin", "c")},
+		{"SELECT * WHERE initialTwin.c <= 3", is(query.LessOrEqual, 3.0, "initialTwin", "c")},
+		{"SELECT * WHERE initialTwin.c > 3", is(query.Greater, 3.0, "initialTwin", "c")},
+		{"SELECT * WHERE initialTwin.c >= 3", is(query.GreaterOrEqual, 3.0, "initialTwin", "c")},
+
+		{"SELECT * WHERE initialTwin.c = -3", eq(-3.0, "initialTwin", "c")},
+		{"SELECT * WHERE initialTwin.c=-3", eq(-3.0, "initialTwin", "c")},
+		{"SELECT * WHERE initialTwin.c<-3", is(query.Less, -3.0, "initialTwin", "c")},
+		{"SELECT * WHERE initialTwin.c = +3", c},
+		{"SELECT * WHERE initialTwin.c = 3.0", c},
+		{"SELECT * WHERE initialTwin.c = 0.25", eq(0.25, "initialTwin", "c")},
+		{"SELECT * WHERE initialTwin.c = 25e-2", eq(0.25, "initialTwin", "c")},
+		{"SELECT * WHERE initialTwin.c = -2.5E+3", eq(-2500.0, "initialTwin", "c")},
+		{"SELECT * WHERE initialTwin.c = 1e3", eq(1000.0, "initialTwin", "c")},
+		{"SELECT * WHERE initialTwin.c = 9007199254740993", eq(9007199254740992.0, "initialTwin", "c")},
+		{"SELECT * WHERE initialTwin.c = true", eq(true, "initialTwin", "c")},
+		{"SELECT * WHERE initialTwin.c = FALSE", eq(false, "initialTwin", "c")},
+		{"SELECT * WHERE initialTwin.c = Null", eq(nil, "initialTwin", "c")},
+		{"SELECT * WHERE initialTwin.c = ''", eq("", "initialTwin", "c")},
+		{"SELECT * WHERE initialTwin.c = 'it''s'", eq("it's", "initialTwin", "c")},
+		{`SELECT * WHERE initialTwin.c = "it's"`, eq("it's", "initialTwin", "c")},
+		{`SELECT * WHERE initialTwin.c = 'a "b"'`, eq(`a "b"`, "initialTwin", "c")},
+		{`SELECT * WHERE initialTwin.c = "a ""b"""`, eq(`a "b"`, "initialTwin", "c")},
+		{`SELECT * WHERE initialTwin.c = ''''`, eq("'", "initialTwin", "c")},
+		{`SELECT * WHERE initialTwin.c = 'a\nb'`, eq(`a\nb`, "initialTwin", "c")},
+		{"SELECT * WHERE initialTwin.c = 'grün 🌱'", eq("grün 🌱", "initialTwin", "c")},
+		{"SELECT * WHERE initialTwin.c = ' AND '", eq(" AND ", "initialTwin", "c")},
+
+		{"SELECT * WHERE initialTwin.tags.a.b.c = 1", eq(1.0, "initialTwin", "tags", "a", "b", "c")},
+		{"SELECT * WHERE initialTwin . tags . a = 1", eq(1.0, "initialTwin", "tags", "a")},
+		{"SELECT * WHERE INITIALTWIN.Tags.A = 1", eq(1.0, "initialTwin", "Tags", "A")},
+		{`SELECT * WHERE initialTwin.tags."two words" = 1`, eq(1.0, "initialTwin", "tags", "two words")},
+		{`SELECT * WHERE initialTwin.tags."a.b"."c""d" = 1`, eq(1.0, "initialTwin", "tags", "a.b", `c"d`)},
+		{`SELECT * WHERE initialTwin.tags."" = 1`, eq(1.0, "initialTwin", "tags", "")},
+		{`SELECT * WHERE initialTwin.tags."*" = 1`, eq(1.0, "initialTwin", "tags", "*")},
+		{"SELECT * WHERE initialTwin.tags.$x_1-y = 1", eq(1.0, "initialTwin", "tags", "$x_1-y")},
+		{"SELECT * WHERE initialTwin.tags.größe = 1", eq(1.0, "initialTwin", "tags", "größe")},
+		{"SELECT * WHERE initialTwin.and = 1", eq(1.0, "initialTwin", "and")},
+		{"SELECT * WHERE initialTwin = null", eq(nil, "initialTwin")},
+		{"SELECT * WHERE optionalDeviceInformation.maker = 'x'", eq("x", "optionalDeviceInformation", "maker")},
+		{"SELECT * WHERE Attestation.Type = 'tpm'", eq("tpm", "attestation", "type")},
+		{"SELECT * WHERE attestation.x509.clientcertificates.PRIMARY.info.sha1thumbprint = 'x'", eq("x", "attestation", "x509", "clientCertificates", "primary", "info", "sha1Thumbprint")},
+		{"SELECT * WHERE registrationState.errorCode = 400208", eq(400208.0, "registrationState", "errorCode")},
+		{"SELECT * WHERE iotHubs != null", is(query.NotEqual, nil, "iotHubs")},
+		{"SELECT * WHERE registrationId = 'Sensor-7'", eq("sensor-7", "registrationId")},
+
+		{"SELECT * WHERE STARTS_WITH(deviceId, 'x')", query.StartsWith{Path: []string{"deviceId"}, Prefix: "x"}},
+		{"SELECT * WHERE starts_with ( deviceId , \"x\" )", query.StartsWith{Path: []string{"deviceId"}, Prefix: "x"}},
+		{"SELECT * WHERE STARTS_WITH(registrationid, 'X')", query.StartsWith{Path: []string{"registrationId"}, Prefix: "x", Folded: true}},
+
+		{"SELECT * WHERE NOT " + textA, query.Not{Cond: a}},
+		{"SELECT * WHERE not not " + textA, query.Not{Cond: query.Not{Cond: a}}},
+		{"SELECT * WHERE NOT(" + textA + ")", query.Not{Cond: a}},
+		{"SELECT * WHERE ((" + textA + "))", a},
+		{"SELECT * WHERE " + textA + " AND " + textB, query.And{Left: a, Right: b}},
+		{"SELECT * WHERE " + textA + " or " + textB, query.Or{Left: a, Right: b}},
+		{"SELECT * WHERE " + textA + " OR " + textB + " AND " + textC, query.Or{Left: a, Right: query.And{Left: b, Right: c}}},
+		{"SELECT * WHERE " + textA + " AND " + textB + " OR " + textC, query.Or{Left: query.And{Left: a, Right: b}, Right: c}},
+		{"SELECT * WHERE (" + textA + " OR " + textB + ") AND " + textC, query.And{Left: query.Or{Left: a, Right: b}, Right: c}},
+		{"SELECT * WHERE NOT " + textA + " AND " + textB, query.And{Left: query.Not{Cond: a}, Right: b}},
+		{"SELECT * WHERE NOT (" + textA + " AND " + textB + ")", query.Not{Cond: query.And{Left: a, Right: b}}},
+		{"SELECT * WHERE " + textA + " AND " + textB + " AND " + textC, query.And{Left: query.And{Left: a, Right: b}, Right: c}},
+		{"SELECT * WHERE " + textA + " OR " + textB + " OR " + textC, query.Or{Left: query.Or{Left: a, Right: b}, Right: c}},
+		{"SELECT * WHERE etag='1'AND deviceId='2'", query.And{Left: a, Right: b}},
+	}
+	for _, tt := range tests {
+		got, err := query.Parse(tt.text, query.Enrollments())
+		if err != nil {
+			t.Errorf("%s: %v", tt.text, err)
+			continue
+		}
+		if diff := cmp.Diff(tt.want, got.Where); diff != "" || got.Order != (query.Order{}) {
+			t.Errorf("%s: order %+v, condition (-want +got):\n%s", tt.text, got.Order, diff)
+		}
+	}
+}
+
+func TestParseOrder(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]query.Order{
+		"SELECT * ORDER BY registrationId":                                                     {},
+		"SELECT * ORDER BY registrationId ASC":                                                 {},
+		"SELECT * order by REGISTRATIONID desc":                                                {Descending: true},
+		"SELECT * ORDER BY lastUpdatedDateTimeUtc":                                             {ByUpdated: true},
+		"SELECT * ORDER BY lastUpdatedDateTimeUtc asc":                                         {ByUpdated: true},
+		"SELECT * ORDER BY lastUpdatedDateTimeUtc DESC":                                        {ByUpdated: true, Descending: true},
+		"SELECT * FROM enrollments WHERE etag = 'x' ORDER BY lastUpdatedDateTimeUtc DESC":      {ByUpdated: true, Descending: true},
+		"SELECT * FROM enrollments WHERE NOT (etag = 'x') ORDER BY \"lastUpdatedDateTimeUtc\"": {ByUpdated: true},
+	} {
+		if got, err := query.Parse(text, query.Enrollments()); err != nil || got.Order != want {
+			t.Errorf("%s: %+v, %v", text, got.Order, err)
+		}
+	}
+}
+
+func TestParseSchemas(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		schema *query.Schema
+		text   string
+		ok     bool
+	}{
+		{query.Groups(), "SELECT * WHERE enrollmentGroupId = 'x' ORDER BY enrollmentGroupId", true},
+		{query.Groups(), "SELECT * WHERE attestation.x509.signingCertificates.primary != null", true},
+		{query.Groups(), "SELECT * WHERE attestation.x509.clientCertificates.primary != null", false},
+		{query.Groups(), "SELECT * WHERE registrationId = 'x'", false},
+		{query.Groups(), "SELECT * WHERE registrationState.status = 'x'", false},
+		{query.Enrollments(), "SELECT * WHERE enrollmentGroupId = 'x'", false},
+		{query.Enrollments(), "SELECT * WHERE attestation.symmetricKey.primaryKey = 'x'", false},
+		{query.Registrations(), "SELECT * WHERE registrationId = 'x' AND status = 'assigned' AND assignedHub != null", true},
+		{query.Registrations(), "SELECT * WHERE initialTwin.tags.x = 1", false},
+	}
+	for _, tt := range tests {
+		if _, err := query.Parse(tt.text, tt.schema); (err == nil) != tt.ok {
+			t.Errorf("%s by %s: %v", tt.text, tt.schema.ID, err)
+		}
+	}
+}
+
+func TestParseRefuses(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		text string
+		at   int // character, from 1
+		want string
+	}{
+		{"x", 1, "want SELECT, * or nothing"},
+		{"  x", 3, "want SELECT, * or nothing"},
+		{"* *", 3, `did not expect "*"; want the end`},
+		{"* SELECT *", 3, `did not expect "SELECT"; want the end`},
+		{"SELECT", 7, "want *: projections are not offered"},
+		{"SELECT etag", 8, "want *: projections are not offered"},
+		{"SELECT * FROM", 14, "want enrollments, enrollmentGroups, deviceRegistrations, registrations"},
+		{"SELECT * FROM devices", 15, "want enrollments,"},
+		{"SELECT * FROM 'enrollments'", 15, "want enrollments,"},
+		{"SELECT * FORM enrollments", 10, `did not expect "FORM"; want FROM, WHERE, ORDER BY`},
+		{"SELECT * WHERE", 15, "want a member, like registrationId"},
+		{"SELECT * WHERE ", 16, "want a member, like registrationId"},
+		{"SELECT * WHERE 'etag' = 'x'", 16, "want a member, like registrationId"},
+		{"SELECT * WHERE 3 = initialTwin.c", 16, "want a member, like registrationId"},
+		{"SELECT * WHERE etag", 20, "want =, !=, <>, <, <=, > or >="},
+		{"SELECT * WHERE etag LIKE 'x'", 21, "want =, !=, <>, <, <=, > or >="},
+		{"SELECT * WHERE etag IN ('x')", 21, "want =, !=, <>, <, <=, > or >="},
+		{"SELECT * WHERE etag ==  'x'", 22, "want a string in quotes, a number, true, false or null"},
+		{"SELECT * WHERE etag =", 22, "want a string in quotes, a number, true, false or null"},
+		{"SELECT * WHERE etag = x", 23, "want a string in quotes, a number, true, false or null"},
+		{"SELECT * WHERE etag = 'x", 23, "the string has no end"},
+		{"SELECT * WHERE etag = 'x''", 23, "the string has no end"},
+		{`SELECT * WHERE etag = "x'`, 23, "the string has no end"},
+		{"SELECT * WHERE etag = 'x' ;", 27, "did not expect ';'"},
+		{"SELECT * WHERE etag = 'x' 'y'", 27, `did not expect "y"; want`},
+		{"SELECT * WHERE etag = 'x' AND", 30, "want a member, like registrationId"},
+		{"SELECT * WHERE etag = 'x' OR OR", 30, "there is no member OR"},
+		{"SELECT * WHERE (etag = 'x'", 27, "want )"},
+		{"SELECT * WHERE etag = 'x')", 26, `did not expect ")"; want`},
+		{"SELECT * WHERE ()", 17, "want a member"},
+		{"SELECT * WHERE NOT", 19, "want a member"},
+		{"SELECT * WHERE ghost = 'x'", 16, "there is no member ghost; there is allocationPolicy, "},
+		{"SELECT * WHERE tags.site = 'x'", 16, "there is no member tags; there is "},
+		{"SELECT * WHERE attestation.kind = 'x'", 16, "attestation has no member kind; there is tpm, type, x509"},
+		{"SELECT * WHERE etag.x = 'x'", 16, "etag has no members"},
+		{"SELECT * WHERE initialTwin. = 'x'", 29, "want a member after the dot"},
+		{"SELECT * WHERE initialTwin.'c' = 'x'", 28, "want a member after the dot"},
+		{"SELECT * WHERE initialTwin.2nd = 'x'", 28, "want a member after the dot"},
+		{"SELECT * WHERE initialTwin.c = 1.2.3", 32, `"1.2.3" is no number`},
+		{"SELECT * WHERE initialTwin.c = 1e999", 32, `"1e999" is no number`},
+		{"SELECT * WHERE initialTwin.c = -", 32, `"-" is no number`},
+		{"SELECT * WHERE initialTwin.c = 0x10", 33, `did not expect "x10"`},
+		{"SELECT * WHERE initialTwin.c = .5", 32, "want a string in quotes, a number"},
+		{"SELECT * WHERE initialTwin.c[0] = 5", 29, "did not expect '['"},
+		{"SELECT * WHERE STARTS_WITH deviceId, 'x'", 28, "want ("},
+		{"SELECT * WHERE STARTS_WITH(deviceId 'x')", 37, "want ,"},
+		{"SELECT * WHERE STARTS_WITH(deviceId, 5)", 38, "want a string"},
+		{"SELECT * WHERE STARTS_WITH(deviceId, null)", 38, "want a string"},
+		{"SELECT * WHERE STARTS_WITH(deviceId, 'x'", 41, "want )"},
+		{"SELECT * WHERE STARTS_WITH(ghost, 'x')", 28, "there is no member ghost"},
+		{"SELECT * ORDER", 15, "want BY"},
+		{"SELECT * ORDER BY", 18, "want a member"},
+		{"SELECT * ORDER BY etag", 19, "can only be registrationId or lastUpdatedDateTimeUtc"},
+		{"SELECT * ORDER BY registrationId UP", 34, `did not expect "UP"`},
+		{"SELECT * ORDER BY registrationId, etag", 33, `did not expect ","`},
+		{"SELECT * GROUP BY etag", 10, `did not expect "GROUP"`},
+		{"SELECT * WHERE etag = 'größe🌱' ü", 32, `did not expect "ü"`},
+		{"SELECT * WHERE etag = “x”", 23, `did not expect '“'`},
+		{"SELECT * WHERE “etag” = 'x'", 16, `did not expect '“'`},
+	}
+	for _, tt := range tests {
+		_, err := query.Parse(tt.text, query.Enrollments())
+		prefix := fmt.Sprintf("query: at character %d: ", tt.at)
+		if dps.CodeOf(err) != dps.Invalid || !strings.HasPrefix(dps.MessageOf(err), prefix) || !strings.Contains(dps.MessageOf(err), tt.want) {
+			t.Errorf("%s:\n got %v\nwant %s%s", tt.text, err, prefix, tt.want)
+		}
+	}
+}
+
+func TestParseLimits(t *testing.T) {
+	t.Parallel()
+	conditions := func(n int) string { return "SELECT * WHERE " + strings.Repeat(textA+" OR ", n-1) + textA }
+	nested := func(n int) string { return "SELECT * WHERE " + strings.Repeat("(", n) + textA + strings.Repeat(")", n) }
+	nots := func(n int) string { return "SELECT * WHERE " + strings.Repeat("NOT ", n) + textA }
+	tests := []struct{ name, within, beyond, want string }{
+		{"length", "SELECT * WHERE etag = '" + strings.Repeat("x", 16<<10-24) + "'", strings.Repeat(" ", 16<<10+1), "longer than 16384 bytes"},
+		{"conditions", conditions(200), conditions(201), "more than 200 conditions"},
+		{"parentheses", nested(50), nested(51), "at character 67: is nested deeper than 50 levels"},
+		{"NOTs", nots(50), nots(51), "deeper than 50 levels"},
+		{"parentheses without end", nested(1), "SELECT * WHERE " + strings.Repeat("(", 16000), "deeper than 50 levels"},
+	}
+	for _, tt := range tests {
+		if _, err := query.Parse(tt.within, query.Enrollments()); err != nil {
+			t.Errorf("%s: %v", tt.name, err)
+		}
+		if _, err := query.Parse(tt.beyond, query.Enrollments()); dps.CodeOf(err) != dps.Invalid || !strings.Contains(dps.MessageOf(err), tt.want) {
+			t.Errorf("%s: %v", tt.name, err)
+		}
+	}
+	for _, text := range []string{"SELECT * WHERE %s = 1", "SELECT * %s", "SELECT * WHERE initialTwin.c = 1%s", "SELECT * WHERE attestation.%s = 1"} {
+		_, err := query.Parse(fmt.Sprintf(text, strings.Repeat("1x", 8000)), query.Enrollments())
+		if len(dps.MessageOf(err)) > 1000 {
+			t.Errorf("%s: a message of %d bytes", text, len(dps.MessageOf(err)))
+		}
+	}
+}
+
+var position = regexp.MustCompile(`^query: at character (\d+): .`)
+
+// FuzzParse checks that every text is understood, or refused at one of its characters.
+func FuzzParse(f *testing.F) {
+	for _, text := range []string{
+		"", "*", "SELECT * FROM enrollments WHERE NOT (registrationId >= 'a''b' OR initialTwin.tags.\"x y\" <> -1.5e3) AND STARTS_WITH(deviceId, \"p\") ORDER BY lastUpdatedDateTimeUtc DESC",
+		"SELECT * WHERE etag = null", "SELECT * WHERE ((", "\xff", "SELECT * WHERE é", "SELECT * WHERE etag = '\x00\xff'", "SELECT * WHERE initialTwin.\xff = 1",
+	} {
+		f.Add(text)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		for _, schema := range []*query.Schema{query.Enrollments(), query.Groups(), query.Registrations()} {
+			q, err := query.Parse(text, schema)
+			if err == nil {
+				again, err := query.Parse(text, schema)
+				if diff := cmp.Diff(q, again, cmp.Comparer(func(a, b func(dps.Code) int) bool { return (a == nil) == (b == nil) })); err != nil || diff != "" {
+					t.Errorf("again: %v %s", err, diff)
+				}
+				q.IDs(schema)
+				q.Times(schema)
+				q.Match(query.Record{})
+				continue
+			}
+			m := position.FindStringSubmatch(dps.MessageOf(err))
+			if dps.CodeOf(err) != dps.Invalid || (m == nil && len(text) <= 16<<10) {
+				t.Fatalf("%q: %v", text, err)
+			}
+			if m == nil {
+				continue
+			}
+			if at, _ := strconv.Atoi(m[1]); at < 1 || at > utf8.RuneCountInString(text)+1 {
+				t.Errorf("%q: %v", text, err)
+			}
+		}
+	})
+}
