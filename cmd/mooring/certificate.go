@@ -39,8 +39,8 @@ that are surely yours.`,
 
 // certificateOptions are what the certificate commands take.
 type certificateOptions struct {
-	name, path, etag string
-	verified, json   bool
+	name, path, etag    string
+	verified, yes, json bool
 }
 
 func addCertificateFlags(cmd *cobra.Command, o *certificateOptions) {
@@ -67,6 +67,11 @@ func onCertificate(e *env, o *certificateOptions, act func(context.Context, *con
 		if cmd.Flags().Lookup("path") != nil && o.path == "" {
 			return usagef(cmd, "--path is required")
 		}
+		if cmd.Flags().Lookup("yes") != nil {
+			if err := confirmDelete(cmd, e, "CA certificate "+o.name, o.yes); err != nil {
+				return err
+			}
+		}
 		client, err := newControlClient(cmd, e)
 		if err != nil {
 			return err
@@ -83,7 +88,7 @@ func certificateCreate(e *env) *cobra.Command {
 		Example: "  mooring certificate create --certificate-name factory --path factory-root.cert.pem",
 	}
 	cmd.RunE = onCertificate(e, &o, func(ctx context.Context, c *controlClient) error {
-		der, err := readCertificate(o.path)
+		der, err := readCertificate("--path", o.path)
 		if err != nil {
 			return err
 		}
@@ -112,24 +117,24 @@ func certificateCreate(e *env) *cobra.Command {
 	return cmd
 }
 
-// readCertificate reads the first certificate of a file.
-func readCertificate(path string) ([]byte, error) {
+// readCertificate reads the first certificate of the file that a flag names.
+func readCertificate(flag, path string) ([]byte, error) {
 	f, err := os.Open(path)
 	if err != nil {
-		return nil, fmt.Errorf("--path: %w", err)
+		return nil, fmt.Errorf("%s: %w", flag, err)
 	}
 	defer f.Close()
 	text, err := io.ReadAll(io.LimitReader(f, maxCertificateFile+1))
 	if err != nil {
-		return nil, fmt.Errorf("--path: %w", err)
+		return nil, fmt.Errorf("%s: %w", flag, err)
 	}
 	if len(text) > maxCertificateFile {
-		return nil, fmt.Errorf("--path: %s is larger than %d bytes", path, maxCertificateFile)
+		return nil, fmt.Errorf("%s: %s is larger than %d bytes", flag, path, maxCertificateFile)
 	}
 	if !bytes.Contains(text, []byte("-----BEGIN")) {
 		text = []byte(base64.StdEncoding.EncodeToString(text))
 	}
-	cert, err := dps.ParseCertificate("--path", string(text))
+	cert, err := dps.ParseCertificate(flag, string(text))
 	return cert.DER, err
 }
 
@@ -190,8 +195,9 @@ func certificateDelete(e *env) *cobra.Command {
 	var o certificateOptions
 	cmd := &cobra.Command{
 		Use: "delete [NAME]", Short: "Delete a CA certificate",
-		Long:    "Delete a CA certificate that no enrollment refers to.",
-		Example: "  mooring certificate delete --certificate-name factory",
+		Long: `Delete a CA certificate that no enrollment refers to. A terminal is asked first;
+without one, --yes is required.`,
+		Example: "  mooring certificate delete --certificate-name factory --yes",
 	}
 	cmd.RunE = onCertificate(e, &o, func(ctx context.Context, c *controlClient) error {
 		etag, err := c.etag(ctx, o)
@@ -208,6 +214,7 @@ func certificateDelete(e *env) *cobra.Command {
 	})
 	addCertificateFlags(cmd, &o)
 	addETagFlag(cmd, &o)
+	addYesFlag(cmd, &o.yes)
 	return cmd
 }
 
@@ -252,7 +259,7 @@ common name is the verification code.`,
 		Example: "  mooring certificate verify --certificate-name factory --path verification.cert.pem",
 	}
 	cmd.RunE = onCertificate(e, &o, func(ctx context.Context, c *controlClient) error {
-		der, err := readCertificate(o.path)
+		der, err := readCertificate("--path", o.path)
 		if err != nil {
 			return err
 		}

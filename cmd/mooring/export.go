@@ -1,0 +1,87 @@
+package main
+
+import (
+	"errors"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/mooring-iot/mooring/internal/dps"
+	"github.com/mooring-iot/mooring/internal/transfer"
+)
+
+// exportOptions are what export takes.
+type exportOptions struct {
+	kind                  dps.EntryKind
+	output, format, login string
+	withKeys              bool
+}
+
+func exportCommand(e *env, kind dps.EntryKind) *cobra.Command {
+	o := exportOptions{kind: kind}
+	command := strings.ReplaceAll(noun(kind), " ", "-")
+	cmd := &cobra.Command{
+		Use:   "export",
+		Short: "Write all " + noun(kind) + "s to a file",
+		Long: `Write all ` + noun(kind) + `s, sorted by ID, as JSON Lines or CSV: to the standard
+output, or to the file of --output. Certificates are whole; versions, times and states
+are left out, and so the same records make the same file. Only Mooring offers it.
+
+Symmetric keys are there only with --with-keys, and so are the queries of webhook
+URLs, which may hold a key: keep such a file safe. Importing a file without keys into
+another service makes new ones.`,
+		Example: "  mooring " + command + " export --output " + command + "s.jsonl\n  mooring " + command + " export --with-keys --format csv > " + command + "s.csv",
+		Args:    noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return o.run(cmd, e)
+		},
+	}
+	addDataFlag(cmd)
+	addLoginFlag(cmd, &o.login)
+	addFormatFlag(cmd, &o.format)
+	cmd.Flags().StringVarP(&o.output, "output", "o", "", "file to write, in place of one that is there (default: standard output)")
+	cmd.Flags().BoolVar(&o.withKeys, "with-keys", false, "write symmetric keys too")
+	return cmd
+}
+
+func (o *exportOptions) run(cmd *cobra.Command, e *env) error {
+	format, err := chooseFormat(cmd, o.format, o.output, transfer.JSONLines)
+	if err != nil {
+		return err
+	}
+	client, err := newServiceClient(cmd, e, o.login)
+	if err != nil {
+		return err
+	}
+	defer client.CloseIdleConnections()
+	export := func(w io.Writer) error {
+		return explainTrust(records(client, o.kind).Export(cmd.Context(), w, format.ContentType(), o.withKeys))
+	}
+	if o.output == "" {
+		return export(e.out)
+	}
+	return replaceFile(o.output, export)
+}
+
+// replaceFile writes a file that only its owner may read. Until it is whole, one that
+// is there stays.
+func replaceFile(name string, write func(io.Writer) error) error {
+	temporary := name + ".tmp"
+	f, err := os.OpenFile(temporary, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return err
+	}
+	err = write(f)
+	if err == nil {
+		err = f.Sync()
+	}
+	if err = errors.Join(err, f.Close()); err == nil {
+		err = os.Rename(temporary, name)
+	}
+	if err != nil {
+		return errors.Join(err, os.Remove(temporary))
+	}
+	return nil
+}
