@@ -30,7 +30,11 @@ func TestKernelBuffer(t *testing.T) {
 		if err != nil {
 			return
 		}
-		accepted <- raw.(*net.TCPConn)
+		tcp, ok := raw.(*net.TCPConn)
+		if !ok {
+			return
+		}
+		accepted <- tcp
 		s.ServeConn(wrapped{tls.Server(raw, server)}, nil)
 	}()
 	conn, err := tls.Dial("tcp", l.Addr().String(), config)
