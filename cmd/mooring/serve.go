@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"runtime"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
@@ -43,13 +42,7 @@ over the file.`,
 	return cmd
 }
 
-// gcFloor keeps the garbage collector from running at every few megabytes while the
-// heap is small. It is never touched, so it takes address space and no memory.
-const gcFloor = 32 << 20
-
 func serve(ctx context.Context, e *env, c config.Config) error {
-	floor := make([]byte, gcFloor)
-	defer runtime.KeepAlive(floor)
 	a, err := app.New(ctx, app.Options{Config: c, Version: version, Log: obs.NewLogger(e.err, c.LogLevel, string(c.LogFormat))})
 	if err != nil {
 		return err

@@ -10,24 +10,53 @@ import (
 	"github.com/mooring-iot/mooring/internal/backup"
 )
 
-// FuzzRestore alters a small backup file: no other file than the one that was made
-// opens.
+// FuzzRestore alters a small backup file, by one byte and by its length: no other
+// file than the one that was made opens. What is altered is told by numbers, since
+// each fuzzing process makes a file of its own.
 func FuzzRestore(f *testing.F) {
 	_, text := create(f, 10, 300)
-	f.Add(text)
-	f.Add(text[:len(text)-1])
-	f.Add(text[:backup.HeaderSize])
-	f.Add(flip(text, len(text)-1))
-	f.Add([]byte("mooring backup 1\n"))
-	f.Fuzz(func(t *testing.T, altered []byte) {
-		const at = len("mooring backup 1\n")
-		if len(altered) >= at+9 && !bytes.Equal(altered[at:at+9], text[at:at+9]) {
+	f.Add(uint32(0), byte(0), uint32(1<<31))
+	f.Add(uint32(len(text)-1), byte(1), uint32(1<<31)) //nolint:gosec // a few hundred bytes
+	f.Add(uint32(0), byte(0), uint32(len(text)-1))     //nolint:gosec // a few hundred bytes
+	f.Add(uint32(0), byte(0), uint32(backup.HeaderSize))
+	f.Fuzz(func(t *testing.T, at uint32, bits byte, keep uint32) {
+		altered := append([]byte(nil), text...)
+		altered[int(at)%len(altered)] ^= bits
+		altered = altered[:min(len(altered), int(keep))]
+		if costs(altered, text) {
 			return // TestParameters; here they would only cost time
 		}
 		if _, err := openBytes(t, altered); (err == nil) != bytes.Equal(altered, text) {
 			t.Errorf("opened with %v", err)
 		}
 	})
+}
+
+// FuzzForeign opens anything: it is refused, or whole.
+func FuzzForeign(f *testing.F) {
+	_, text := create(f, 10, 300)
+	f.Add(text)
+	f.Add(text[:len(text)/2])
+	f.Add([]byte(magic))
+	f.Fuzz(func(t *testing.T, foreign []byte) {
+		if costs(foreign, text) {
+			return
+		}
+		if b, err := openBytes(t, foreign); err == nil {
+			if err := b.Extract(t.Context(), filepath.Join(t.TempDir(), "dir")); errors.Is(err, backup.ErrDamaged) {
+				t.Errorf("opened, but Extract = %v", err)
+			}
+		}
+	})
+}
+
+// magic begins every backup; behind it stand 9 bytes that say what the key costs.
+const magic = "mooring backup 1\n"
+
+// costs reports whether altered asks for another effort than text.
+func costs(altered, text []byte) bool {
+	const from, to = len(magic), len(magic) + 9
+	return len(altered) >= to && !bytes.Equal(altered[from:to], text[from:to])
 }
 
 // FuzzManifest seals any content: what opens also extracts, below its directory.

@@ -29,6 +29,7 @@ func TestKillDuringImport(t *testing.T) {
 	dir := t.TempDir()
 	file, want := importFile(t, dir)
 	s := startService(t, filepath.Join(dir, "data"))
+	ended := 0
 	for i := range 2 * importKills {
 		at := random.Int64N(int64(len(want)) * 3 / 4)
 		run := s.importing(t, file)
@@ -37,6 +38,7 @@ func TestKillDuringImport(t *testing.T) {
 			break
 		}
 		upTo(random, 20*time.Millisecond)
+		ended++
 		if i%2 == 0 {
 			_ = run.cmd.Process.Kill()
 			<-run.exited
@@ -46,6 +48,7 @@ func TestKillDuringImport(t *testing.T) {
 		<-run.exited
 		s.start(t)
 	}
+	t.Logf("ended %d times", ended)
 	run := s.importing(t, file)
 	<-run.exited
 	if code := run.cmd.ProcessState.ExitCode(); code != 1 || !bytes.Contains([]byte(run.stderr.String()), []byte("2 lines were refused")) {

@@ -104,7 +104,7 @@ func serve(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Fatalf("unsupported: ! serve; use exitcode N mooring serve")
 	}
 	start(ts, append([]string{
-		"serve", "--data", ts.Getenv("DATA"), "--https", "127.0.0.1:0", "--portal", "127.0.0.1:0",
+		"serve", "--data", ts.Getenv("DATA"), "--https", "127.0.0.1:0", "--mqtt", "127.0.0.1:0", "--portal", "127.0.0.1:0",
 	}, args...))
 }
 

@@ -144,14 +144,14 @@ func sorted(all []query.Record, o query.Order) []query.Record {
 	})
 }
 
-// pages reads a query page by page.
-func (w *world) pages(t testing.TB, kind dps.EntryKind, q query.Query, size func() int) []string {
+// pages reads a query over individual enrollments page by page.
+func (w *world) pages(t testing.TB, q query.Query, size func() int) []string {
 	t.Helper()
 	var ids []string
 	var after *dps.Cursor
 	for {
 		n := size()
-		found, err := w.QueryEnrollments(t.Context(), here, kind, q, n, after)
+		found, err := w.QueryEnrollments(t.Context(), here, dps.Individual, q, n, after)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -202,12 +202,12 @@ func plans(t *testing.T, w *world) {
 		for _, order := range orders {
 			text := "SELECT * WHERE " + test + order
 			q := parsed(t, text, query.Enrollments())
-			same(t, text, w.pages(t, dps.Individual, q, func() int { return 3 }), filtered(all, q))
+			same(t, text, w.pages(t, q, func() int { return 3 }), filtered(all, q))
 		}
 	}
 	for _, order := range orders {
 		q := parsed(t, "SELECT *"+order, query.Enrollments())
-		same(t, order, w.pages(t, dps.Individual, q, func() int { return 100 }), filtered(all, q))
+		same(t, order, w.pages(t, q, func() int { return 100 }), filtered(all, q))
 	}
 }
 
@@ -221,7 +221,7 @@ func anyQuery(t *testing.T, w *world) {
 			text = fmt.Sprintf(join, "("+text+")", rapid.SampledFrom(tests).Draw(rt, "test"))
 		}
 		q := parsed(t, "SELECT * WHERE "+text+rapid.SampledFrom(orders).Draw(rt, "order"), query.Enrollments())
-		got := w.pages(t, dps.Individual, q, func() int { return rapid.IntRange(1, 20).Draw(rt, "page") })
+		got := w.pages(t, q, func() int { return rapid.IntRange(1, 20).Draw(rt, "page") })
 		if want := filtered(all, q); !slices.Equal(got, want) {
 			rt.Fatalf("%s: %v, want %v", text, got, want)
 		}
@@ -264,7 +264,7 @@ func pagesBesideWriters(t *testing.T, w *world) {
 		for size := range 40 {
 			q := parsed(t, "SELECT *"+order, query.Enrollments())
 			var got []string
-			for _, id := range w.pages(t, dps.Individual, q, func() int { return size + 1 }) {
+			for _, id := range w.pages(t, q, func() int { return size + 1 }) {
 				if slices.Contains(steady, id) {
 					got = append(got, id)
 				}
@@ -286,7 +286,7 @@ func equalTimes(t *testing.T, w *world) {
 	for text, want := range map[string][]string{
 		"SELECT * ORDER BY lastUpdatedDateTimeUtc": {"A", "b", "c", "D"}, "SELECT * ORDER BY lastUpdatedDateTimeUtc DESC": {"D", "c", "b", "A"},
 	} {
-		same(t, text, w.pages(t, dps.Individual, parsed(t, text, query.Enrollments()), func() int { return 1 }), want)
+		same(t, text, w.pages(t, parsed(t, text, query.Enrollments()), func() int { return 1 }), want)
 	}
 }
 
