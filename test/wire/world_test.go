@@ -32,6 +32,8 @@ type world struct {
 	facts
 
 	t     *testing.T
+	data  string // data directory
+	stop  func() // ends the service and waits for it
 	info  wire.Info
 	addr  string // of the https listener
 	roots *x509.CertPool
@@ -46,14 +48,15 @@ func newWorld(t *testing.T) *world {
 	t.Helper()
 	w := &world{t: t, certificates: make(certificates), log: &logBuffer{}, clients: make(map[string]*http.Client)}
 	w.facts = facts{remembered: make(map[string]string), look: w.certificates.fact}
+	w.data = filepath.Join(t.TempDir(), "data")
 	w.serve()
+	t.Cleanup(func() { w.stop() })
 	ca, err := os.ReadFile(w.info.CAFile)
 	if err != nil {
 		t.Fatal(err)
 	}
 	w.roots = x509.NewCertPool()
 	w.roots.AppendCertsFromPEM(ca)
-	w.addr = w.info.Listeners["https"]
 	w.remembered["scope"], w.remembered["host"] = w.info.IDScope, w.info.ServiceEndpoint
 	w.remembered["instance"] = w.info.ControlPlane.ResourceID
 	return w
@@ -61,7 +64,7 @@ func newWorld(t *testing.T) *world {
 
 func (w *world) serve() {
 	w.t.Helper()
-	c := loadConfig(w.t, "--data", filepath.Join(w.t.TempDir(), "data"), "--https", "127.0.0.1:0", "--mqtt", "127.0.0.1:0", "--portal", "off")
+	c := loadConfig(w.t, "--data", w.data, "--https", "127.0.0.1:0", "--mqtt", "127.0.0.1:0", "--portal", "off")
 	log := slog.New(slog.NewJSONHandler(w.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	a, err := app.New(w.t.Context(), app.Options{Config: c, Version: "test", Log: log})
 	if err != nil {
@@ -73,7 +76,8 @@ func (w *world) serve() {
 	ctx, stop := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- a.Run(ctx) }()
-	w.t.Cleanup(func() {
+	w.addr = w.info.Listeners["https"]
+	w.stop = func() {
 		for _, c := range w.clients {
 			c.CloseIdleConnections()
 		}
@@ -81,7 +85,14 @@ func (w *world) serve() {
 		if err := <-ended; err != nil {
 			w.t.Errorf("the service ended with: %v", err)
 		}
-	})
+	}
+}
+
+// restart ends the service and starts it anew on the same data directory.
+func (w *world) restart() {
+	w.t.Helper()
+	w.stop()
+	w.serve()
 }
 
 func loadConfig(t *testing.T, args ...string) config.Config {
