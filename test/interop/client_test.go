@@ -128,11 +128,11 @@ func (s *service) do(t *testing.T, r request, want int, out any) {
 	}
 }
 
-// serviceCall is a call of the service API under its owner's policy.
-func (s *service) serviceCall(t *testing.T, method, path string, body object, want int, out any) {
+// serviceCall is a call of the service API under its owner's policy, which must succeed.
+func (s *service) serviceCall(t *testing.T, method, path string, body object, out any) {
 	t.Helper()
 	owner := parseConnectionString(s.info.ConnectionStrings["provisioningserviceowner"])
-	s.do(t, request{method: method, path: path, version: serviceVersion, authorization: owner.token(t), body: body}, want, out)
+	s.do(t, request{method: method, path: path, version: serviceVersion, authorization: owner.token(t), body: body}, http.StatusOK, out)
 }
 
 // enroll creates an individual enrollment with further members.
@@ -142,7 +142,7 @@ func (s *service) enroll(t *testing.T, id string, attestation object, more objec
 	for name, value := range more {
 		body[name] = value
 	}
-	s.serviceCall(t, http.MethodPut, "/enrollments/"+id, body, http.StatusOK, nil)
+	s.serviceCall(t, http.MethodPut, "/enrollments/"+id, body, nil)
 }
 
 // enrollGroup creates an enrollment group with further members.
@@ -152,7 +152,7 @@ func (s *service) enrollGroup(t *testing.T, id string, attestation object, more 
 	for name, value := range more {
 		body[name] = value
 	}
-	s.serviceCall(t, http.MethodPut, "/enrollmentGroups/"+id, body, http.StatusOK, nil)
+	s.serviceCall(t, http.MethodPut, "/enrollmentGroups/"+id, body, nil)
 }
 
 // clientCertificate, signingCertificate and caReference are the three forms of an

@@ -69,7 +69,7 @@ func (s *service) checkGroup(t *testing.T, id string, ca *pki.Issued) {
 			} `json:"x509"`
 		} `json:"attestation"`
 	}
-	s.serviceCall(t, http.MethodGet, "/enrollmentGroups/"+id, nil, http.StatusOK, &group)
+	s.serviceCall(t, http.MethodGet, "/enrollmentGroups/"+id, nil, &group)
 	got := group.Attestation.X509.SigningCertificates.Primary.Info.SHA256Thumbprint
 	if group.EnrollmentGroupID != id || got != ca.SHA256Thumbprint() {
 		t.Errorf("group %q has signing certificate %q; want %q with %q", group.EnrollmentGroupID, got, id, ca.SHA256Thumbprint())
