@@ -7,7 +7,10 @@
 // Source: azure-rest-api-specs, specification/deviceprovisioningservices.
 package wire
 
-import "slices"
+import (
+	"regexp"
+	"slices"
+)
 
 // Header names beyond those of HTTP.
 const (
@@ -33,6 +36,13 @@ var DeviceVersions = []string{
 
 // KnownServiceVersion reports whether v is an api-version of the service API.
 func KnownServiceVersion(v string) bool { return slices.Contains(ServiceVersions, v) }
+
+// datedVersion is the form of the api-versions of ARM and of hubs.
+var datedVersion = regexp.MustCompile(`^20\d\d-\d\d-\d\d(-preview)?$`)
+
+// DatedVersion reports whether v has the form of an api-version: a date, maybe of a
+// preview. The control plane and hubs answer all of them alike.
+func DatedVersion(v string) bool { return datedVersion.MatchString(v) }
 
 // KnownDeviceVersion reports whether v is an api-version of the device API.
 func KnownDeviceVersion(v string) bool { return slices.Contains(DeviceVersions, v) }

@@ -7,7 +7,6 @@ package controlapi
 import (
 	"log/slog"
 	"net/http"
-	"regexp"
 	"strings"
 
 	"github.com/mooring-iot/mooring/internal/access"
@@ -166,11 +165,9 @@ func (s *server) target(p route.Params) (target, error) {
 	return t, nil
 }
 
-var versionPattern = regexp.MustCompile(`^20\d\d-\d\d-\d\d(-preview)?$`)
-
 // checkVersion takes any date: the shapes of all versions are understood.
 func checkVersion(r *http.Request) error {
-	if !versionPattern.MatchString(r.URL.Query().Get("api-version")) {
+	if !wire.DatedVersion(r.URL.Query().Get("api-version")) {
 		return dps.Invalidf("api-version", "must be in the query, as a date like %s", wire.ARMVersion)
 	}
 	return nil

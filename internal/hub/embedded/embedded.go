@@ -7,7 +7,6 @@ import (
 	"context"
 	"log/slog"
 	"net/http"
-	"regexp"
 	"strconv"
 	"time"
 
@@ -63,8 +62,6 @@ func Prefixes() []string { return []string{"devices", "twins"} }
 // operation answers an authorized request.
 type operation func(w http.ResponseWriter, r *http.Request, id dps.DeviceID) error
 
-var versionPattern = regexp.MustCompile(`^20\d\d-\d\d-\d\d(-preview)?$`)
-
 // on returns the handler of an operation: it checks who calls before anything else.
 func (s *server) on(want dps.HubRights, op operation) route.Handler {
 	return func(w http.ResponseWriter, r *http.Request, p route.Params) error {
@@ -72,7 +69,7 @@ func (s *server) on(want dps.HubRights, op operation) route.Handler {
 		if err := s.Guard.Hub(r, hub, want); err != nil {
 			return err
 		}
-		if !versionPattern.MatchString(r.URL.Query().Get("api-version")) {
+		if !wire.DatedVersion(r.URL.Query().Get("api-version")) {
 			return dps.Invalidf("api-version", "must be in the query, as a date like %s", wire.HubAPIVersion)
 		}
 		return op(w, r, dps.DeviceID(p["id"]))
