@@ -41,11 +41,13 @@ const (
 	BulkUpdateIfMatch Operation = "bulk-update-if-match"
 	BulkDelete        Operation = "bulk-delete"
 	Import            Operation = "import"
+	ChangePassword    Operation = "change-password" // its owner chose another
+	ResetPassword     Operation = "reset-password"  // a new one was given out
 )
 
 // Operations returns every operation.
 func Operations() []Operation {
-	return []Operation{Put, Patch, Delete, GenerateCode, Verify, Bulk, BulkCreate, BulkUpdate, BulkUpdateIfMatch, BulkDelete, Import}
+	return []Operation{Put, Patch, Delete, GenerateCode, Verify, Bulk, BulkCreate, BulkUpdate, BulkUpdateIfMatch, BulkDelete, Import, ChangePassword, ResetPassword}
 }
 
 // ParseOperation reads the name of an operation. It fails with Invalid.
@@ -61,11 +63,12 @@ const (
 	Registration        Kind = "registration"
 	Certificate         Kind = "certificate"
 	ProvisioningService Kind = "provisioning-service" // with its policies and linked hubs
+	PortalAccount       Kind = "portal-account"
 )
 
 // Kinds returns every kind.
 func Kinds() []Kind {
-	return []Kind{Enrollment, Group, Registration, Certificate, ProvisioningService}
+	return []Kind{Enrollment, Group, Registration, Certificate, ProvisioningService, PortalAccount}
 }
 
 // ParseKind reads the name of a kind. It fails with Invalid.
@@ -128,6 +131,12 @@ func ByPolicy(name string) Principal { return Principal("policy:" + name) }
 
 // ByToken is whoever holds a bearer token with this subject.
 func ByToken(subject string) Principal { return Principal("token:" + subject) }
+
+// ByPortal is whoever is signed in at the portal.
+func ByPortal(account string) Principal { return Principal("portal:" + account) }
+
+// ByCommand is whoever ran a command on the data directory of a service that did not run.
+func ByCommand(name string) Principal { return Principal("command:" + name) }
 
 // Entry says what one change was.
 type Entry struct {

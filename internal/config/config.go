@@ -19,7 +19,7 @@ type Config struct {
 	Hostnames []string // lower case, each once, at least one; the first is the service's name
 	HTTPS     Listen
 	MQTT      Listen
-	Portal    Listen // on loopback, or off
+	Portal    Listen // plain HTTP on loopback, TLS elsewhere
 
 	RegistrationRate int           // registrations per minute; 0 is no limit
 	AuditRetention   time.Duration // how long audit entries are kept; 0 is for ever

@@ -18,13 +18,14 @@ import (
 	"github.com/mooring-iot/mooring/wire"
 )
 
-// Options are what the API needs; all but Routes are required.
+// Options are what the API needs; all but Portal and Routes are required.
 type Options struct {
 	Guard    *access.Guard
 	Audit    *audit.Log
 	Instance dps.InstanceID // the instance that this host serves
 	Log      *slog.Logger
 	Now      func() time.Time
+	Portal   Portal        // nil where there is none
 	Routes   []route.Route // further operations, which check for themselves who calls
 }
 
@@ -34,7 +35,7 @@ type server struct{ Options }
 // New returns the handler of the API.
 func New(o Options) http.Handler {
 	s := &server{o}
-	routes := slices.Concat(s.auditRoutes(), o.Routes)
+	routes := slices.Concat(s.auditRoutes(), s.portalRoutes(), o.Routes)
 	return &httpio.API{Routes: route.NewTable(routes...), Refuse: s.refuse, Log: o.Log}
 }
 

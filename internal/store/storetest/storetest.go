@@ -12,6 +12,7 @@ import (
 	"github.com/mooring-iot/mooring/internal/dps"
 	"github.com/mooring-iot/mooring/internal/enroll"
 	"github.com/mooring-iot/mooring/internal/register"
+	"github.com/mooring-iot/mooring/internal/signin"
 )
 
 // Store is all that the service asks of storage.
@@ -22,6 +23,7 @@ type Store interface {
 	EmbeddedHubs
 	Upkeep
 	audit.Store
+	signin.Store
 }
 
 // Instances are the provisioning services and who may call them.
@@ -89,6 +91,7 @@ func Run(t *testing.T, open Open) {
 		{"operations", operationCases},
 		{"hub devices", deviceCases},
 		{"audit", auditCases},
+		{"portal", portalCases},
 		{"queries", queryCases},
 		{"concurrency", concurrencyCases},
 	}

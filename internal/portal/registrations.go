@@ -1,0 +1,171 @@
+package portal
+
+import (
+	"net/http"
+	"net/url"
+	"strings"
+
+	"github.com/mooring-iot/mooring/service"
+	"github.com/mooring-iot/mooring/wire"
+)
+
+// registrationQuery is what the records are asked for.
+type registrationQuery struct {
+	ID, Group, Status, Substatus, Hub, Continuation string
+}
+
+// registrationsData is what the page of registration records shows.
+type registrationsData struct {
+	Query    registrationQuery
+	Asked    bool // whether anything was asked for
+	Items    []*wire.RegistrationState
+	Groups   []string // some, to choose from
+	Problem  string
+	Next     string
+	First    string
+	Statuses []string
+	Subs     []string
+}
+
+var (
+	statuses    = []string{"assigned", "assigning", "failed", "disabled", "unassigned"}
+	substatuses = []string{"initialAssignment", "deviceDataMigrated", "deviceDataReset", "reprovisionedToInitialAssignment"}
+)
+
+func (q registrationQuery) text() string {
+	var where []string
+	for _, c := range []struct{ member, value string }{
+		{"status", q.Status}, {"substatus", q.Substatus}, {"assignedHub", q.Hub},
+	} {
+		if c.value != "" {
+			where = append(where, c.member+" = "+quoted(c.value))
+		}
+	}
+	text := "SELECT *"
+	if len(where) > 0 {
+		text += " WHERE " + strings.Join(where, " AND ")
+	}
+	return text + " ORDER BY lastUpdatedDateTimeUtc DESC"
+}
+
+func (q registrationQuery) url(after string) string {
+	v := url.Values{}
+	for name, value := range map[string]string{"group": q.Group, "status": q.Status, "substatus": q.Substatus, "hub": q.Hub, "after": after} {
+		if value != "" {
+			v.Set(name, value)
+		}
+	}
+	return "/registrations?" + v.Encode()
+}
+
+func (s *server) registrationsPage(w http.ResponseWriter, r *http.Request, v *visit) error {
+	form := r.URL.Query()
+	q := registrationQuery{
+		ID: strings.TrimSpace(form.Get("id")), Group: strings.TrimSpace(form.Get("group")), Hub: strings.TrimSpace(form.Get("hub")), Continuation: form.Get("after"),
+	}
+	if index(statuses, form.Get("status")) >= 0 {
+		q.Status = form.Get("status")
+	}
+	if index(substatuses, form.Get("substatus")) >= 0 {
+		q.Substatus = form.Get("substatus")
+	}
+	client, err := s.API.Service(r.Context())
+	if err != nil {
+		return err
+	}
+	data := registrationsData{Query: q, Statuses: statuses, Subs: substatuses}
+	if err := s.findRegistrations(r, client, &data); err != nil {
+		return err
+	}
+	const some = 100
+	known, err := client.Groups().QueryPage(r.Context(), service.Query{PageSize: some})
+	if err != nil {
+		return err
+	}
+	for _, g := range known.Items {
+		data.Groups = append(data.Groups, g.EnrollmentGroupID)
+	}
+	s.show(w, r, v, "registrations", page{Title: "Registration records", Nav: "/registrations", Data: data})
+	return nil
+}
+
+func (s *server) findRegistrations(r *http.Request, client *service.Client, data *registrationsData) error {
+	q := data.Query
+	switch {
+	case q.ID != "":
+		data.Asked = true
+		one, err := client.Registrations().Get(r.Context(), q.ID)
+		if service.IsNotFound(err) {
+			data.Problem = "There is no registration record of " + q.ID + ": it never registered, or its record was deleted."
+			return nil
+		}
+		if err != nil {
+			data.Problem = sentence(err)
+			return nil
+		}
+		data.Items = []*wire.RegistrationState{one}
+	case q.Group != "":
+		data.Asked = true
+		found, err := client.Registrations().QueryPage(r.Context(), q.Group, service.Query{Text: q.text(), PageSize: listSize, Continuation: q.Continuation})
+		if err != nil {
+			data.Problem = sentence(err)
+			return nil
+		}
+		data.Items = found.Items
+		if found.Continuation != "" {
+			data.Next = q.url(found.Continuation)
+		}
+		if q.Continuation != "" {
+			data.First = q.url("")
+		}
+	}
+	return nil
+}
+
+// registrationData is what the page of one record shows.
+type registrationData struct {
+	R     *wire.RegistrationState
+	Group string // that it came through; "" for an individual enrollment
+}
+
+func (s *server) registrationPage(w http.ResponseWriter, r *http.Request, v *visit) error {
+	client, err := s.API.Service(r.Context())
+	if err != nil {
+		return err
+	}
+	one, err := client.Registrations().Get(r.Context(), r.PathValue("id"))
+	if err != nil {
+		return err
+	}
+	data := registrationData{R: one}
+	for _, ref := range []*wire.EntryReference{one.X509, one.SymmetricKey} {
+		if ref != nil && ref.EnrollmentGroupID != "" {
+			data.Group = ref.EnrollmentGroupID
+		}
+	}
+	s.show(w, r, v, "registration", page{
+		Title: one.RegistrationID, Nav: "/registrations", Crumbs: []crumb{{"Registration records", "/registrations"}}, Data: data,
+	})
+	return nil
+}
+
+func registrationURL(id string) string { return "/registrations/" + url.PathEscape(id) }
+
+func (s *server) deleteRegistration(w http.ResponseWriter, r *http.Request, v *visit) error {
+	id := r.PathValue("id")
+	if !s.confirmed(w, r, v, confirmData{
+		Question: "Delete the registration record of " + id + "?",
+		Detail:   "The device may register again, as if for the first time. Its hub still knows it.", Button: "Delete", Back: registrationURL(id),
+	}) {
+		return nil
+	}
+	client, err := s.API.Service(r.Context())
+	if err != nil {
+		return err
+	}
+	if err := client.Registrations().Delete(r.Context(), id, r.PostForm.Get("etag")); err != nil {
+		return err
+	}
+	redirect(w, r, "/registrations?done=deleted")
+	return nil
+}
