@@ -124,8 +124,48 @@ func (s *server) findRegistrations(r *http.Request, client *service.Client, data
 
 // registrationData is what the page of one record shows.
 type registrationData struct {
-	R     *wire.RegistrationState
-	Group string // that it came through; "" for an individual enrollment
+	R          *wire.RegistrationState
+	Group      string // that it came through, if any
+	Individual bool   // whether there is an individual enrollment of it
+}
+
+// maxGroups is in how many groups a record is looked for.
+const maxGroups = 100
+
+// findEntry looks what the device came through: the record of the official API does not
+// say it. A link from a group says which one to try first.
+func (d *registrationData) findEntry(r *http.Request, client *service.Client) error {
+	id := d.R.RegistrationID
+	_, err := client.Enrollments().Get(r.Context(), id)
+	if err == nil {
+		d.Individual = true
+		return nil
+	}
+	if !service.IsNotFound(err) {
+		return err
+	}
+	names := []string{}
+	if hint := r.URL.Query().Get("group"); hint != "" {
+		names = append(names, hint)
+	}
+	known, err := client.Groups().QueryPage(r.Context(), service.Query{Text: "SELECT * ORDER BY lastUpdatedDateTimeUtc DESC", PageSize: maxGroups})
+	if err != nil {
+		return err
+	}
+	for _, g := range known.Items {
+		names = append(names, g.EnrollmentGroupID)
+	}
+	for _, name := range names {
+		found, err := client.Registrations().QueryPage(r.Context(), name, service.Query{Text: "SELECT * WHERE registrationId = " + quoted(id), PageSize: 1})
+		if err != nil && !service.IsNotFound(err) {
+			return err
+		}
+		if err == nil && len(found.Items) > 0 {
+			d.Group = name
+			return nil
+		}
+	}
+	return nil
 }
 
 func (s *server) registrationPage(w http.ResponseWriter, r *http.Request, v *visit) error {
@@ -138,10 +178,8 @@ func (s *server) registrationPage(w http.ResponseWriter, r *http.Request, v *vis
 		return err
 	}
 	data := registrationData{R: one}
-	for _, ref := range []*wire.EntryReference{one.X509, one.SymmetricKey} {
-		if ref != nil && ref.EnrollmentGroupID != "" {
-			data.Group = ref.EnrollmentGroupID
-		}
+	if err := data.findEntry(r, client); err != nil {
+		return err
 	}
 	s.show(w, r, v, "registration", page{
 		Title: one.RegistrationID, Nav: "/registrations", Crumbs: []crumb{{"Registration records", "/registrations"}}, Data: data,
