@@ -9,6 +9,7 @@ package register
 import (
 	"context"
 	"crypto/x509"
+	"encoding/json"
 	"log/slog"
 	"time"
 
@@ -88,8 +89,9 @@ type Request struct {
 	ID         dps.RegistrationID
 	Evidence   Evidence
 	APIVersion string
-	TrackingID string // names the call in answer and log
-	Remote     string // address of the caller, for the log
+	Payload    json.RawMessage // for the webhook of a custom allocation; nil if the device sent none
+	TrackingID string          // names the call in answer and log
+	Remote     string          // address of the caller, for the log
 }
 
 // Ticket is an accepted registration, to be polled.

@@ -103,7 +103,8 @@ func chooseHub(in dps.Instance, req Request, e dps.Enrollment, prev dps.Registra
 			return hubs[i], nil
 		}
 	}
-	return allocate.Choose(allocate.Request{ID: req.ID, Placement: e.Placement, Default: in.Allocation, Linked: hubs})
+	c, err := allocate.Choose(allocate.Request{ID: req.ID, Placement: e.Placement, Default: in.Allocation, Linked: hubs})
+	return c.Hub, err
 }
 
 // lastStickyVersion is the last device API version whose callers cannot be moved

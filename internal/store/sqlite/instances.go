@@ -18,7 +18,7 @@ func (s *Store) Create(ctx context.Context, setup dps.Setup) error {
 		if err := s.insertPolicy(t, setup.Policy); err != nil {
 			return err
 		}
-		if err := insertHub(t, setup.Hub); err != nil {
+		if err := s.insertHub(t, setup.Hub); err != nil {
 			return err
 		}
 		return s.insertHubPolicy(t, setup.HubPolicy)
