@@ -88,6 +88,7 @@ type Work struct {
 	APIVersion  string          // of the call
 	Remote      string          // address of the caller
 	Certificate *Certificate    // that the device showed; nil if none
+	KeyOf       RegistrationID  // the spelling under which its key derives from its group's; "" if it does not
 	Payload     json.RawMessage // that the device sent; nil if none
 
 	Hub      HubID           // at which the device is to be placed; "" while a webhook has to choose
@@ -120,8 +121,6 @@ type Remnant struct {
 	HubStand
 	ID    RegistrationID // whose
 	State RemnantState
-
-	Tried bool // whether the hub may have heard of it
 	Stale bool // placing: what stands there is left over from before, and goes first
 
 	Since     time.Time
@@ -130,12 +129,23 @@ type Remnant struct {
 	LastError string    // of the last attempt; "" if none failed
 
 	Owner     string    // process that is at it; "" if none
-	BusyUntil time.Time // when nothing that Owner sent can still arrive
+	BusyUntil time.Time // until when something that Owner sent may still arrive
+}
+
+// Claim asks for the sole right to write to a place at a hub over the wire.
+type Claim struct {
+	Instance InstanceID
+	HubStand
+	ID         RegistrationID // whose
+	State      RemnantState   // what for
+	Owner      string         // process that asks
+	Now, Until time.Time
 }
 
 // RegistrationChange is one registration to be written, with the identities at
 // embedded hubs where these change too, and what is left to do at hubs over the
-// wire. The operation that it replaces stays readable for OperationLifetime.
+// wire. Where it brings a new operation, the replaced one stays readable for
+// OperationLifetime.
 type RegistrationChange struct {
 	Registration Registration
 	IfMatch      ETag // version of the record that it was made from; "" for none
@@ -145,6 +155,5 @@ type RegistrationChange struct {
 
 	WasOpen bool      // whether the replaced record had work
 	Work    *Work     // left to do; nil: the registration is done
-	Placing *HubStand // at a hub over the wire, that Work is about to write
-	Leaving *HubStand // at a hub over the wire, that nobody needs any more
+	Leaving *HubStand // identity at a hub over the wire that nobody needs any more
 }

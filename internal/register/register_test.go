@@ -208,13 +208,11 @@ func TestHubIsUnlinked(t *testing.T) {
 }
 
 func TestAllocationFails(t *testing.T) {
-	hook := &dps.CustomAllocation{WebhookURL: "https://f.example.com/?code=secret", APIVersion: "2019-03-31"}
 	tests := []struct {
 		name      string
 		placement dps.Placement
 		says      string
 	}{
-		{"custom", dps.Placement{Policy: dps.Custom, Custom: hook}, `Allocation policy "custom"`},
 		{"geo latency", dps.Placement{Policy: dps.GeoLatency}, `Allocation policy "geoLatency"`},
 		{"static without hub", dps.Placement{Policy: dps.Static}, "exactly one hub"},
 		{"unlinked hub", dps.Placement{Policy: dps.Hashed, IotHubs: []dps.HostName{"gone.example.com"}}, "gone.example.com"},

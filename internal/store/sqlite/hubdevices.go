@@ -80,3 +80,8 @@ func (s *Store) putDevice(t tx, d dps.HubDevice, ifMatch dps.ETag) error {
 		string(a.Type), a.PrimaryThumbprint, a.SecondaryThumbprint, sealed, d.IotEdge, jsonText(d.Twin.Tags), jsonText(d.Twin.Desired),
 		string(d.ETag), d.Updated.UnixNano(), string(d.Instance), string(d.Hub), string(d.DeviceID), string(ifMatch)))
 }
+
+// deleteDevice removes an identity of an embedded hub; one that is not there is fine.
+func deleteDevice(t tx, in dps.InstanceID, stand dps.HubStand) error {
+	return t.exec(`DELETE FROM hub_devices WHERE instance = $1 AND hub = $2 AND device_id = $3`, string(in), string(stand.Hub), string(stand.DeviceID))
+}

@@ -250,6 +250,11 @@ func (s *Store) DeleteRegistration(ctx context.Context, in dps.InstanceID, id dp
 			string(in), id.Key(), string(ifMatch))); err != nil {
 			return err
 		}
-		return t.exec(`DELETE FROM operations WHERE instance = $1 AND id_key = $2`, string(in), id.Key())
+		if err := t.exec(`DELETE FROM operations WHERE instance = $1 AND id_key = $2`, string(in), id.Key()); err != nil {
+			return err
+		}
+		// The device of an open registration was told of no hub.
+		return t.exec(`UPDATE remnants SET state = 'leaving', stale = 0, due = max($1, busy_until) WHERE instance = $2 AND id_key = $3 AND state = 'placing'`,
+			s.now().UnixNano(), string(in), id.Key())
 	})
 }

@@ -122,12 +122,20 @@ func (s *Store) commitRegistration(t tx, c dps.RegistrationChange) error {
 			return err
 		}
 	}
+	if c.Removed != nil {
+		if err := deleteDevice(t, c.Registration.Instance, *c.Removed); err != nil {
+			return err
+		}
+	}
 	if c.IfMatch != "" {
 		if err := keepOperation(t, c.Registration); err != nil {
 			return err
 		}
 	}
-	return putRegistration(t, c.Registration, c.IfMatch)
+	if err := putRegistration(t, c.Registration, c.IfMatch); err != nil {
+		return err
+	}
+	return s.commitWork(t, c)
 }
 
 // keepOperation copies the operation that reg replaces, while devices may poll it.
@@ -138,7 +146,7 @@ func keepOperation(t tx, reg dps.Registration) error {
 		return notFound(err, dps.ConcurrentChange, "Precondition failed.")
 	}
 	expires := time.Unix(0, old.Updated).Add(dps.OperationLifetime)
-	if expires.Before(reg.Updated) {
+	if old.Operation == string(reg.Operation) || expires.Before(reg.Updated) {
 		return nil
 	}
 	body, err := json.Marshal(old)

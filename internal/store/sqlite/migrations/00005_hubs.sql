@@ -31,7 +31,6 @@ CREATE TABLE remnants (
 	id_key     TEXT    NOT NULL,
 	id         TEXT    NOT NULL,
 	state      TEXT    NOT NULL, -- placing, leaving
-	tried      INTEGER NOT NULL,
 	stale      INTEGER NOT NULL,
 	since      BIGINT  NOT NULL,
 	attempts   INTEGER NOT NULL,
@@ -43,12 +42,14 @@ CREATE TABLE remnants (
 	FOREIGN KEY (instance, hub) REFERENCES hubs (instance, id) ON DELETE CASCADE
 ) WITHOUT ROWID;
 CREATE INDEX remnants_device ON remnants (instance, id_key);
+CREATE INDEX remnants_due ON remnants (instance, hub, due) WHERE state = 'leaving';
 
 INSERT INTO sqlite_stat1 (tbl, idx, stat) VALUES
 	('registrations', 'registrations_renamed', '10000 10000 1000 1'),
 	('work', 'work', '10000 10000 1'),
 	('remnants', 'remnants', '10000 10000 1000 1'),
-	('remnants', 'remnants_device', '10000 10000 1');
+	('remnants', 'remnants_device', '10000 10000 1'),
+	('remnants', 'remnants_due', '10000 10000 1000 1');
 
 -- +goose Down
 DROP TABLE remnants;
