@@ -151,6 +151,11 @@ func (s *Service) refreshRemote(r *run, j *job, pl plan) (verdict, error) {
 	if err != nil {
 		return verdict{}, err
 	}
+	// Claimed, though the device stands there by its record: should this process be
+	// killed, what it sent may arrive after the device has moved away.
+	if _, err := s.store.ClaimPlace(ctx, s.claim(j.item, dps.HubStand{Hub: pl.to.ID, DeviceID: id.DeviceID}, dps.Placing)); err != nil {
+		return verdict{}, err
+	}
 	if _, err := hub.Put(ctx, Put{HubIdentity: id, Twin: twin}); err != nil {
 		return verdict{}, err
 	}

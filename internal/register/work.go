@@ -27,6 +27,9 @@ func (s *Service) Run(ctx context.Context) error {
 	acting, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	if err := l.load(ctx, &run{waiting: ctx, acting: acting}); err != nil {
+		if ctx.Err() != nil {
+			return nil //nolint:nilerr // told to stop before it began
+		}
 		return err
 	}
 	tick := time.NewTicker(cleanTick)
