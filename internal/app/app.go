@@ -18,6 +18,7 @@ import (
 	"github.com/mooring-iot/mooring/internal/dps"
 	"github.com/mooring-iot/mooring/internal/mqtt"
 	"github.com/mooring-iot/mooring/internal/obs"
+	"github.com/mooring-iot/mooring/internal/register"
 	"github.com/mooring-iot/mooring/internal/store/sqlite"
 	"github.com/mooring-iot/mooring/internal/tlsauth"
 )
@@ -39,6 +40,7 @@ type App struct {
 	store   *sqlite.Store
 	tls     *tlsauth.Authority
 	mqtt    *mqtt.Server
+	devices *register.Service
 	metrics *obs.Metrics
 	servers []*server
 	closers []func() error
@@ -164,6 +166,7 @@ func (a *App) FirstStart() bool { return a.first }
 func (a *App) Run(ctx context.Context) error {
 	tasks, ctx := errgroup.WithContext(ctx)
 	tasks.Go(func() error { return a.tls.Run(ctx) })
+	tasks.Go(func() error { return a.devices.Run(ctx) })
 	for _, s := range a.servers {
 		tasks.Go(func() error {
 			if err := s.serve(); err != nil {

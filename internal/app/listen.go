@@ -53,16 +53,16 @@ const (
 // listen binds every listener.
 func (a *App) listen(ctx context.Context) error {
 	c := a.options.Config
-	registering := register.New(register.Options{
+	a.devices = register.New(register.Options{
 		Store: a.store, Observer: observer{a.metrics}, Log: a.options.Log, Now: time.Now, Rate: c.RegistrationRate,
 	})
-	a.mqtt = mqtt.New(mqtt.Options{Register: registering, Observer: a.metrics, Log: a.options.Log, Now: time.Now})
+	a.mqtt = mqtt.New(mqtt.Options{Register: a.devices, Observer: a.metrics, Log: a.options.Log, Now: time.Now})
 	if !c.HTTPS.Off() {
 		l, err := a.listenHTTPS(ctx)
 		if err != nil {
 			return err
 		}
-		a.addHTTP(httpsListener, tls.NewListener(l, a.tlsConfig()), a.https(registering, withPort(c.Hostnames[0], l.Addr().String())))
+		a.addHTTP(httpsListener, tls.NewListener(l, a.tlsConfig()), a.https(withPort(c.Hostnames[0], l.Addr().String())))
 	}
 	if !c.MQTT.Off() {
 		if err := a.listenMQTT(ctx); err != nil {
@@ -173,12 +173,12 @@ func (a *App) tlsConfig() *tls.Config {
 // https is everything on the https listener: the API is told by the first segment
 // of the path, and what is left are devices, which begin with their ID scope. endpoint
 // is where clients find it.
-func (a *App) https(registering *register.Service, endpoint string) http.Handler {
+func (a *App) https(endpoint string) http.Handler {
 	o, guard := a.options, a.guard()
 	enrolling := enroll.New(a.store, time.Now)
 	changes := audit.New(audit.Options{Store: a.store, Log: o.Log})
 	service := serviceapi.New(serviceapi.Options{
-		Guard: guard, Enroll: enrolling, Register: registering, Instance: dps.DefaultInstance, Log: o.Log, Now: time.Now,
+		Guard: guard, Enroll: enrolling, Register: a.devices, Instance: dps.DefaultInstance, Log: o.Log, Now: time.Now,
 		Audit: changes,
 	})
 	control := controlapi.New(controlapi.Options{
@@ -194,7 +194,7 @@ func (a *App) https(registering *register.Service, endpoint string) http.Handler
 	hub := embedded.New(embedded.Options{
 		Store: a.store, Guard: guard, Instance: dps.DefaultInstance, Hub: dps.EmbeddedHub, Log: o.Log, Now: time.Now,
 	})
-	device := deviceapi.New(deviceapi.Options{Register: registering, Log: o.Log, Now: time.Now})
+	device := deviceapi.New(deviceapi.Options{Register: a.devices, Log: o.Log, Now: time.Now})
 
 	apis := make(map[string]http.Handler)
 	for _, api := range []struct {

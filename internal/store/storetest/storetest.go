@@ -87,6 +87,8 @@ func Run(t *testing.T, open Open) {
 		{"anchors", anchorCases},
 		{"registrations", registrationCases},
 		{"operations", operationCases},
+		{"open registrations", workCases},
+		{"remnants", remnantCases},
 		{"hub devices", deviceCases},
 		{"audit", auditCases},
 		{"queries", queryCases},
