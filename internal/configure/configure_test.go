@@ -83,7 +83,7 @@ func TestUpdateMeetsAnother(t *testing.T) {
 	m := newMemory()
 	m.before = another
 	first := m.instance.ETag
-	r, err := configure.New(m).Update(t.Context(), dps.DefaultInstance, draft, dps.Condition{})
+	r, err := configure.New(configure.Options{Store: m}).Update(t.Context(), dps.DefaultInstance, draft, dps.Condition{})
 	if err != nil || len(m.policies) != 2 || m.policies[0].Keys.Primary.Base64() != fresh.Primary.Base64() {
 		t.Errorf("policies = %v, %v", m.policies, err)
 	}
@@ -93,7 +93,7 @@ func TestUpdateMeetsAnother(t *testing.T) {
 
 	m = newMemory()
 	m.before = another
-	_, err = configure.New(m).Update(t.Context(), dps.DefaultInstance, draft, dps.Match(m.instance.ETag))
+	_, err = configure.New(configure.Options{Store: m}).Update(t.Context(), dps.DefaultInstance, draft, dps.Match(m.instance.ETag))
 	wantCode(t, "an exact version", err, dps.PreconditionFailed)
 	if m.writes != 0 || len(m.policies) != 1 {
 		t.Errorf("%d writes, policies %v", m.writes, m.policies)
@@ -101,7 +101,7 @@ func TestUpdateMeetsAnother(t *testing.T) {
 
 	m = newMemory()
 	m.before = func(m *memory) { m.instance.ETag = dps.NewETag() }
-	_, err = configure.New(m).Update(t.Context(), dps.DefaultInstance, draft, dps.Condition{Set: true, Any: true})
+	_, err = configure.New(configure.Options{Store: m}).Update(t.Context(), dps.DefaultInstance, draft, dps.Condition{Set: true, Any: true})
 	wantCode(t, "others without end", err, dps.ConcurrentChange)
 }
 
@@ -123,7 +123,7 @@ func TestUpdateRefuses(t *testing.T) {
 	for _, tt := range tests {
 		m := newMemory()
 		m.hubs = []dps.LinkedHub{{ID: "hub", HostName: "hub", Weight: 1}}
-		_, err := configure.New(m).Update(t.Context(), dps.DefaultInstance, tt.draft, tt.cond)
+		_, err := configure.New(configure.Options{Store: m}).Update(t.Context(), dps.DefaultInstance, tt.draft, tt.cond)
 		wantCode(t, tt.name, err, tt.want)
 		if m.writes != 0 {
 			t.Errorf("%s: written", tt.name)
@@ -133,7 +133,7 @@ func TestUpdateRefuses(t *testing.T) {
 
 func TestMissingAndFailing(t *testing.T) {
 	m := newMemory()
-	s := configure.New(m)
+	s := configure.New(configure.Options{Store: m})
 	_, err := s.Get(t.Context(), "ghost")
 	wantCode(t, "Get", err, dps.InstanceNotFound)
 	_, err = s.Update(t.Context(), "ghost", dps.InstanceDraft{}, dps.Condition{})

@@ -68,7 +68,7 @@ func newPlane(t *testing.T) *plane {
 	}
 	p.guard = access.New(access.Options{Store: p.store, Names: []string{"dps.example"}, Now: now})
 	p.Handler = httpio.Track(controlapi.New(controlapi.Options{
-		Guard: p.guard, Enroll: enroll.New(p.store, now), Configure: configure.New(p.store), Instance: in, Endpoint: "dps.example:8443", Log: log,
+		Guard: p.guard, Enroll: enroll.New(p.store, now), Configure: configure.New(configure.Options{Store: p.store}), Instance: in, Endpoint: "dps.example:8443", Log: log,
 	}), log)
 	return p
 }
