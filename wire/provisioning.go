@@ -100,7 +100,7 @@ type ProvisioningServiceRequest struct {
 type ProvisioningServiceChanges struct {
 	AllocationPolicy      string               `json:"allocationPolicy,omitempty"`
 	AuthorizationPolicies []SharedAccessPolicy `json:"authorizationPolicies,omitempty"` // all there shall be; one without keys keeps its own
-	IotHubs               []LinkedHub          `json:"iotHubs,omitempty"`
+	IotHubs               []LinkedHub          `json:"iotHubs,omitzero"`                // all there shall be; nil leaves them
 
 	// Not offered: these may only say what holds anyway.
 	PublicNetworkAccess        string            `json:"publicNetworkAccess,omitempty"`

@@ -93,7 +93,7 @@ func skipsCheck(r *http.Request) (bool, error) {
 
 // deletesDevices reads which embedded hubs may be unlinked with their devices.
 func deletesDevices(r *http.Request, draft dps.InstanceDraft) ([]dps.HostName, error) {
-	text := r.Header.Get(wire.HeaderDeleteDevices)
+	text := strings.Join(r.Header.Values(wire.HeaderDeleteDevices), ",")
 	if text == "" {
 		return nil, nil
 	}
