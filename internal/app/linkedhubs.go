@@ -4,8 +4,8 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
-	"fmt"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -66,10 +66,13 @@ func (c hubChecker) Check(ctx context.Context, hub dps.LinkedHub) error {
 	conn := iothub.ConnectionString{HostName: hub.Access.Endpoint, KeyName: hub.Access.KeyName, Key: hub.Access.Key.Reveal()}
 	_, err := iothub.New(conn, c.http, time.Now).Devices(ctx, 1)
 	if refusal, refused := errors.AsType[*iothub.Error](err); refused {
-		return dps.Wrap(dps.HubRefused, err, refusal.Error())
+		return dps.Errorf(dps.HubRefused, "%s", refusal)
+	}
+	if failure, ok := errors.AsType[*url.Error](err); ok {
+		err = failure.Err // the rest is our own URL
 	}
 	if err != nil {
-		return dps.Wrap(dps.HubUnavailable, err, fmt.Sprintf("it cannot be reached: %s", err))
+		return dps.Errorf(dps.HubUnavailable, "it cannot be reached: %s", err)
 	}
 	return nil
 }

@@ -16,6 +16,9 @@ type memory struct {
 	instance dps.Instance
 	policies []dps.Policy
 	hubs     []dps.LinkedHub
+	former   []dps.FormerHub
+	keys     dps.KeyPair // of the policy of every embedded hub
+	changes  []dps.HubsChange
 	before   func(*memory)
 	fails    error
 	writes   int
@@ -43,8 +46,12 @@ func (m *memory) Hubs(context.Context, dps.InstanceID) ([]dps.LinkedHub, error) 
 	return m.hubs, m.fails
 }
 
-func (m *memory) HubPolicies(context.Context, dps.InstanceID, dps.HubID) ([]dps.HubPolicy, error) {
-	return nil, m.fails
+func (m *memory) HubPolicies(_ context.Context, in dps.InstanceID, hub dps.HubID) ([]dps.HubPolicy, error) {
+	return []dps.HubPolicy{{Instance: in, Hub: hub, Name: dps.HubOwnerPolicy, Rights: dps.HubOwnerRights, Keys: m.keys}}, m.fails
+}
+
+func (m *memory) FormerHubs(context.Context, dps.InstanceID) ([]dps.FormerHub, error) {
+	return m.former, m.fails
 }
 
 func (m *memory) Configure(_ context.Context, c dps.InstanceChange) error {
@@ -59,6 +66,7 @@ func (m *memory) Configure(_ context.Context, c dps.InstanceChange) error {
 	if c.Policies != nil {
 		m.policies = c.Policies
 	}
+	m.changes = append(m.changes, c.Hubs)
 	return nil
 }
 
@@ -106,7 +114,7 @@ func TestUpdateMeetsAnother(t *testing.T) {
 }
 
 func TestUpdateRefuses(t *testing.T) {
-	weight := 2
+	weight := 0
 	tests := []struct {
 		name  string
 		draft dps.InstanceDraft
@@ -117,7 +125,6 @@ func TestUpdateRefuses(t *testing.T) {
 		{name: "policy of the service API", draft: dps.InstanceDraft{Allocation: dps.Custom}, want: dps.Invalid},
 		{name: "tags", draft: dps.InstanceDraft{Tags: map[string]string{"": ""}}, want: dps.Invalid},
 		{name: "hub", draft: dps.InstanceDraft{Hubs: []dps.HubDraft{{HostName: "hub", Weight: &weight}}}, want: dps.Invalid},
-		{name: "no hub", draft: dps.InstanceDraft{Hubs: []dps.HubDraft{}}, want: dps.Invalid},
 		{name: "no policies", draft: dps.InstanceDraft{Policies: []dps.Policy{}}, want: dps.Invalid},
 	}
 	for _, tt := range tests {

@@ -292,10 +292,10 @@ func (s *Service) try(ctx context.Context, calls []call) error {
 // unusable says which hub cannot be linked, and why. What the check itself could not
 // classify goes to the log alone.
 func unusable(c call, err error) error {
-	words := dps.MessageOf(err)
-	if words == "" {
-		words = "the check failed; the log says why"
+	const rule = "%s: %s cannot be used as it is linked: %s"
+	field := hubMember(c.index, "connectionString")
+	if words := dps.MessageOf(err); words != "" {
+		return dps.Errorf(dps.Invalid, rule, field, c.hub.HostName, words)
 	}
-	rule := fmt.Sprintf("%s cannot be used as it is linked: %s", c.hub.HostName, words)
-	return dps.Wrap(dps.Invalid, err, hubMember(c.index, "connectionString")+": "+rule)
+	return dps.Wrap(dps.Invalid, err, fmt.Sprintf(rule, field, c.hub.HostName, "the check failed; the log says why"))
 }
