@@ -15,7 +15,6 @@ import (
 	"time"
 
 	"github.com/mooring-iot/mooring/internal/audit"
-	"github.com/mooring-iot/mooring/internal/configure"
 	"github.com/mooring-iot/mooring/internal/controlapi"
 	"github.com/mooring-iot/mooring/internal/deviceapi"
 	"github.com/mooring-iot/mooring/internal/dps"
@@ -182,11 +181,11 @@ func (a *App) https(endpoint string) http.Handler {
 		Audit: changes,
 	})
 	control := controlapi.New(controlapi.Options{
-		Guard: guard, Enroll: enrolling, Configure: configure.New(a.store), Instance: dps.DefaultInstance, Endpoint: endpoint, Log: o.Log,
+		Guard: guard, Enroll: enrolling, Configure: a.configuring(), Instance: dps.DefaultInstance, Endpoint: endpoint, Log: o.Log,
 		Audit: changes,
 	})
 	own := mooringapi.New(mooringapi.Options{
-		Guard: guard, Audit: changes, Instance: dps.DefaultInstance, Log: o.Log, Now: time.Now,
+		Guard: guard, Audit: changes, Instance: dps.DefaultInstance, Log: o.Log, Now: time.Now, Links: a.store,
 		Routes: transferapi.Routes(transferapi.Options{
 			Guard: guard, Audit: changes, Enroll: enrolling, Instance: dps.DefaultInstance, Log: o.Log, Now: time.Now,
 		}),

@@ -41,11 +41,14 @@ const (
 	BulkUpdateIfMatch Operation = "bulk-update-if-match"
 	BulkDelete        Operation = "bulk-delete"
 	Import            Operation = "import"
+	Link              Operation = "link"
+	UpdateLink        Operation = "update-link"
+	Unlink            Operation = "unlink"
 )
 
 // Operations returns every operation.
 func Operations() []Operation {
-	return []Operation{Put, Patch, Delete, GenerateCode, Verify, Bulk, BulkCreate, BulkUpdate, BulkUpdateIfMatch, BulkDelete, Import}
+	return []Operation{Put, Patch, Delete, GenerateCode, Verify, Bulk, BulkCreate, BulkUpdate, BulkUpdateIfMatch, BulkDelete, Import, Link, UpdateLink, Unlink}
 }
 
 // ParseOperation reads the name of an operation. It fails with Invalid.
@@ -61,11 +64,12 @@ const (
 	Registration        Kind = "registration"
 	Certificate         Kind = "certificate"
 	ProvisioningService Kind = "provisioning-service" // with its policies and linked hubs
+	LinkedHub           Kind = "linked-hub"           // beside the entry of the service: its etag counts for all
 )
 
 // Kinds returns every kind.
 func Kinds() []Kind {
-	return []Kind{Enrollment, Group, Registration, Certificate, ProvisioningService}
+	return []Kind{Enrollment, Group, Registration, Certificate, ProvisioningService, LinkedHub}
 }
 
 // ParseKind reads the name of a kind. It fails with Invalid.

@@ -1,12 +1,21 @@
 package dps
 
-import "time"
+import (
+	"regexp"
+	"time"
+
+	"github.com/google/uuid"
+)
 
 // HubID names a linked hub inside an instance; it stays when the host name changes.
 type HubID string
 
 // EmbeddedHub is the hub that every instance starts with.
 const EmbeddedHub HubID = "embedded"
+
+// NewHubID returns an ID that no hub has had. IDs sort as they were made, the one of
+// EmbeddedHub first.
+func NewHubID() HubID { return HubID("hub-" + uuid.Must(uuid.NewV7()).String()) }
 
 // HubKind says who serves a hub.
 type HubKind string
@@ -23,10 +32,26 @@ type LinkedHub struct {
 	ID          HubID
 	Kind        HubKind
 	HostName    HostName
-	Location    string     // region, as operators call it; may be ""
+	Location    string     // region, as operators call it; "" is none
 	Weight      int        // share under the hashed policy, 1 to 1000
 	ApplyPolicy bool       // whether it is a candidate for enrollments that name no hubs
 	Access      *HubAccess // how it is called; nil for an embedded one
+}
+
+// LocalLocation is what the control plane calls the location of what stands in no region.
+const LocalLocation = "local"
+
+// Bounds of a linked hub.
+// Source: azure-docs, articles/iot-dps/how-to-use-allocation-policies.md.
+const (
+	MinHubWeight = 1
+	MaxHubWeight = 1000
+)
+
+// NewEmbeddedHub returns a hub of this process as it starts, with its one policy.
+func NewEmbeddedHub(in InstanceID, id HubID, host HostName) (LinkedHub, HubPolicy) {
+	hub := LinkedHub{Instance: in, ID: id, Kind: KindEmbedded, HostName: host, Weight: MinHubWeight, ApplyPolicy: true}
+	return hub, HubPolicy{Instance: in, Hub: id, Name: HubOwnerPolicy, Rights: HubOwnerRights, Keys: NewKeyPair()}
 }
 
 // HubAccess is how a hub over the wire is called.
@@ -66,10 +91,39 @@ type HubLink struct {
 // HubDraft is a linked hub as a client writes it.
 type HubDraft struct {
 	HostName    HostName
-	KeyName     string // "" where the client names no policy
-	Key         Secret // none where the client sent the mask, or nothing
-	Weight      *int   // nil leaves it
-	ApplyPolicy *bool  // nil leaves it
+	Kind        HubKind // "" leaves it; a new hub is then an iothub
+	Endpoint    string  // HostName with the port that the client gave; "" leaves it
+	KeyName     string  // "" where the client names no policy
+	Key         Secret  // none where the client sent the mask, or nothing
+	Location    string  // "" leaves it
+	Weight      *int    // nil leaves it
+	ApplyPolicy *bool   // nil leaves it
+}
+
+// HubsChange is what becomes of the linked hubs of an instance in one step.
+type HubsChange struct {
+	Link     []LinkedHub // new
+	Policies []HubPolicy // of new embedded hubs
+	Update   []LinkedHub // linked already
+	Unlink   []HubUnlink
+}
+
+// Empty reports whether nothing changes.
+func (c HubsChange) Empty() bool { return len(c.Link)+len(c.Update)+len(c.Unlink) == 0 }
+
+// HubUnlink is a hub that is no longer to be linked. What an embedded one holds goes
+// with it; a hub over the wire keeps its devices.
+type HubUnlink struct {
+	Hub           LinkedHub
+	DeleteDevices bool // else an embedded hub with devices stays
+}
+
+// FormerHub is a hub that is no longer linked. Records of devices still name it, and it
+// gets its ID back when it is linked again.
+type FormerHub struct {
+	ID       HubID
+	Kind     HubKind
+	HostName HostName
 }
 
 // HubPolicy is a shared access policy of an embedded hub.
@@ -106,3 +160,12 @@ func (r HubRights) Allow(want HubRights) bool {
 	}
 	return want != 0 && r&want == want
 }
+
+// maxHostName bounds the name of a hub, in characters.
+const maxHostName = 253
+
+var hostPattern = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$`)
+
+// IsHostName reports whether s may be the name of a hub: a DNS name or an IPv4 address,
+// without scheme, port or path.
+func IsHostName(s string) bool { return len(s) <= maxHostName && hostPattern.MatchString(s) }

@@ -18,13 +18,15 @@ import (
 	"github.com/mooring-iot/mooring/wire"
 )
 
-// Options are what the API needs; all but Routes are required.
+// Options are what the API needs; all but Links, Hubs and Routes are required.
 type Options struct {
 	Guard    *access.Guard
 	Audit    *audit.Log
 	Instance dps.InstanceID // the instance that this host serves
 	Log      *slog.Logger
 	Now      func() time.Time
+	Links    Links         // nil has no operations on hubs
+	Hubs     Hubs          // nil calls no hubs over the wire: their health is unknown, nothing is to be cleaned up
 	Routes   []route.Route // further operations, which check for themselves who calls
 }
 
@@ -34,7 +36,7 @@ type server struct{ Options }
 // New returns the handler of the API.
 func New(o Options) http.Handler {
 	s := &server{o}
-	routes := slices.Concat(s.auditRoutes(), o.Routes)
+	routes := slices.Concat(s.auditRoutes(), s.hubRoutes(), o.Routes)
 	return &httpio.API{Routes: route.NewTable(routes...), Refuse: s.refuse, Log: o.Log}
 }
 
@@ -72,6 +74,9 @@ func parameters(r *http.Request, known ...string) (map[string]string, error) {
 	all := make(map[string]string)
 	for name, values := range r.URL.Query() {
 		if !slices.Contains(known, name) && name != "api-version" {
+			if len(known) == 0 {
+				return nil, dps.Invalidf("query", "%q is no parameter of this operation", name)
+			}
 			return nil, dps.Invalidf("query", "%q is not one of %s", name, strings.Join(known, ", "))
 		}
 		if len(values) > 1 {

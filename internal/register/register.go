@@ -35,6 +35,9 @@ type Store interface {
 	// Hubs returns the linked hubs.
 	Hubs(ctx context.Context, in dps.InstanceID) ([]dps.LinkedHub, error)
 
+	// FormerHubs returns the hubs that are no longer linked.
+	FormerHubs(ctx context.Context, in dps.InstanceID) ([]dps.FormerHub, error)
+
 	// HubDevice returns an identity of an embedded hub. It fails with DeviceNotFound.
 	HubDevice(ctx context.Context, in dps.InstanceID, hub dps.HubID, id dps.DeviceID) (dps.HubDevice, error)
 

@@ -359,3 +359,27 @@ func TestManyDevicesAtOnce(t *testing.T) {
 		t.Errorf("observer heard %d outcomes, want %d", n, devices)
 	}
 }
+
+// Records say where a device is when its hub is no longer linked.
+func TestRecordOfUnlinkedHub(t *testing.T) {
+	w := newWorld(t)
+	w.group(t, nil)
+	first := w.registered(t, w.request("sensor", w.leaf(t, "sensor")))
+	instance, err := w.store.Instance(t.Context(), in)
+	if err != nil {
+		t.Fatal(err)
+	}
+	hubs, err := w.store.Hubs(t.Context(), in)
+	if err != nil {
+		t.Fatal(err)
+	}
+	change := dps.InstanceChange{Instance: instance, IfMatch: instance.ETag, Hubs: dps.HubsChange{Unlink: []dps.HubUnlink{{Hub: hubs[0], DeleteDevices: true}}}}
+	change.Instance.ETag = dps.NewETag()
+	if err := w.store.Configure(t.Context(), change); err != nil {
+		t.Fatal(err)
+	}
+	rec, err := w.Record(t.Context(), in, "sensor")
+	if err != nil || rec.Hub != hostName || rec.Hub != first.Hub {
+		t.Errorf("record = %+v, %v; want hub %s", rec, err, hostName)
+	}
+}

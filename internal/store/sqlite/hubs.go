@@ -2,10 +2,15 @@ package sqlite
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
 
+	"modernc.org/sqlite"
+	lib "modernc.org/sqlite/lib"
+
+	"github.com/mooring-iot/mooring/internal/audit"
 	"github.com/mooring-iot/mooring/internal/dps"
 )
 
@@ -52,12 +57,18 @@ func (s *Store) scanHub(row scanner) (dps.LinkedHub, error) {
 
 func hubLabel(h dps.LinkedHub) []byte { return label("hub", string(h.Instance), string(h.ID)) }
 
-func (s *Store) insertHub(t tx, h dps.LinkedHub) error {
+// accessRow returns how a hub is called, with its key sealed; of an embedded one nothing.
+func (s *Store) accessRow(h dps.LinkedHub) (dps.HubAccess, []byte, error) {
 	var access dps.HubAccess
 	if h.Access != nil {
 		access = *h.Access
 	}
 	sealed, err := s.sealed(secretsRow{Primary: access.Key.Reveal()}, hubLabel(h))
+	return access, sealed, err
+}
+
+func (s *Store) insertHub(t tx, h dps.LinkedHub) error {
+	access, sealed, err := s.accessRow(h)
 	if err != nil {
 		return err
 	}
@@ -65,6 +76,134 @@ func (s *Store) insertHub(t tx, h dps.LinkedHub) error {
 		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)`,
 		string(h.Instance), string(h.ID), string(h.Kind), string(h.HostName), h.Location, h.Weight, h.ApplyPolicy,
 		access.Endpoint, access.KeyName, sealed)
+}
+
+// changeHubs unlinks first: a name that becomes free may be taken by another hub.
+func (s *Store) changeHubs(t tx, c dps.HubsChange) error {
+	for _, u := range c.Unlink {
+		if err := unlinkHub(t, u); err != nil {
+			return err
+		}
+	}
+	for _, h := range c.Update {
+		if err := s.updateHub(t, h); err != nil {
+			return err
+		}
+	}
+	for _, h := range c.Link {
+		if err := t.exec(`DELETE FROM former_hubs WHERE instance = $1 AND id = $2`, string(h.Instance), string(h.ID)); err != nil {
+			return err
+		}
+		if err := s.insertHub(t, h); err != nil {
+			return err
+		}
+	}
+	for _, p := range c.Policies {
+		if err := s.insertHubPolicy(t, p); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// unlinkHub removes a hub with what it holds here, and keeps its name. Remnants go with
+// it: nobody can clean up there any more.
+func unlinkHub(t tx, u dps.HubUnlink) error {
+	in, hub := string(u.Hub.Instance), string(u.Hub.ID)
+	var devices int
+	err := t.row(context.Background(), `SELECT count(*) FROM hub_devices WHERE instance = $1 AND hub = $2`, in, hub).Scan(&devices)
+	if err != nil {
+		return err
+	}
+	if devices > 0 && !u.DeleteDevices {
+		return dps.Errorf(dps.Conflict, "The embedded hub %s holds %d devices, which would be lost.", u.Hub.HostName, devices)
+	}
+	for _, text := range []string{
+		`DELETE FROM hub_devices WHERE instance = $1 AND hub = $2`,
+		`DELETE FROM hub_policies WHERE instance = $1 AND hub = $2`,
+		`INSERT INTO former_hubs (instance, id, kind, host_name) SELECT instance, id, kind, host_name FROM hubs WHERE instance = $1 AND id = $2`,
+		`DELETE FROM hubs WHERE instance = $1 AND id = $2`,
+	} {
+		if err := t.exec(text, in, hub); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *Store) updateHub(t tx, h dps.LinkedHub) error {
+	access, sealed, err := s.accessRow(h)
+	if err != nil {
+		return err
+	}
+	return unlessExists(t.affect(`UPDATE hubs SET location = $1, weight = $2, apply_policy = $3, endpoint = $4, key_name = $5, keys = $6
+		WHERE instance = $7 AND id = $8`,
+		h.Location, h.Weight, h.ApplyPolicy, access.Endpoint, access.KeyName, sealed, string(h.Instance), string(h.ID)))
+}
+
+// auditHubs writes an entry for each hub of a change, beside that of the change itself.
+func (s *Store) auditHubs(ctx context.Context, t tx, c dps.InstanceChange) error {
+	change := audit.From(ctx)
+	if change == nil {
+		return nil
+	}
+	put := func(op audit.Operation, h dps.LinkedHub, before, after dps.ETag) error {
+		e := change.Written(1, before, after)
+		e.Seq, e.Operation, e.Kind, e.ID = 0, op, audit.LinkedHub, string(h.HostName)
+		_, err := putAudit(t, e, s.now())
+		return err
+	}
+	for _, u := range c.Hubs.Unlink {
+		if err := put(audit.Unlink, u.Hub, c.IfMatch, ""); err != nil {
+			return err
+		}
+	}
+	for _, h := range c.Hubs.Update {
+		if err := put(audit.UpdateLink, h, c.IfMatch, c.Instance.ETag); err != nil {
+			return err
+		}
+	}
+	for _, h := range c.Hubs.Link {
+		if err := put(audit.Link, h, "", c.Instance.ETag); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// FormerHubs returns the hubs that are no longer linked, sorted by ID.
+func (s *Store) FormerHubs(ctx context.Context, in dps.InstanceID) ([]dps.FormerHub, error) {
+	rows, err := s.readers.rows(ctx, `SELECT id, kind, host_name FROM former_hubs WHERE instance = $1 ORDER BY id`, string(in))
+	return collect(rows, err, func(row scanner) (dps.FormerHub, error) {
+		var id, kind, host string
+		err := row.Scan(&id, &kind, &host)
+		return dps.FormerHub{ID: dps.HubID(id), Kind: dps.HubKind(kind), HostName: dps.HostName(host)}, err
+	})
+}
+
+// CountRemnants returns how many remnants of a state each hub has; hubs without any are
+// left out.
+func (s *Store) CountRemnants(ctx context.Context, in dps.InstanceID, state dps.RemnantState) (map[dps.HubID]int, error) {
+	type count struct {
+		hub string
+		n   int
+	}
+	rows, err := s.readers.rows(ctx, `SELECT hub, count(*) FROM remnants WHERE instance = $1 AND state = $2 GROUP BY hub`, string(in), string(state))
+	counts, err := collect(rows, err, func(row scanner) (c count, err error) { return c, row.Scan(&c.hub, &c.n) })
+	all := make(map[dps.HubID]int, len(counts))
+	for _, c := range counts {
+		all[dps.HubID(c.hub)] = c.n
+	}
+	return all, err
+}
+
+// hubGone says that a device was to be placed at a hub that was unlinked meanwhile.
+func hubGone(err error) error {
+	var failure *sqlite.Error
+	if errors.As(err, &failure) && failure.Code() == lib.SQLITE_CONSTRAINT_FOREIGNKEY {
+		return changedMeanwhile()
+	}
+	return err
 }
 
 // RenameHub changes the host name of a hub; its devices stay with it.

@@ -97,3 +97,33 @@ func TestMigrateHubs(t *testing.T) {
 	reg.ETag = dps.NewETag()
 	must(t, s.Commit(t.Context(), dps.RegistrationChange{Registration: reg, IfMatch: "etag"}))
 }
+
+func TestMigrateFormerHubs(t *testing.T) {
+	p := newPlace(t)
+	db := migrateTo(t, p.path, 5)
+	tokenKey := p.key.Seal([]byte(`{"p":"c2VjcmV0IGtleSBvZiB0b2tlbnM="}`), []byte("instance\x00default"))
+	for _, text := range []string{
+		`INSERT INTO instances (id, scope, allocation, token_key, created) VALUES ('default', '0ne0000000A', 'static', $1, 1)`,
+		`INSERT INTO hubs (instance, id, kind, host_name, weight, apply_policy) VALUES ('default', 'embedded', 'embedded', 'old.example', 5, 1)`,
+	} {
+		_, err := db.ExecContext(t.Context(), text, tokenKey)
+		must(t, err)
+	}
+	must(t, db.Close())
+	s := p.open(t)
+	hubs, err := s.Hubs(t.Context(), dps.DefaultInstance)
+	must(t, err)
+	if len(hubs) != 1 || hubs[0].HostName != "old.example" || hubs[0].Weight != 5 {
+		t.Fatalf("hubs = %+v", hubs)
+	}
+	in, err := s.Instance(t.Context(), dps.DefaultInstance)
+	must(t, err)
+	change := dps.InstanceChange{Instance: in, IfMatch: in.ETag, Hubs: dps.HubsChange{Unlink: []dps.HubUnlink{{Hub: hubs[0]}}}}
+	change.Instance.ETag = dps.NewETag()
+	must(t, s.Configure(t.Context(), change))
+	former, err := s.FormerHubs(t.Context(), dps.DefaultInstance)
+	must(t, err)
+	if len(former) != 1 || former[0] != (dps.FormerHub{ID: dps.EmbeddedHub, Kind: dps.KindEmbedded, HostName: "old.example"}) {
+		t.Errorf("former hubs = %+v", former)
+	}
+}

@@ -180,7 +180,14 @@ func (s *Store) hubNames(ctx context.Context, in dps.InstanceID) (map[dps.HubID]
 	if err != nil {
 		return nil, err
 	}
-	names := make(map[dps.HubID]dps.HostName, len(hubs))
+	former, err := s.FormerHubs(ctx, in)
+	if err != nil {
+		return nil, err
+	}
+	names := make(map[dps.HubID]dps.HostName, len(hubs)+len(former))
+	for _, h := range former {
+		names[h.ID] = h.HostName
+	}
 	for _, h := range hubs {
 		names[h.ID] = h.HostName
 	}

@@ -119,7 +119,7 @@ func (s *Store) Commit(ctx context.Context, c dps.RegistrationChange) error {
 func (s *Store) commitRegistration(t tx, c dps.RegistrationChange) error {
 	if c.Device != nil {
 		if err := s.putDevice(t, *c.Device, c.DeviceMatch); err != nil {
-			return err
+			return hubGone(err)
 		}
 	}
 	if c.Removed != nil {
