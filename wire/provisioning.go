@@ -40,12 +40,29 @@ type ProvisioningServiceProperties struct {
 // LinkedHub is a hub that devices can be assigned to. What a client leaves out
 // stays as it is.
 type LinkedHub struct {
-	ConnectionString      string `json:"connectionString"` // with **** in place of the key
-	Location              string `json:"location"`
-	Name                  string `json:"name"` // the host name
+	ConnectionString      string `json:"connectionString,omitempty"` // read with **** in place of the key; written so, the key stays
+	Location              string `json:"location,omitempty"`
+	Name                  string `json:"name,omitempty"` // the host name; set by the service
+	Kind                  string `json:"kind,omitempty"` // Mooring's own: iothub, or embedded for a hub inside the service
 	AllocationWeight      *int   `json:"allocationWeight,omitempty"`
 	ApplyAllocationPolicy *bool  `json:"applyAllocationPolicy,omitempty"`
 }
+
+// The kinds of linked hubs.
+const (
+	HubKindIoTHub   = "iothub"
+	HubKindEmbedded = "embedded"
+)
+
+// Headers of Mooring's own on a PUT of a provisioning service.
+const (
+	// HeaderSkipCheck with "true" links hubs without calling them first.
+	HeaderSkipCheck = "Mooring-Skip-Check"
+
+	// HeaderDeleteDevices names the embedded hubs, separated by commas, that the request
+	// unlinks even where they hold devices.
+	HeaderDeleteDevices = "Mooring-Delete-Devices"
+)
 
 // SharedAccessPolicy is a policy of the control plane, with its keys in base64.
 type SharedAccessPolicy struct {
@@ -83,7 +100,7 @@ type ProvisioningServiceRequest struct {
 type ProvisioningServiceChanges struct {
 	AllocationPolicy      string               `json:"allocationPolicy,omitempty"`
 	AuthorizationPolicies []SharedAccessPolicy `json:"authorizationPolicies,omitempty"` // all there shall be; one without keys keeps its own
-	IotHubs               []LinkedHub          `json:"iotHubs,omitempty"`
+	IotHubs               []LinkedHub          `json:"iotHubs,omitzero"`                // all there shall be; nil leaves them
 
 	// Not offered: these may only say what holds anyway.
 	PublicNetworkAccess        string            `json:"publicNetworkAccess,omitempty"`

@@ -54,7 +54,7 @@ the right ServiceConfig.`,
 	flags.StringVar(&o.to, "to", "", "only changes before this time, day or age")
 	flags.StringVar(&o.principal, "principal", "", "only changes by this one: policy:NAME or token:SUBJECT")
 	flags.StringVar(&o.operation, "operation", "", "only this operation, such as put or delete")
-	flags.StringVar(&o.kind, "kind", "", "only records of this kind: enrollment, enrollment-group, registration, certificate, provisioning-service")
+	flags.StringVar(&o.kind, "kind", "", "only records of this kind: enrollment, enrollment-group, registration, certificate, provisioning-service, linked-hub")
 	flags.StringVar(&o.id, "id", "", "only the record with this ID or name")
 	flags.StringVar(&o.result, "result", "", "only with this result: ok, failed, or the name of an error")
 	flags.IntVar(&o.top, "top", defaultAuditTop, "show at most so many entries; 0 shows all")

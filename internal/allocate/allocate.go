@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"math"
+	"net/netip"
 	"slices"
 
 	"github.com/mooring-iot/mooring/internal/dps"
@@ -17,26 +18,40 @@ type Request struct {
 	Placement dps.Placement        // what the enrollment says
 	Default   dps.AllocationPolicy // of the instance, where the enrollment says nothing
 	Linked    []dps.LinkedHub      // every hub that is linked
+
+	Current dps.HubID          // where the device is; "" if it is nowhere
+	Down    map[dps.HubID]bool // hubs that are known not to answer: no new devices for them
+	Remote  netip.Addr         // of the device, for geoLatency; the zero Addr is unknown
 }
 
-// Choose returns the hub for a request.
+// Choice is the outcome of allocation.
+type Choice struct {
+	Policy     dps.AllocationPolicy // the one that applied
+	Candidates []dps.LinkedHub      // among which it chose
+	Hub        dps.LinkedHub        // the chosen one; zero under the custom policy: a webhook has to choose
+}
+
+// Choose picks the hub for a request.
 //
 // It fails with NoHub: no hub is linked, a named one is not, or the policy is one
 // that this version does not serve.
-func Choose(r Request) (dps.LinkedHub, error) {
+func Choose(r Request) (Choice, error) {
 	policy, named := r.policy()
 	candidates, err := r.candidates(named)
 	if err != nil {
-		return dps.LinkedHub{}, err
+		return Choice{}, err
 	}
+	c := Choice{Policy: policy, Candidates: candidates}
 	switch policy {
 	case dps.Hashed:
-		return hashed(r.ID, candidates), nil
+		c.Hub = hashed(r.ID, candidates)
 	case dps.Static:
-		return static(candidates, named)
+		c.Hub, err = static(candidates, named)
+	case dps.Custom:
 	default:
-		return dps.LinkedHub{}, dps.Errorf(dps.NoHub, "Allocation policy %q is not served by this version; use hashed, or static with one hub.", policy)
+		err = dps.Errorf(dps.NoHub, "Allocation policy %q is not served by this version; use hashed, or static with one hub.", policy)
 	}
+	return c, err
 }
 
 // policy returns the policy that applies and the hubs that the enrollment names.

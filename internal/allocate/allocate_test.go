@@ -51,14 +51,12 @@ func TestChoose(t *testing.T) {
 		{"static without a hub", dps.Placement{Policy: dps.Static}, dps.Hashed, []dps.LinkedHub{a}, "", "exactly one hub in the enrollment's iotHubs; there are 0"},
 		{"static with two hubs", dps.Placement{Policy: dps.Static, IotHubs: host("a.example", "b.example")}, dps.Hashed, []dps.LinkedHub{a, b}, "", "there are 2"},
 		{"lowest latency", dps.Placement{Policy: dps.GeoLatency}, dps.Hashed, []dps.LinkedHub{a}, "", `"geoLatency" is not served`},
-		{"custom", dps.Placement{Policy: dps.Custom}, dps.Hashed, []dps.LinkedHub{a}, "", `"custom" is not served`},
-		{"custom by the instance", dps.Placement{}, dps.Custom, []dps.LinkedHub{a}, "", `"custom" is not served`},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			got, err := allocate.Choose(allocate.Request{ID: "dev", Placement: tt.placement, Default: tt.fallback, Linked: tt.linked})
-			if got.ID != tt.want {
-				t.Errorf("Choose = %q, %v; want %q", got.ID, err, tt.want)
+			if got.Hub.ID != tt.want {
+				t.Errorf("Choose = %q, %v; want %q", got.Hub.ID, err, tt.want)
 			}
 			if tt.want == "" && (dps.CodeOf(err) != dps.NoHub || !strings.Contains(dps.MessageOf(err), tt.err)) {
 				t.Errorf("error = %v, want NoHub with %q", err, tt.err)
@@ -75,11 +73,11 @@ func spread(t *testing.T, hubs []dps.LinkedHub, n int) []dps.HubID {
 	t.Helper()
 	chosen := make([]dps.HubID, n)
 	for i := range chosen {
-		h, err := allocate.Choose(allocate.Request{ID: dps.RegistrationID(fmt.Sprintf("sensor-%d", i)), Default: dps.Hashed, Linked: hubs})
+		c, err := allocate.Choose(allocate.Request{ID: dps.RegistrationID(fmt.Sprintf("sensor-%d", i)), Default: dps.Hashed, Linked: hubs})
 		if err != nil {
 			t.Fatal(err)
 		}
-		chosen[i] = h.ID
+		chosen[i] = c.Hub.ID
 	}
 	return chosen
 }
@@ -119,9 +117,9 @@ func TestChoiceIsStable(t *testing.T) {
 		t.Error("the order of hubs changes the choice")
 	}
 	for _, id := range []dps.RegistrationID{"Sensor-1", "SENSOR-1"} {
-		h, err := allocate.Choose(allocate.Request{ID: id, Default: dps.Hashed, Linked: hubs})
-		if err != nil || h.ID != first[1] {
-			t.Errorf("Choose(%q) = %q, %v; want %q as for sensor-1", id, h.ID, err, first[1])
+		c, err := allocate.Choose(allocate.Request{ID: id, Default: dps.Hashed, Linked: hubs})
+		if err != nil || c.Hub.ID != first[1] {
+			t.Errorf("Choose(%q) = %q, %v; want %q as for sensor-1", id, c.Hub.ID, err, first[1])
 		}
 	}
 }
@@ -131,13 +129,13 @@ func TestChoiceIsStable(t *testing.T) {
 func TestChoiceIsFixed(t *testing.T) {
 	got := ""
 	for i := range 16 {
-		h, err := allocate.Choose(allocate.Request{
+		c, err := allocate.Choose(allocate.Request{
 			ID: dps.RegistrationID(fmt.Sprintf("sensor-%d", i)), Default: dps.Hashed, Linked: []dps.LinkedHub{hub("a", 1), hub("b", 2), hub("c", 3)},
 		})
 		if err != nil {
 			t.Fatal(err)
 		}
-		got += string(h.ID)
+		got += string(c.Hub.ID)
 	}
 	if want := "bababbccbccccbcc"; got != want {
 		t.Errorf("choices = %s, want %s", got, want)

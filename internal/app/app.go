@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"slices"
+	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -18,6 +19,7 @@ import (
 	"github.com/mooring-iot/mooring/internal/dps"
 	"github.com/mooring-iot/mooring/internal/mqtt"
 	"github.com/mooring-iot/mooring/internal/obs"
+	"github.com/mooring-iot/mooring/internal/register"
 	"github.com/mooring-iot/mooring/internal/signin"
 	"github.com/mooring-iot/mooring/internal/store/sqlite"
 	"github.com/mooring-iot/mooring/internal/tlsauth"
@@ -41,11 +43,14 @@ type App struct {
 	tls     *tlsauth.Authority
 	signin  *signin.Service
 	mqtt    *mqtt.Server
+	devices *register.Service
 	metrics *obs.Metrics
 	servers []*server
 	closers []func() error
 	notes   []string
 	first   bool
+
+	naming sync.Mutex // held from reading the names of hubs until the certificate has them
 }
 
 // server is one listener with what answers on it.
@@ -75,7 +80,7 @@ func (a *App) open(ctx context.Context) error {
 	if err := a.openStore(ctx); err != nil {
 		return err
 	}
-	if err := a.openTLS(); err != nil {
+	if err := a.openTLS(ctx); err != nil {
 		return err
 	}
 	if err := a.bootstrap(ctx); err != nil {
@@ -111,11 +116,14 @@ func (a *App) openStore(ctx context.Context) error {
 	return nil
 }
 
-func (a *App) openTLS() error {
+func (a *App) openTLS(ctx context.Context) error {
 	c := a.options.Config
-	var err error
+	names, err := a.serverNames(ctx)
+	if err != nil {
+		return a.data.explain(err)
+	}
 	a.tls, err = tlsauth.Open(tlsauth.Options{
-		Dir: a.data.tls(), Hostnames: c.Hostnames, CertFile: c.TLSCert, KeyFile: c.TLSKey, Now: time.Now, Log: a.options.Log,
+		Dir: a.data.tls(), Hostnames: names, CertFile: c.TLSCert, KeyFile: c.TLSKey, Now: time.Now, Log: a.options.Log,
 	})
 	return err
 }
@@ -140,21 +148,20 @@ func (a *App) bootstrap(ctx context.Context) error {
 	if i < 0 || hubs[i].HostName.Equal(host) {
 		return nil
 	}
+	if slices.ContainsFunc(hubs, func(h dps.LinkedHub) bool { return h.HostName.Equal(host) }) {
+		return fmt.Errorf("--hostname: the first embedded hub would be called %s, as another linked hub is; unlink one of them while the service runs as %s", host, hubs[i].HostName)
+	}
 	a.options.Log.Info("the embedded hub follows the service's host name", "from", hubs[i].HostName, "to", host)
 	return a.store.RenameHub(ctx, dps.DefaultInstance, dps.EmbeddedHub, host)
 }
 
 func firstSetup(host dps.HostName, now time.Time) dps.Setup {
 	in := dps.NewInstance(dps.DefaultInstance, now)
+	hub, policy := dps.NewEmbeddedHub(in.ID, dps.EmbeddedHub, host)
 	return dps.Setup{
 		Instance: in,
 		Policy:   dps.Policy{Instance: in.ID, Name: dps.OwnerPolicy, Rights: dps.OwnerRights, Keys: dps.NewKeyPair()},
-		Hub: dps.LinkedHub{
-			Instance: in.ID, ID: dps.EmbeddedHub, Kind: dps.KindEmbedded, HostName: host, Weight: 1, ApplyPolicy: true,
-		},
-		HubPolicy: dps.HubPolicy{
-			Instance: in.ID, Hub: dps.EmbeddedHub, Name: dps.HubOwnerPolicy, Rights: dps.HubOwnerRights, Keys: dps.NewKeyPair(),
-		},
+		Hub:      hub, HubPolicy: policy,
 	}
 }
 
@@ -170,6 +177,7 @@ func (a *App) FirstStart() bool { return a.first }
 func (a *App) Run(ctx context.Context) error {
 	tasks, ctx := errgroup.WithContext(ctx)
 	tasks.Go(func() error { return a.tls.Run(ctx) })
+	tasks.Go(func() error { return a.devices.Run(ctx) })
 	for _, s := range a.servers {
 		tasks.Go(func() error {
 			if err := s.serve(); err != nil {

@@ -157,6 +157,9 @@ func describeHubs(ctx context.Context, store *sqlite.Store, in dps.InstanceID, r
 	}
 	infos := []wire.HubInfo{}
 	for _, h := range hubs {
+		if h.Kind != dps.KindEmbedded {
+			continue // its keys are its own service's
+		}
 		policies, err := store.HubPolicies(ctx, in, h.ID)
 		if err != nil {
 			return nil, err

@@ -15,7 +15,6 @@ import (
 	"time"
 
 	"github.com/mooring-iot/mooring/internal/audit"
-	"github.com/mooring-iot/mooring/internal/configure"
 	"github.com/mooring-iot/mooring/internal/controlapi"
 	"github.com/mooring-iot/mooring/internal/deviceapi"
 	"github.com/mooring-iot/mooring/internal/dps"
@@ -53,10 +52,10 @@ const (
 // listen binds every listener.
 func (a *App) listen(ctx context.Context) error {
 	c := a.options.Config
-	registering := register.New(register.Options{
+	a.devices = register.New(register.Options{
 		Store: a.store, Observer: observer{a.metrics}, Log: a.options.Log, Now: time.Now, Rate: c.RegistrationRate,
 	})
-	a.mqtt = mqtt.New(mqtt.Options{Register: registering, Observer: a.metrics, Log: a.options.Log, Now: time.Now})
+	a.mqtt = mqtt.New(mqtt.Options{Register: a.devices, Observer: a.metrics, Log: a.options.Log, Now: time.Now})
 	endpoint, api := c.Hostnames[0], http.Handler(nil)
 	if !c.HTTPS.Off() {
 		l, err := a.listenHTTPS(ctx)
@@ -64,10 +63,10 @@ func (a *App) listen(ctx context.Context) error {
 			return err
 		}
 		endpoint = withPort(c.Hostnames[0], l.Addr().String())
-		api = a.https(registering, endpoint)
+		api = a.https(endpoint)
 		a.addHTTP(httpsListener, tls.NewListener(l, a.tlsConfig()), api)
 	} else {
-		api = a.https(registering, endpoint)
+		api = a.https(endpoint)
 	}
 	if !c.MQTT.Off() {
 		if err := a.listenMQTT(ctx); err != nil {
@@ -176,20 +175,20 @@ func (a *App) tlsConfig() *tls.Config {
 // https is everything on the https listener: the API is told by the first segment
 // of the path, and what is left are devices, which begin with their ID scope. endpoint
 // is where clients find it.
-func (a *App) https(registering *register.Service, endpoint string) http.Handler {
+func (a *App) https(endpoint string) http.Handler {
 	o, guard := a.options, a.guard()
 	enrolling := enroll.New(a.store, time.Now)
 	changes := audit.New(audit.Options{Store: a.store, Log: o.Log})
 	service := serviceapi.New(serviceapi.Options{
-		Guard: guard, Enroll: enrolling, Register: registering, Instance: dps.DefaultInstance, Log: o.Log, Now: time.Now,
+		Guard: guard, Enroll: enrolling, Register: a.devices, Instance: dps.DefaultInstance, Log: o.Log, Now: time.Now,
 		Audit: changes,
 	})
 	control := controlapi.New(controlapi.Options{
-		Guard: guard, Enroll: enrolling, Configure: configure.New(a.store), Instance: dps.DefaultInstance, Endpoint: endpoint, Log: o.Log,
+		Guard: guard, Enroll: enrolling, Configure: a.configuring(), Instance: dps.DefaultInstance, Endpoint: endpoint, Log: o.Log,
 		Audit: changes,
 	})
 	own := mooringapi.New(mooringapi.Options{
-		Guard: guard, Audit: changes, Instance: dps.DefaultInstance, Log: o.Log, Now: time.Now, Portal: a.signin,
+		Guard: guard, Audit: changes, Instance: dps.DefaultInstance, Log: o.Log, Now: time.Now, Links: a.store, Portal: a.signin,
 		Routes: transferapi.Routes(transferapi.Options{
 			Guard: guard, Audit: changes, Enroll: enrolling, Instance: dps.DefaultInstance, Log: o.Log, Now: time.Now,
 		}),
@@ -197,7 +196,7 @@ func (a *App) https(registering *register.Service, endpoint string) http.Handler
 	hub := embedded.New(embedded.Options{
 		Store: a.store, Guard: guard, Instance: dps.DefaultInstance, Hub: dps.EmbeddedHub, Log: o.Log, Now: time.Now,
 	})
-	device := deviceapi.New(deviceapi.Options{Register: registering, Log: o.Log, Now: time.Now})
+	device := deviceapi.New(deviceapi.Options{Register: a.devices, Log: o.Log, Now: time.Now})
 
 	apis := make(map[string]http.Handler)
 	for _, api := range []struct {
@@ -254,4 +253,3 @@ func (a *App) webSocket(w http.ResponseWriter, r *http.Request) {
 	defer a.metrics.Connected("websocket")()
 	a.mqtt.ServeConn(c, r.TLS.PeerCertificates)
 }
-

@@ -41,13 +41,16 @@ const (
 	BulkUpdateIfMatch Operation = "bulk-update-if-match"
 	BulkDelete        Operation = "bulk-delete"
 	Import            Operation = "import"
+	Link              Operation = "link"
+	UpdateLink        Operation = "update-link"
+	Unlink            Operation = "unlink"
 	ChangePassword    Operation = "change-password" // its owner chose another
 	ResetPassword     Operation = "reset-password"  // a new one was given out
 )
 
 // Operations returns every operation.
 func Operations() []Operation {
-	return []Operation{Put, Patch, Delete, GenerateCode, Verify, Bulk, BulkCreate, BulkUpdate, BulkUpdateIfMatch, BulkDelete, Import, ChangePassword, ResetPassword}
+	return []Operation{Put, Patch, Delete, GenerateCode, Verify, Bulk, BulkCreate, BulkUpdate, BulkUpdateIfMatch, BulkDelete, Import, Link, UpdateLink, Unlink, ChangePassword, ResetPassword}
 }
 
 // ParseOperation reads the name of an operation. It fails with Invalid.
@@ -63,12 +66,13 @@ const (
 	Registration        Kind = "registration"
 	Certificate         Kind = "certificate"
 	ProvisioningService Kind = "provisioning-service" // with its policies and linked hubs
+	LinkedHub           Kind = "linked-hub"           // beside the entry of the service: its etag counts for all
 	PortalAccount       Kind = "portal-account"
 )
 
 // Kinds returns every kind.
 func Kinds() []Kind {
-	return []Kind{Enrollment, Group, Registration, Certificate, ProvisioningService, PortalAccount}
+	return []Kind{Enrollment, Group, Registration, Certificate, ProvisioningService, LinkedHub, PortalAccount}
 }
 
 // ParseKind reads the name of a kind. It fails with Invalid.

@@ -1,9 +1,8 @@
 // Package configure reads and changes a provisioning service as a whole: its tags,
-// its allocation policy and its shared access policies.
+// its allocation policy, its shared access policies and its linked hubs.
 package configure
 
 import (
-	"bytes"
 	"context"
 	"maps"
 	"slices"
@@ -26,16 +25,34 @@ type Store interface {
 	// HubPolicies returns the policies of an embedded hub, sorted by name.
 	HubPolicies(ctx context.Context, in dps.InstanceID, hub dps.HubID) ([]dps.HubPolicy, error)
 
-	// Configure writes a change, with its policies, or nothing of it. It fails with
-	// ConcurrentChange when the instance is not at the version IfMatch.
+	// FormerHubs returns the hubs that are no longer linked, sorted by ID.
+	FormerHubs(ctx context.Context, in dps.InstanceID) ([]dps.FormerHub, error)
+
+	// Configure writes a change, with its policies and hubs, or nothing of it. It fails
+	// with ConcurrentChange when the instance is not at the version IfMatch, and with
+	// Conflict where an embedded hub that is to be unlinked holds devices.
 	Configure(ctx context.Context, c dps.InstanceChange) error
 }
 
-// Service configures. It is safe for concurrent use.
-type Service struct{ store Store }
+// Options are what a Service needs; only Store is required.
+type Options struct {
+	Store   Store
+	Checker Checker // calls hubs before they are linked; nil links them untested
 
-// New returns a Service over store.
-func New(store Store) *Service { return &Service{store: store} }
+	// Linked is called after each change of the linked hubs, with a context that ends
+	// with the call that made it; nil is not called.
+	Linked func(ctx context.Context, in dps.InstanceID)
+}
+
+// Service configures. It is safe for concurrent use.
+type Service struct {
+	store   Store
+	checker Checker
+	linked  func(ctx context.Context, in dps.InstanceID)
+}
+
+// New returns a Service.
+func New(o Options) *Service { return &Service{store: o.Store, checker: o.Checker, linked: o.Linked} }
 
 // Resource is an instance with what is linked to it.
 type Resource struct {
@@ -60,6 +77,10 @@ func (s *Service) links(ctx context.Context, in dps.InstanceID) ([]dps.HubLink, 
 	}
 	links := make([]dps.HubLink, 0, len(hubs))
 	for _, h := range hubs {
+		if h.Access != nil {
+			links = append(links, dps.HubLink{Hub: h, Policy: spokenFor(h)})
+			continue
+		}
 		policies, err := s.store.HubPolicies(ctx, in, h.ID)
 		if err != nil {
 			return nil, err
@@ -108,8 +129,10 @@ const maxAttempts = 8
 // Update changes an instance if it meets cond. All of a draft is written, or
 // nothing; keys that are replaced no longer count when Update returns.
 //
-// It fails with InstanceNotFound, PreconditionFailed, Invalid, or, where cond
-// demands no exact version, ConcurrentChange.
+// Hubs over the wire are called before they are linked, and when they are to be called
+// in another way. It fails with InstanceNotFound, PreconditionFailed, Invalid, Conflict
+// where an embedded hub that is to be unlinked holds devices, or, where cond demands no
+// exact version, ConcurrentChange.
 func (s *Service) Update(ctx context.Context, id dps.InstanceID, draft dps.InstanceDraft, cond dps.Condition) (Resource, error) {
 	if err := check(draft); err != nil {
 		return Resource{}, err
@@ -135,9 +158,9 @@ func changed() error {
 // check tests the rules of a draft that need no store.
 func check(draft dps.InstanceDraft) error {
 	switch draft.Allocation {
-	case "", dps.Hashed, dps.Static:
+	case "", dps.Hashed, dps.GeoLatency, dps.Static:
 	default:
-		return dps.Invalidf("properties.allocationPolicy", "this version serves Hashed and Static alone")
+		return dps.Invalidf("properties.allocationPolicy", "must be Hashed, GeoLatency or Static; Custom is for enrollments")
 	}
 	return dps.CheckTags(draft.Tags)
 }
@@ -152,10 +175,17 @@ func (s *Service) update(ctx context.Context, id dps.InstanceID, draft dps.Insta
 	if !cond.Holds(r.Instance.ETag) {
 		return r, changed()
 	}
-	if err := sameHubs(draft.Hubs, r.Hubs); err != nil {
+	l, err := s.linking(ctx, id, draft, r.Hubs)
+	if err != nil {
 		return r, err
 	}
-	change := dps.InstanceChange{IfMatch: r.Instance.ETag}
+	if !draft.SkipCheck {
+		if err := s.try(ctx, l.calls); err != nil {
+			return r, err
+		}
+	}
+	r.Hubs = l.links
+	change := dps.InstanceChange{IfMatch: r.Instance.ETag, Hubs: l.change}
 	if draft.Policies != nil {
 		if change.Policies, err = s.policies(ctx, id, draft.Policies); err != nil {
 			return r, err
@@ -169,38 +199,11 @@ func (s *Service) update(ctx context.Context, id dps.InstanceID, draft dps.Insta
 	}
 	r.Instance.ETag = dps.NewETag()
 	change.Instance = r.Instance
-	return r, s.store.Configure(ctx, change)
-}
-
-// sameHubs fails unless the drafts say what is linked; nil says nothing.
-func sameHubs(drafts []dps.HubDraft, linked []dps.HubLink) error {
-	if drafts == nil {
-		return nil
+	if err := s.store.Configure(ctx, change); err != nil {
+		return r, err
 	}
-	if len(drafts) != len(linked) {
-		return hubsStay("there are %d, not %d", len(linked), len(drafts))
+	if s.linked != nil && !change.Hubs.Empty() {
+		s.linked(ctx, id)
 	}
-	seen := make(map[string]bool, len(drafts))
-	for _, d := range drafts {
-		i := slices.IndexFunc(linked, func(l dps.HubLink) bool { return l.Hub.HostName.Equal(d.HostName) })
-		if i < 0 || seen[d.HostName.Key()] {
-			return hubsStay("%q is not one of them, or is there twice", d.HostName)
-		}
-		seen[d.HostName.Key()] = true
-		if !sameHub(d, linked[i]) {
-			return hubsStay("the policy, the key, allocationWeight or applyAllocationPolicy of %s is another", d.HostName)
-		}
-	}
-	return nil
-}
-
-func sameHub(d dps.HubDraft, l dps.HubLink) bool {
-	sameKey := d.Key.IsZero() || bytes.Equal(d.Key.Reveal(), l.Policy.Keys.Primary.Reveal()) ||
-		bytes.Equal(d.Key.Reveal(), l.Policy.Keys.Secondary.Reveal())
-	return sameKey && (d.KeyName == "" || strings.EqualFold(d.KeyName, l.Policy.Name)) &&
-		(d.Weight == nil || *d.Weight == l.Hub.Weight) && (d.ApplyPolicy == nil || *d.ApplyPolicy == l.Hub.ApplyPolicy)
-}
-
-func hubsStay(found string, args ...any) error {
-	return dps.Invalidf("properties.iotHubs", "linked hubs cannot be changed in this version, and "+found+"; send them as they were read, or leave them out", args...)
+	return r, nil
 }

@@ -16,6 +16,9 @@ type memory struct {
 	instance dps.Instance
 	policies []dps.Policy
 	hubs     []dps.LinkedHub
+	former   []dps.FormerHub
+	keys     dps.KeyPair // of the policy of every embedded hub
+	changes  []dps.HubsChange
 	before   func(*memory)
 	fails    error
 	writes   int
@@ -43,8 +46,12 @@ func (m *memory) Hubs(context.Context, dps.InstanceID) ([]dps.LinkedHub, error) 
 	return m.hubs, m.fails
 }
 
-func (m *memory) HubPolicies(context.Context, dps.InstanceID, dps.HubID) ([]dps.HubPolicy, error) {
-	return nil, m.fails
+func (m *memory) HubPolicies(_ context.Context, in dps.InstanceID, hub dps.HubID) ([]dps.HubPolicy, error) {
+	return []dps.HubPolicy{{Instance: in, Hub: hub, Name: dps.HubOwnerPolicy, Rights: dps.HubOwnerRights, Keys: m.keys}}, m.fails
+}
+
+func (m *memory) FormerHubs(context.Context, dps.InstanceID) ([]dps.FormerHub, error) {
+	return m.former, m.fails
 }
 
 func (m *memory) Configure(_ context.Context, c dps.InstanceChange) error {
@@ -59,6 +66,7 @@ func (m *memory) Configure(_ context.Context, c dps.InstanceChange) error {
 	if c.Policies != nil {
 		m.policies = c.Policies
 	}
+	m.changes = append(m.changes, c.Hubs)
 	return nil
 }
 
@@ -83,7 +91,7 @@ func TestUpdateMeetsAnother(t *testing.T) {
 	m := newMemory()
 	m.before = another
 	first := m.instance.ETag
-	r, err := configure.New(m).Update(t.Context(), dps.DefaultInstance, draft, dps.Condition{})
+	r, err := configure.New(configure.Options{Store: m}).Update(t.Context(), dps.DefaultInstance, draft, dps.Condition{})
 	if err != nil || len(m.policies) != 2 || m.policies[0].Keys.Primary.Base64() != fresh.Primary.Base64() {
 		t.Errorf("policies = %v, %v", m.policies, err)
 	}
@@ -93,7 +101,7 @@ func TestUpdateMeetsAnother(t *testing.T) {
 
 	m = newMemory()
 	m.before = another
-	_, err = configure.New(m).Update(t.Context(), dps.DefaultInstance, draft, dps.Match(m.instance.ETag))
+	_, err = configure.New(configure.Options{Store: m}).Update(t.Context(), dps.DefaultInstance, draft, dps.Match(m.instance.ETag))
 	wantCode(t, "an exact version", err, dps.PreconditionFailed)
 	if m.writes != 0 || len(m.policies) != 1 {
 		t.Errorf("%d writes, policies %v", m.writes, m.policies)
@@ -101,12 +109,12 @@ func TestUpdateMeetsAnother(t *testing.T) {
 
 	m = newMemory()
 	m.before = func(m *memory) { m.instance.ETag = dps.NewETag() }
-	_, err = configure.New(m).Update(t.Context(), dps.DefaultInstance, draft, dps.Condition{Set: true, Any: true})
+	_, err = configure.New(configure.Options{Store: m}).Update(t.Context(), dps.DefaultInstance, draft, dps.Condition{Set: true, Any: true})
 	wantCode(t, "others without end", err, dps.ConcurrentChange)
 }
 
 func TestUpdateRefuses(t *testing.T) {
-	weight := 2
+	weight := 0
 	tests := []struct {
 		name  string
 		draft dps.InstanceDraft
@@ -117,13 +125,12 @@ func TestUpdateRefuses(t *testing.T) {
 		{name: "policy of the service API", draft: dps.InstanceDraft{Allocation: dps.Custom}, want: dps.Invalid},
 		{name: "tags", draft: dps.InstanceDraft{Tags: map[string]string{"": ""}}, want: dps.Invalid},
 		{name: "hub", draft: dps.InstanceDraft{Hubs: []dps.HubDraft{{HostName: "hub", Weight: &weight}}}, want: dps.Invalid},
-		{name: "no hub", draft: dps.InstanceDraft{Hubs: []dps.HubDraft{}}, want: dps.Invalid},
 		{name: "no policies", draft: dps.InstanceDraft{Policies: []dps.Policy{}}, want: dps.Invalid},
 	}
 	for _, tt := range tests {
 		m := newMemory()
 		m.hubs = []dps.LinkedHub{{ID: "hub", HostName: "hub", Weight: 1}}
-		_, err := configure.New(m).Update(t.Context(), dps.DefaultInstance, tt.draft, tt.cond)
+		_, err := configure.New(configure.Options{Store: m}).Update(t.Context(), dps.DefaultInstance, tt.draft, tt.cond)
 		wantCode(t, tt.name, err, tt.want)
 		if m.writes != 0 {
 			t.Errorf("%s: written", tt.name)
@@ -133,7 +140,7 @@ func TestUpdateRefuses(t *testing.T) {
 
 func TestMissingAndFailing(t *testing.T) {
 	m := newMemory()
-	s := configure.New(m)
+	s := configure.New(configure.Options{Store: m})
 	_, err := s.Get(t.Context(), "ghost")
 	wantCode(t, "Get", err, dps.InstanceNotFound)
 	_, err = s.Update(t.Context(), "ghost", dps.InstanceDraft{}, dps.Condition{})

@@ -66,7 +66,45 @@ func (s *server) putService(w http.ResponseWriter, r *http.Request, t target) er
 	if err != nil {
 		return err
 	}
-	return s.update(w, r, t, draft, etag)
+	if draft.SkipCheck, err = skipsCheck(r); err != nil {
+		return err
+	}
+	if draft.DeleteDevices, err = deletesDevices(r, draft); err != nil {
+		return err
+	}
+	err = s.update(w, r, t, draft, etag)
+	if dps.CodeOf(err) == dps.Conflict {
+		return dps.Errorf(dps.Conflict, "%s To delete them too, name the hub in the header %s.", dps.MessageOf(err), wire.HeaderDeleteDevices)
+	}
+	return err
+}
+
+// skipsCheck reads whether hubs are to be linked without being called.
+func skipsCheck(r *http.Request) (bool, error) {
+	switch text := r.Header.Get(wire.HeaderSkipCheck); {
+	case text == "", strings.EqualFold(text, "false"):
+		return false, nil
+	case strings.EqualFold(text, "true"):
+		return true, nil
+	default:
+		return false, dps.Invalidf(wire.HeaderSkipCheck, "must be true or false")
+	}
+}
+
+// deletesDevices reads which embedded hubs may be unlinked with their devices.
+func deletesDevices(r *http.Request, draft dps.InstanceDraft) ([]dps.HostName, error) {
+	text := strings.Join(r.Header.Values(wire.HeaderDeleteDevices), ",")
+	if text == "" {
+		return nil, nil
+	}
+	if draft.Hubs == nil {
+		return nil, dps.Invalidf(wire.HeaderDeleteDevices, "says nothing without properties.iotHubs: no hub is unlinked")
+	}
+	var hubs []dps.HostName
+	for name := range strings.SplitSeq(text, ",") {
+		hubs = append(hubs, dps.HostName(strings.TrimSpace(name)))
+	}
+	return hubs, nil
 }
 
 func (s *server) patchService(w http.ResponseWriter, r *http.Request, t target) error {

@@ -1,6 +1,8 @@
 package controlapi_test
 
 import (
+	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"log/slog"
@@ -41,13 +43,25 @@ type plane struct {
 	setup     dps.Setup
 	now       time.Time
 	noVersion bool // requests go without api-version
+	checker   checker
+	slow      bool // checks of hubs last until nobody waits for them
+	log       bytes.Buffer
+}
+
+// Check is that of the checker, unless it is slow.
+func (p *plane) Check(ctx context.Context, hub dps.LinkedHub) error {
+	if p.slow {
+		<-ctx.Done()
+		return dps.Errorf(dps.HubUnavailable, "no answer in time")
+	}
+	return p.checker.Check(ctx, hub)
 }
 
 func newPlane(t *testing.T) *plane {
 	t.Helper()
 	p := &plane{now: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)}
 	now := func() time.Time { return p.now }
-	log := slog.New(slog.DiscardHandler)
+	log := slog.New(slog.NewJSONHandler(&p.log, nil))
 	key, err := seal.OpenKey(filepath.Join(t.TempDir(), "key"), true)
 	if err != nil {
 		t.Fatal(err)
@@ -68,7 +82,7 @@ func newPlane(t *testing.T) *plane {
 	}
 	p.guard = access.New(access.Options{Store: p.store, Names: []string{"dps.example"}, Now: now})
 	p.Handler = httpio.Track(controlapi.New(controlapi.Options{
-		Guard: p.guard, Enroll: enroll.New(p.store, now), Configure: configure.New(p.store), Instance: in, Endpoint: "dps.example:8443", Log: log,
+		Guard: p.guard, Enroll: enroll.New(p.store, now), Configure: configure.New(configure.Options{Store: p.store, Checker: p}), Instance: in, Endpoint: "dps.example:8443", Log: log,
 	}), log)
 	return p
 }
@@ -76,11 +90,17 @@ func newPlane(t *testing.T) *plane {
 // call sends a request with a good token.
 func (p *plane) call(t *testing.T, method, path, body string, headers ...string) *httptest.ResponseRecorder {
 	t.Helper()
+	return p.raw(method, path, body, append([]string{"Authorization", p.bearer(t)}, headers...)...)
+}
+
+// bearer returns a good token.
+func (p *plane) bearer(t *testing.T) string {
+	t.Helper()
 	token, err := access.NewToken(p.setup.Instance, p.now)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return p.raw(method, path, body, append([]string{"Authorization", "Bearer " + token}, headers...)...)
+	return "Bearer " + token
 }
 
 func (p *plane) raw(method, path, body string, headers ...string) *httptest.ResponseRecorder {
@@ -153,7 +173,7 @@ func TestResource(t *testing.T) {
 			"serviceOperationsHostName": "dps.example:8443", "deviceProvisioningHostName": "dps.example:8443",
 			"iotHubs": []any{map[string]any{
 				"connectionString": "HostName=hub.example;SharedAccessKeyName=iothubowner;SharedAccessKey=****",
-				"location":         "local", "name": "hub.example", "allocationWeight": 3.0, "applyAllocationPolicy": true,
+				"location":         "local", "name": "hub.example", "kind": "embedded", "allocationWeight": 3.0, "applyAllocationPolicy": true,
 			}},
 		},
 	}
@@ -320,16 +340,11 @@ func TestRefusedMembers(t *testing.T) {
 		{`{"properties":{"deviceRegistryNamespace":{"resourceId":"x"}}}`, "properties.deviceRegistryNamespace: is not offered"},
 		{`{"properties":{"minTlsVersion":"1.2"}}`, "properties.minTlsVersion: is nothing"},
 		{`{"Properties":{"minTlsVersion":"1.2"}}`, "properties.minTlsVersion: is nothing"},
-		{`{"properties":{"allocationPolicy":"GeoLatency"}}`, "serves Hashed and Static alone"},
 		{`{"properties":{"allocationPolicy":"Custom"}}`, "must be Hashed"},
-		{`{"properties":{"iotHubs":[]}}`, "linked hubs cannot be changed"},
-		{`{"properties":{"iotHubs":[{"name":"other.example"}]}}`, "linked hubs cannot be changed"},
-		{`{"properties":{"iotHubs":[{"name":"hub.example"},{"name":"hub.example"}]}}`, "linked hubs cannot be changed"},
-		{`{"properties":{"iotHubs":[{"name":"hub.example","allocationWeight":4}]}}`, "linked hubs cannot be changed"},
-		{`{"properties":{"iotHubs":[{"name":"hub.example","applyAllocationPolicy":false}]}}`, "linked hubs cannot be changed"},
-		{`{"properties":{"iotHubs":[{"name":"hub.example","location":"westus"}]}}`, "properties.iotHubs[0].location"},
-		{`{"properties":{"iotHubs":[{"connectionString":"HostName=hub.example;SharedAccessKeyName=iothubowner;SharedAccessKey=` + key + `"}]}}`, "linked hubs cannot be changed"},
-		{`{"properties":{"iotHubs":[{"connectionString":"HostName=hub.example;SharedAccessKeyName=other;SharedAccessKey=****"}]}}`, "linked hubs cannot be changed"},
+		{`{"properties":{"iotHubs":[{"name":"other.example"}]}}`, "properties.iotHubs[0].connectionString: is required"},
+		{`{"properties":{"iotHubs":[{"name":"hub.example"},{"name":"hub.example"}]}}`, "properties.iotHubs[1].name: hub.example is there twice"},
+		{`{"properties":{"iotHubs":[{"connectionString":"HostName=hub.example;SharedAccessKeyName=iothubowner;SharedAccessKey=` + key + `"}]}}`, "properties.iotHubs[0].connectionString: names another policy or key"},
+		{`{"properties":{"iotHubs":[{"connectionString":"HostName=hub.example;SharedAccessKeyName=other;SharedAccessKey=****"}]}}`, "properties.iotHubs[0].connectionString: names another policy or key"},
 		{`{"properties":{"iotHubs":[{}]}}`, "properties.iotHubs[0].connectionString"},
 		{`{"tags":{"a<b":"c"}}`, "tags: a name"},
 		{`{"tags":{"":"c"}}`, "tags: a name"},

@@ -126,7 +126,7 @@ func (s *server) poll(w http.ResponseWriter, r *http.Request, p route.Params) er
 	status := http.StatusOK
 	w.Header().Set(wire.HeaderRequestID, req.TrackingID)
 	if rec.Status == dps.Assigning {
-		s.accepted(w, req, register.ReadyAfter)
+		s.accepted(w, req, rec.RetryAfter)
 		status = http.StatusAccepted
 	}
 	return httpio.WriteJSON(w, status, translate.Operation(op, rec.Registration, rec.Hub, req.APIVersion))

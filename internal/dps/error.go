@@ -18,7 +18,10 @@ const (
 	Invalid
 	NoHub
 	HubRefused
+	HubUnavailable
 	CustomAllocationFailed
+	CustomAllocationNoHub
+	CustomAllocationUnauthorized
 	Unauthorized
 	EnrollmentNotFound
 	GroupNotFound
@@ -27,12 +30,14 @@ const (
 	InstanceNotFound
 	CertificateNotFound
 	PolicyNotFound
+	HubNotFound
 	DeviceNotFound
 	RouteNotFound
 	MethodNotAllowed
 	EnrollmentExists
 	GroupExists
 	CertificateExists
+	DeviceExists
 	Conflict
 	ConcurrentChange
 	PreconditionFailed
@@ -45,33 +50,38 @@ const (
 )
 
 var codeNames = [codeCount]string{
-	Internal:               "Internal",
-	Malformed:              "Malformed",
-	Invalid:                "Invalid",
-	NoHub:                  "NoHub",
-	HubRefused:             "HubRefused",
-	CustomAllocationFailed: "CustomAllocationFailed",
-	Unauthorized:           "Unauthorized",
-	EnrollmentNotFound:     "EnrollmentNotFound",
-	GroupNotFound:          "GroupNotFound",
-	RegistrationNotFound:   "RegistrationNotFound",
-	OperationNotFound:      "OperationNotFound",
-	InstanceNotFound:       "InstanceNotFound",
-	CertificateNotFound:    "CertificateNotFound",
-	PolicyNotFound:         "PolicyNotFound",
-	DeviceNotFound:         "DeviceNotFound",
-	RouteNotFound:          "RouteNotFound",
-	MethodNotAllowed:       "MethodNotAllowed",
-	EnrollmentExists:       "EnrollmentExists",
-	GroupExists:            "GroupExists",
-	CertificateExists:      "CertificateExists",
-	Conflict:               "Conflict",
-	ConcurrentChange:       "ConcurrentChange",
-	PreconditionFailed:     "PreconditionFailed",
-	TooLarge:               "TooLarge",
-	UnsupportedMediaType:   "UnsupportedMediaType",
-	Throttled:              "Throttled",
-	Unavailable:            "Unavailable",
+	Internal:                     "Internal",
+	Malformed:                    "Malformed",
+	Invalid:                      "Invalid",
+	NoHub:                        "NoHub",
+	HubRefused:                   "HubRefused",
+	HubUnavailable:               "HubUnavailable",
+	CustomAllocationFailed:       "CustomAllocationFailed",
+	CustomAllocationNoHub:        "CustomAllocationNoHub",
+	CustomAllocationUnauthorized: "CustomAllocationUnauthorized",
+	Unauthorized:                 "Unauthorized",
+	EnrollmentNotFound:           "EnrollmentNotFound",
+	GroupNotFound:                "GroupNotFound",
+	RegistrationNotFound:         "RegistrationNotFound",
+	OperationNotFound:            "OperationNotFound",
+	InstanceNotFound:             "InstanceNotFound",
+	CertificateNotFound:          "CertificateNotFound",
+	PolicyNotFound:               "PolicyNotFound",
+	HubNotFound:                  "HubNotFound",
+	DeviceNotFound:               "DeviceNotFound",
+	DeviceExists:                 "DeviceExists",
+	RouteNotFound:                "RouteNotFound",
+	MethodNotAllowed:             "MethodNotAllowed",
+	EnrollmentExists:             "EnrollmentExists",
+	GroupExists:                  "GroupExists",
+	CertificateExists:            "CertificateExists",
+	Conflict:                     "Conflict",
+	ConcurrentChange:             "ConcurrentChange",
+	PreconditionFailed:           "PreconditionFailed",
+	TooLarge:                     "TooLarge",
+	UnsupportedMediaType:         "UnsupportedMediaType",
+	Throttled:                    "Throttled",
+	Unavailable:                  "Unavailable",
 }
 
 // Codes returns every code, for tests and tables that walk the set.
@@ -109,6 +119,14 @@ type Error struct {
 
 	// RetryAfter is when trying again may help; 0 when nobody knows.
 	RetryAfter time.Duration
+
+	// Again says that the same call may succeed later, though nothing is changed here.
+	// Throttled and Unavailable imply it.
+	Again bool
+
+	// Number is the numeric error code of the service that failed, where it is not
+	// ours; 0 where it gave none.
+	Number int
 }
 
 // Error returns message and cause, for logs. Only Message may leave the process.
@@ -148,6 +166,25 @@ func CodeOf(err error) Code {
 		return e.Code
 	}
 	return Internal
+}
+
+// FailureOf returns err as the outcome of a registration.
+func FailureOf(err error) *Failure {
+	f := &Failure{Code: CodeOf(err), Message: MessageOf(err)}
+	if e, ok := errors.AsType[*Error](err); ok {
+		f.Number = e.Number
+	}
+	return f
+}
+
+// MayRepeat reports whether the call that failed with err may succeed later, and when
+// to try it; after is 0 when nobody knows.
+func MayRepeat(err error) (after time.Duration, again bool) {
+	e, ok := errors.AsType[*Error](err)
+	if !ok {
+		return 0, false
+	}
+	return e.RetryAfter, e.Again || e.Code == Throttled || e.Code == Unavailable
 }
 
 // MessageOf returns the message of the outermost Error in err's chain, or "" if

@@ -1,11 +1,10 @@
 package dps
 
 import (
-	"bytes"
-	"encoding/json"
-	"fmt"
-	"math/rand/v2"
+	"regexp"
 	"time"
+
+	"github.com/google/uuid"
 )
 
 // HubID names a linked hub inside an instance; it stays when the host name changes.
@@ -14,11 +13,18 @@ type HubID string
 // EmbeddedHub is the hub that every instance starts with.
 const EmbeddedHub HubID = "embedded"
 
+// NewHubID returns an ID that no hub has had. IDs sort as they were made, the one of
+// EmbeddedHub first.
+func NewHubID() HubID { return HubID("hub-" + uuid.Must(uuid.NewV7()).String()) }
+
 // HubKind says who serves a hub.
 type HubKind string
 
-// KindEmbedded is a hub in this process, in the same store.
-const KindEmbedded HubKind = "embedded"
+// The kinds of hubs.
+const (
+	KindEmbedded HubKind = "embedded" // in this process, in the same store
+	KindIoTHub   HubKind = "iothub"   // any service that speaks the registry REST of Azure IoT Hub
+)
 
 // LinkedHub is a hub that devices can be assigned to.
 type LinkedHub struct {
@@ -26,8 +32,54 @@ type LinkedHub struct {
 	ID          HubID
 	Kind        HubKind
 	HostName    HostName
-	Weight      int  // share under the hashed policy, 1 to 1000
-	ApplyPolicy bool // whether it is a candidate for enrollments that name no hubs
+	Location    string     // region, as operators call it; "" is none
+	Weight      int        // share under the hashed policy, 1 to 1000
+	ApplyPolicy bool       // whether it is a candidate for enrollments that name no hubs
+	Access      *HubAccess // how it is called; nil for an embedded one
+}
+
+// LocalLocation is what the control plane calls the location of what stands in no region.
+const LocalLocation = "local"
+
+// Bounds of a linked hub.
+// Source: azure-docs, articles/iot-dps/how-to-use-allocation-policies.md.
+const (
+	MinHubWeight = 1
+	MaxHubWeight = 1000
+)
+
+// NewEmbeddedHub returns a hub of this process as it starts, with its one policy.
+func NewEmbeddedHub(in InstanceID, id HubID, host HostName) (LinkedHub, HubPolicy) {
+	hub := LinkedHub{Instance: in, ID: id, Kind: KindEmbedded, HostName: host, Weight: MinHubWeight, ApplyPolicy: true}
+	return hub, HubPolicy{Instance: in, Hub: id, Name: HubOwnerPolicy, Rights: HubOwnerRights, Keys: NewKeyPair()}
+}
+
+// HubAccess is how a hub over the wire is called.
+type HubAccess struct {
+	Endpoint string // host to dial, with a port where that is not 443
+	KeyName  string // shared access policy of the hub
+	Key      Secret
+}
+
+// HubState is what is known of a linked hub.
+type HubState string
+
+// The states of a hub. One that was not called since the process started is unknown.
+const (
+	HubUnknown HubState = "unknown"
+	HubUp      HubState = "up"
+	HubDown    HubState = "down"
+)
+
+// HubHealth is how a linked hub has been doing.
+type HubHealth struct {
+	State     HubState
+	Since     time.Time     // when it entered the state; zero while unknown
+	LastError string        // what it said, or why it could not be reached; "" while up
+	Paused    time.Time     // until when it asked to be left alone; zero if it did not
+	PerMinute int           // registry writes that it is sent in a minute; 0 is no limit
+	Waiting   int           // registrations that wait for their turn at it
+	Wait      time.Duration // how long the last of these will wait, estimated
 }
 
 // HubLink is a linked hub with the policy that speaks for it.
@@ -39,10 +91,39 @@ type HubLink struct {
 // HubDraft is a linked hub as a client writes it.
 type HubDraft struct {
 	HostName    HostName
-	KeyName     string // "" where the client names no policy
-	Key         Secret // none where the client sent the mask, or nothing
-	Weight      *int   // nil leaves it
-	ApplyPolicy *bool  // nil leaves it
+	Kind        HubKind // "" leaves it; a new hub is then an iothub
+	Endpoint    string  // HostName with the port that the client gave; "" leaves it
+	KeyName     string  // "" where the client names no policy
+	Key         Secret  // none where the client sent the mask, or nothing
+	Location    string  // "" leaves it
+	Weight      *int    // nil leaves it
+	ApplyPolicy *bool   // nil leaves it
+}
+
+// HubsChange is what becomes of the linked hubs of an instance in one step.
+type HubsChange struct {
+	Link     []LinkedHub // new
+	Policies []HubPolicy // of new embedded hubs
+	Update   []LinkedHub // linked already
+	Unlink   []HubUnlink
+}
+
+// Empty reports whether nothing changes.
+func (c HubsChange) Empty() bool { return len(c.Link)+len(c.Update)+len(c.Unlink) == 0 }
+
+// HubUnlink is a hub that is no longer to be linked. What an embedded one holds goes
+// with it; a hub over the wire keeps its devices.
+type HubUnlink struct {
+	Hub           LinkedHub
+	DeleteDevices bool // else an embedded hub with devices stays
+}
+
+// FormerHub is a hub that is no longer linked. Records of devices still name it, and it
+// gets its ID back when it is linked again.
+type FormerHub struct {
+	ID       HubID
+	Kind     HubKind
+	HostName HostName
 }
 
 // HubPolicy is a shared access policy of an embedded hub.
@@ -80,64 +161,11 @@ func (r HubRights) Allow(want HubRights) bool {
 	return want != 0 && r&want == want
 }
 
-// HubAuthType is how a device proves itself to its hub.
-type HubAuthType string
+// maxHostName bounds the name of a hub, in characters.
+const maxHostName = 253
 
-// The types that we write.
-const (
-	HubAuthSelfSigned HubAuthType = "selfSigned"
-	HubAuthSAS        HubAuthType = "sas"
-)
+var hostPattern = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$`)
 
-// HubAuthentication is how a device proves itself to its hub.
-type HubAuthentication struct {
-	Type                HubAuthType
-	PrimaryThumbprint   string // upper-case hexadecimal, for selfSigned
-	SecondaryThumbprint string
-	Keys                KeyPair // for sas
-}
-
-// SelfSigned returns the authentication of a device that shows the certificate
-// with thumbprint t: both thumbprints are set to it.
-// Source: azure-docs, articles/iot-dps/how-to-roll-certificates.md.
-func SelfSigned(t Thumbprint) HubAuthentication {
-	return HubAuthentication{Type: HubAuthSelfSigned, PrimaryThumbprint: t.String(), SecondaryThumbprint: t.String()}
-}
-
-// Equal reports whether a device would be let in by the same proof.
-func (a HubAuthentication) Equal(b HubAuthentication) bool {
-	return a.Type == b.Type &&
-		a.PrimaryThumbprint == b.PrimaryThumbprint && a.SecondaryThumbprint == b.SecondaryThumbprint &&
-		bytes.Equal(a.Keys.Primary.Reveal(), b.Keys.Primary.Reveal()) && bytes.Equal(a.Keys.Secondary.Reveal(), b.Keys.Secondary.Reveal())
-}
-
-// HubDevice is an identity in an embedded hub, with its twin.
-type HubDevice struct {
-	Instance       InstanceID
-	Hub            HubID
-	DeviceID       DeviceID
-	GenerationID   string // decimal digits, new on every creation
-	Authentication HubAuthentication
-	IotEdge        bool
-	Twin           Twin
-
-	ETag             ETag
-	Created, Updated time.Time
-}
-
-// Twin is the document of a device at its hub as it was first written: nobody
-// changes it after that yet, so every part of it has version 1 and one time.
-type Twin struct {
-	Tags    json.RawMessage // an object, or nil
-	Desired json.RawMessage // an object, or nil
-}
-
-// NewGenerationID returns a number that tells this creation of a device from
-// every other: 18 digits that grow with time.
-func NewGenerationID(now time.Time) string {
-	// Ticks of 100 ns since year 1, like the ones Azure shows, with the lowest
-	// digits random so that two creations in one tick still differ.
-	const unixEpochTicks = 621_355_968_000_000_000
-	ticks := now.UnixNano()/100 + unixEpochTicks
-	return fmt.Sprintf("%018d", ticks/1000*1000+rand.Int64N(1000)) //nolint:gosec // no secret
-}
+// IsHostName reports whether s may be the name of a hub: a DNS name or an IPv4 address,
+// without scheme, port or path.
+func IsHostName(s string) bool { return len(s) <= maxHostName && hostPattern.MatchString(s) }

@@ -40,8 +40,11 @@ type Setup struct {
 type InstanceDraft struct {
 	Tags       map[string]string // all there shall be
 	Allocation AllocationPolicy
-	Policies   []Policy // all there shall be; in a stored one, no rights and a missing key stay as they are
-	Hubs       []HubDraft
+	Policies   []Policy   // all there shall be; in a stored one, no rights and a missing key stay as they are
+	Hubs       []HubDraft // all there shall be
+
+	SkipCheck     bool       // hubs are linked without being called
+	DeleteDevices []HostName // embedded hubs that are unlinked even where they hold devices
 }
 
 // InstanceChange is what becomes of an instance in one step.
@@ -49,6 +52,7 @@ type InstanceChange struct {
 	Instance Instance
 	IfMatch  ETag     // the version that it replaces
 	Policies []Policy // all there shall be; nil leaves them
+	Hubs     HubsChange
 }
 
 // Bounds of tags.

@@ -3,6 +3,7 @@ package dps
 import (
 	"crypto/rand"
 	"encoding/hex"
+	"encoding/json"
 	"time"
 
 	"github.com/google/uuid"
@@ -56,6 +57,7 @@ type Assignment struct {
 type Failure struct {
 	Code    Code
 	Message string
+	Number  int // error code of the hub, where it gave one; else Code says it
 }
 
 // Registration is the record of a device that has registered, with its latest
@@ -70,17 +72,88 @@ type Registration struct {
 	Assignment  *Assignment // nil until first assigned
 	Failure     *Failure    // set when Status is Failed
 	Operation   OperationID
+	Payload     json.RawMessage // what the operator's webhook has for the device; nil if nothing
 
 	ETag             ETag
 	Created, Updated time.Time
 }
 
-// RegistrationChange is one registration to be written, with the identity at an
-// embedded hub where that changes too. The operation that it replaces stays
-// readable for OperationLifetime.
+// Work is what an open registration still has to do: it belongs to a record whose
+// Status is Assigning. It holds no secrets: they come from the enrollment each time.
+type Work struct {
+	Instance  InstanceID
+	ID        RegistrationID // as the device spelled it in this call
+	Operation OperationID    // of the record that it belongs to
+
+	APIVersion  string          // of the call
+	Remote      string          // address of the caller
+	Certificate *Certificate    // that the device showed; nil if none
+	KeyOf       RegistrationID  // the spelling under which its key derives from its group's; "" if it does not
+	Payload     json.RawMessage // that the device sent; nil if none
+
+	Hub      HubID           // at which the device is to be placed; "" while a webhook has to choose
+	Twin     json.RawMessage // initial twin by the webhook; nil: that of the enrollment
+	Returned json.RawMessage // payload for the device, by the webhook; nil if none
+
+	Since time.Time // when the device asked first: its place in the line
+}
+
+// HubStand is a place that a device can have: an ID at a hub.
+type HubStand struct {
+	Hub      HubID
+	DeviceID DeviceID
+}
+
+// RemnantState says why there may be an identity beside the one in a record.
+type RemnantState string
+
+// The states of a remnant.
+const (
+	Placing RemnantState = "placing" // a registration is about to record it
+	Leaving RemnantState = "leaving" // it is to be removed
+)
+
+// Remnant is an identity that may stand at a hub over the wire without being the one
+// in its device's record: it is written down before the hub hears of it, and until
+// the hub no longer has it, so that no crash leaves an identity that nobody knows.
+type Remnant struct {
+	Instance InstanceID
+	HubStand
+	ID    RegistrationID // whose
+	State RemnantState
+	Stale bool // placing: what stands there is left over from before, and goes first
+
+	Since     time.Time
+	Attempts  int       // at removing it
+	Due       time.Time // of the next attempt at removing it
+	LastError string    // of the last attempt; "" if none failed
+
+	Owner     string    // process that is at it; "" if none
+	BusyUntil time.Time // until when something that Owner sent may still arrive
+}
+
+// Claim asks for the sole right to write to a place at a hub over the wire.
+type Claim struct {
+	Instance InstanceID
+	HubStand
+	ID         RegistrationID // whose
+	State      RemnantState   // what for
+	Owner      string         // process that asks
+	Now, Until time.Time
+}
+
+// RegistrationChange is one registration to be written, with the identities at
+// embedded hubs where these change too, and what is left to do at hubs over the
+// wire. Where it brings a new operation, the replaced one stays readable for
+// OperationLifetime.
 type RegistrationChange struct {
 	Registration Registration
 	IfMatch      ETag // version of the record that it was made from; "" for none
 	Device       *HubDevice
-	DeviceMatch  ETag // the same for Device
+	DeviceMatch  ETag      // the same for Device
+	Removed      *HubStand // identity of an embedded hub that goes
+
+	WasOpen bool      // whether the replaced record had work
+	Work    *Work     // left to do; nil: the registration is done
+	Leaving *HubStand // identity at a hub over the wire that nobody needs any more
 }

@@ -2,7 +2,6 @@ package enroll
 
 import (
 	"net/url"
-	"regexp"
 	"strings"
 
 	"github.com/mooring-iot/mooring/internal/dps"
@@ -11,7 +10,6 @@ import (
 // Bounds of what an enrollment may say.
 const (
 	maxHubs       = 50 // Source: azure-docs, includes/iot-dps-limits.md, linked IoT hubs
-	maxHostName   = 253
 	maxWebhookURL = 2048
 	maxAPIVersion = 64
 )
@@ -56,10 +54,8 @@ func checkPlacement(p dps.Placement) error {
 	return checkCustom(p)
 }
 
-var hostPattern = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$`)
-
 func checkHostName(field string, h dps.HostName) error {
-	if len(h) > maxHostName || !hostPattern.MatchString(string(h)) {
+	if !dps.IsHostName(string(h)) {
 		return dps.Invalidf(field, "must hold host names, without scheme, port or path")
 	}
 	return nil

@@ -31,7 +31,7 @@ func (s *server) listAudit(w http.ResponseWriter, r *http.Request, _ route.Param
 	if err != nil {
 		return err
 	}
-	top, err := readTop(given["top"])
+	top, err := readTop(given["top"], auditPage)
 	if err != nil {
 		return err
 	}
@@ -95,9 +95,10 @@ func readTime(field, text string) (time.Time, error) {
 	return time.Time{}, dps.Invalidf(field, "must be a time like 2026-03-01T12:00:00Z or a day like 2026-03-01")
 }
 
-func readTop(text string) (int, error) {
+// readTop reads how many records a page may have; the usual number when it is not said.
+func readTop(text string, usual int) (int, error) {
 	if text == "" {
-		return auditPage, nil
+		return usual, nil
 	}
 	n, err := strconv.Atoi(text)
 	if err != nil || n < 1 || n > wire.MaxAuditPage {
@@ -128,14 +129,14 @@ func readAuditToken(text string) (*audit.Cursor, error) {
 	var t auditToken
 	raw, err := base64.RawURLEncoding.DecodeString(text)
 	if err != nil || len(text) > maxAuditToken || json.Unmarshal(raw, &t) != nil || t.Seq < 1 {
-		return nil, dps.Invalidf("continuation", "is not a token of this service; ask for the first page again")
+		return nil, notOurs()
 	}
 	return &audit.Cursor{Time: time.Unix(0, t.Time), Seq: t.Seq}, nil
 }
 
 func auditEntry(e audit.Entry) wire.AuditEntry {
 	out := wire.AuditEntry{
-		Time: e.Time.UTC().Format("2006-01-02T15:04:05.000Z07:00"), Principal: string(e.Principal), Operation: string(e.Operation),
+		Time: moment(e.Time), Principal: string(e.Principal), Operation: string(e.Operation),
 		Kind: string(e.Kind), ID: e.ID, OldETag: string(e.OldETag), NewETag: string(e.NewETag), Result: string(e.Result),
 		TrackingID: e.TrackingID, Remote: e.Remote,
 	}

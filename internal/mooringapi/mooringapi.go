@@ -18,13 +18,15 @@ import (
 	"github.com/mooring-iot/mooring/wire"
 )
 
-// Options are what the API needs; all but Portal and Routes are required.
+// Options are what the API needs; all but Links, Hubs, Portal and Routes are required.
 type Options struct {
 	Guard    *access.Guard
 	Audit    *audit.Log
 	Instance dps.InstanceID // the instance that this host serves
 	Log      *slog.Logger
 	Now      func() time.Time
+	Links    Links         // nil has no operations on hubs
+	Hubs     Hubs          // nil calls no hubs over the wire: their health is unknown, nothing is to be cleaned up
 	Portal   Portal        // nil where there is none
 	Routes   []route.Route // further operations, which check for themselves who calls
 }
@@ -35,7 +37,7 @@ type server struct{ Options }
 // New returns the handler of the API.
 func New(o Options) http.Handler {
 	s := &server{o}
-	routes := slices.Concat(s.auditRoutes(), s.portalRoutes(), o.Routes)
+	routes := slices.Concat(s.auditRoutes(), s.hubRoutes(), s.portalRoutes(), o.Routes)
 	return &httpio.API{Routes: route.NewTable(routes...), Refuse: s.refuse, Log: o.Log}
 }
 
@@ -73,6 +75,9 @@ func parameters(r *http.Request, known ...string) (map[string]string, error) {
 	all := make(map[string]string)
 	for name, values := range r.URL.Query() {
 		if !slices.Contains(known, name) && name != "api-version" {
+			if len(known) == 0 {
+				return nil, dps.Invalidf("query", "%q is no parameter of this operation", name)
+			}
 			return nil, dps.Invalidf("query", "%q is not one of %s", name, strings.Join(known, ", "))
 		}
 		if len(values) > 1 {

@@ -88,7 +88,7 @@ func (w *world) apis(log *slog.Logger, clock func() time.Time) http.Handler {
 		Instance: in, Log: log, Now: clock, Audit: changes,
 	})
 	control := controlapi.New(controlapi.Options{
-		Guard: guard, Enroll: enrolling, Configure: configure.New(w.store), Instance: in, Endpoint: "dps.example", Log: log, Audit: changes,
+		Guard: guard, Enroll: enrolling, Configure: configure.New(configure.Options{Store: w.store}), Instance: in, Endpoint: "dps.example", Log: log, Audit: changes,
 	})
 	own := mooringapi.New(mooringapi.Options{Guard: guard, Audit: changes, Instance: in, Log: log, Now: clock})
 	return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {

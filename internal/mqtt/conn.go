@@ -314,7 +314,7 @@ func (c *conn) call(r request, payload []byte, trackingID string) (int, *wire.Re
 	}
 	body := translate.Operation(r.operation, rec.Registration, rec.Hub, c.id.APIVersion)
 	if rec.Status == dps.Assigning {
-		return statusPending, body, register.ReadyAfter, nil
+		return statusPending, body, rec.RetryAfter, nil
 	}
 	return statusFinal, body, 0, nil
 }

@@ -12,7 +12,7 @@ type Record struct {
 	Enrollment   dps.Enrollment
 	Registration *dps.Registration // nil when the device never registered, or nobody asks
 	Hub          dps.HostName      // of the registration
-	Number       func(dps.Code) int
+	Number       func(dps.Failure) int
 }
 
 // Member returns what stands at a path of the service API's enrollment.
@@ -232,7 +232,7 @@ func (r Record) state(path []string) (any, bool) {
 type Registration struct {
 	Record dps.Registration
 	Hub    dps.HostName
-	Number func(dps.Code) int // how the wire numbers a failure; nil leaves it out
+	Number func(dps.Failure) int // how the wire numbers a failure; nil leaves it out
 }
 
 // Member returns what stands at a path of the service API's registration state.
@@ -266,7 +266,7 @@ func (r Registration) failure(member string) (any, bool) {
 	case r.Number == nil:
 		return nil, false
 	default:
-		return float64(r.Number(f.Code)), true
+		return float64(r.Number(*f)), true
 	}
 }
 

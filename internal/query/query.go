@@ -27,7 +27,7 @@ type Query struct {
 
 	// Number is how the wire numbers a failure; without it no condition on errorCode
 	// holds.
-	Number func(dps.Code) int
+	Number func(dps.Failure) int
 }
 
 // Order is how the records come.

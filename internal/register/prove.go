@@ -30,8 +30,11 @@ func fingerprint(e Evidence) string {
 	if e.Token != "" || len(e.Chain) == 0 {
 		return ""
 	}
-	return "x509:" + dps.ThumbprintOf(e.Chain[0].Raw).String()
+	return fingerprintScheme + dps.ThumbprintOf(e.Chain[0].Raw).String()
 }
+
+// fingerprintScheme begins the fingerprint of a certificate: its SHA-256 follows.
+const fingerprintScheme = "x509:"
 
 // prove attests the device. An error is a failure of ours; a refusal is a proof. A
 // device that brings a token means it, whatever its TLS stack shows beside.

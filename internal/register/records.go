@@ -34,6 +34,7 @@ func (s *Service) records(ctx context.Context, in dps.InstanceID, all []dps.Regi
 		return nil, err
 	}
 	records := make([]Record, len(all))
+	unknown := false
 	for i, reg := range all {
 		records[i].Registration = reg
 		if reg.Assignment == nil {
@@ -41,9 +42,31 @@ func (s *Service) records(ctx context.Context, in dps.InstanceID, all []dps.Regi
 		}
 		if at := slices.IndexFunc(hubs, func(h dps.LinkedHub) bool { return h.ID == reg.Assignment.Hub }); at >= 0 {
 			records[i].Hub = hubs[at].HostName
+		} else {
+			unknown = true
 		}
 	}
-	return records, nil
+	if unknown {
+		err = s.nameFormer(ctx, in, records)
+	}
+	return records, err
+}
+
+// nameFormer adds the names of hubs that are no longer linked: devices are still there.
+func (s *Service) nameFormer(ctx context.Context, in dps.InstanceID, records []Record) error {
+	former, err := s.store.FormerHubs(ctx, in)
+	if err != nil {
+		return err
+	}
+	for i, r := range records {
+		if r.Assignment == nil || r.Hub != "" {
+			continue
+		}
+		if at := slices.IndexFunc(former, func(h dps.FormerHub) bool { return h.ID == r.Assignment.Hub }); at >= 0 {
+			records[i].Hub = former[at].HostName
+		}
+	}
+	return nil
 }
 
 // Query returns up to limit records of a group that q selects, behind the cursor, and

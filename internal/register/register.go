@@ -7,8 +7,10 @@
 package register
 
 import (
+	"cmp"
 	"context"
 	"crypto/x509"
+	"encoding/json"
 	"log/slog"
 	"time"
 
@@ -21,6 +23,10 @@ import (
 // a NotFound code, never a zero value.
 type Store interface {
 	Records
+	Line
+
+	// Instance fails with InstanceNotFound.
+	Instance(ctx context.Context, id dps.InstanceID) (dps.Instance, error)
 
 	// InstanceByScope finds the instance that devices call scope. It fails with
 	// InstanceNotFound.
@@ -28,6 +34,9 @@ type Store interface {
 
 	// Hubs returns the linked hubs.
 	Hubs(ctx context.Context, in dps.InstanceID) ([]dps.LinkedHub, error)
+
+	// FormerHubs returns the hubs that are no longer linked.
+	FormerHubs(ctx context.Context, in dps.InstanceID) ([]dps.FormerHub, error)
 
 	// HubDevice returns an identity of an embedded hub. It fails with DeviceNotFound.
 	HubDevice(ctx context.Context, in dps.InstanceID, hub dps.HubID, id dps.DeviceID) (dps.HubDevice, error)
@@ -71,8 +80,8 @@ type Records interface {
 
 // Observer hears of every outcome.
 type Observer interface {
-	// Registered is called once for each Register that was answered; reason is
-	// ReasonNone unless the device was refused.
+	// Registered is called once for each registration that came to an end, or was
+	// refused; reason is ReasonNone unless the device was refused.
 	Registered(a dps.AttestationType, status dps.RegistrationStatus, reason dps.Reason, took time.Duration)
 }
 
@@ -88,8 +97,9 @@ type Request struct {
 	ID         dps.RegistrationID
 	Evidence   Evidence
 	APIVersion string
-	TrackingID string // names the call in answer and log
-	Remote     string // address of the caller, for the log
+	Payload    json.RawMessage // for the webhook of a custom allocation; nil if the device sent none
+	TrackingID string          // names the call in answer and log
+	Remote     string          // address of the caller, for the log
 }
 
 // Ticket is an accepted registration, to be polled.
@@ -101,28 +111,47 @@ type Ticket struct {
 // Record is the state of a registration with the name of its hub.
 type Record struct {
 	dps.Registration
-	Hub dps.HostName // "" while the device has no assignment
+	Hub        dps.HostName  // "" while the device has no assignment
+	RetryAfter time.Duration // while Assigning: when to ask again
 }
 
 // ReadyAfter is the RetryAfter of a registration that is already finished: polling
 // at once would be fine, but zero makes some clients fall back to their default.
 const ReadyAfter = time.Second
 
-// Options are what a Service needs; all are required but Rate.
+// Options are what a Service needs; all are required but Rate, and Hubs and Webhook
+// where no enrollment leads to them.
 type Options struct {
 	Store    Store
+	Hubs     Hubs
+	Webhook  Webhook
 	Observer Observer
 	Log      *slog.Logger
 	Now      func() time.Time
 	Rate     int // registrations per minute, for the whole service; 0 is no limit
+
+	HubBudget     time.Duration // for a hub that is slow, from the first attempt on; 0 is DefaultHubBudget
+	WebhookBudget time.Duration // for a webhook that fails; 0 is DefaultWebhookBudget
 }
+
+// What a registration may take at most.
+const (
+	DefaultHubBudget     = time.Minute
+	DefaultWebhookBudget = 10 * time.Minute
+)
 
 // Service registers devices. It is safe for concurrent use.
 type Service struct {
 	store    Store
+	hubs     Hubs
+	webhook  Webhook
 	observer Observer
 	log      *slog.Logger
 	now      func() time.Time
+
+	line          *line
+	budget        time.Duration
+	webhookBudget time.Duration
 
 	registrations *rateLimit
 	polls         *pollLimit
@@ -132,11 +161,14 @@ type Service struct {
 
 // New returns a Service.
 func New(o Options) *Service {
-	return &Service{
-		store: o.Store, observer: o.Observer, log: o.Log, now: o.Now,
+	s := &Service{
+		store: o.Store, hubs: o.Hubs, webhook: o.Webhook, observer: o.Observer, log: o.Log, now: o.Now,
+		budget: cmp.Or(o.HubBudget, DefaultHubBudget), webhookBudget: cmp.Or(o.WebhookBudget, DefaultWebhookBudget),
 		registrations: newRateLimit(o.Rate), polls: newPollLimit(),
 		recent: &recent{}, links: &attest.Links{},
 	}
+	s.line = newLine(s)
+	return s
 }
 
 // Register proves who the device is, assigns it to a hub and records it. The
@@ -166,7 +198,9 @@ func (s *Service) Register(ctx context.Context, req Request) (Ticket, error) {
 	if err != nil {
 		return Ticket{}, err
 	}
-	s.recent.keep(reg, s.now())
+	if reg.Status == dps.Assigning { // heard of when it ends
+		return Ticket{Operation: reg.Operation, RetryAfter: s.line.wait(in.ID, req.ID)}, nil
+	}
 	s.observer.Registered(proved.kind, reg.Status, proved.decision.Reason, s.now().Sub(start))
 	s.logOutcome(ctx, req, reg, proved)
 	return Ticket{Operation: reg.Operation, RetryAfter: ReadyAfter}, nil
@@ -182,7 +216,7 @@ func (s *Service) Poll(ctx context.Context, req Request, op dps.OperationID) (Re
 		return Record{}, err
 	}
 	reg, known := s.recent.operation(in.ID, req.ID, op, s.now())
-	if !known {
+	if !known || reg.Status == dps.Assigning { // another process may have ended it
 		if reg, err = s.store.Operation(ctx, in.ID, req.ID, op); err != nil {
 			return Record{}, err
 		}
@@ -197,7 +231,26 @@ func (s *Service) Poll(ctx context.Context, req Request, op dps.OperationID) (Re
 	if d.Refused() {
 		return Record{}, s.refuse(ctx, req, d)
 	}
-	return s.record(ctx, reg)
+	if reg.Status == dps.Assigning {
+		if reg, err = s.followed(ctx, reg); err != nil {
+			return Record{}, err
+		}
+	}
+	rec, err := s.record(ctx, reg)
+	if rec.Status == dps.Assigning {
+		rec.RetryAfter = s.line.wait(in.ID, req.ID)
+	}
+	return rec, err
+}
+
+// followed returns what an operation that was left open has led to: another one of the
+// same device took its place.
+func (s *Service) followed(ctx context.Context, reg dps.Registration) (dps.Registration, error) {
+	latest, err := s.store.Registration(ctx, reg.Instance, reg.ID)
+	if dps.CodeOf(err) == dps.RegistrationNotFound {
+		return reg, dps.Errorf(dps.OperationNotFound, "Operation not found.")
+	}
+	return latest, err
 }
 
 // LookUp proves who the device is and returns its record, unchanged. It counts as a

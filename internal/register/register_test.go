@@ -208,13 +208,11 @@ func TestHubIsUnlinked(t *testing.T) {
 }
 
 func TestAllocationFails(t *testing.T) {
-	hook := &dps.CustomAllocation{WebhookURL: "https://f.example.com/?code=secret", APIVersion: "2019-03-31"}
 	tests := []struct {
 		name      string
 		placement dps.Placement
 		says      string
 	}{
-		{"custom", dps.Placement{Policy: dps.Custom, Custom: hook}, `Allocation policy "custom"`},
 		{"geo latency", dps.Placement{Policy: dps.GeoLatency}, `Allocation policy "geoLatency"`},
 		{"static without hub", dps.Placement{Policy: dps.Static}, "exactly one hub"},
 		{"unlinked hub", dps.Placement{Policy: dps.Hashed, IotHubs: []dps.HostName{"gone.example.com"}}, "gone.example.com"},
@@ -359,5 +357,29 @@ func TestManyDevicesAtOnce(t *testing.T) {
 	all.Wait()
 	if _, n := w.outcomes.last(); n != devices {
 		t.Errorf("observer heard %d outcomes, want %d", n, devices)
+	}
+}
+
+// Records say where a device is when its hub is no longer linked.
+func TestRecordOfUnlinkedHub(t *testing.T) {
+	w := newWorld(t)
+	w.group(t, nil)
+	first := w.registered(t, w.request("sensor", w.leaf(t, "sensor")))
+	instance, err := w.store.Instance(t.Context(), in)
+	if err != nil {
+		t.Fatal(err)
+	}
+	hubs, err := w.store.Hubs(t.Context(), in)
+	if err != nil {
+		t.Fatal(err)
+	}
+	change := dps.InstanceChange{Instance: instance, IfMatch: instance.ETag, Hubs: dps.HubsChange{Unlink: []dps.HubUnlink{{Hub: hubs[0], DeleteDevices: true}}}}
+	change.Instance.ETag = dps.NewETag()
+	if err := w.store.Configure(t.Context(), change); err != nil {
+		t.Fatal(err)
+	}
+	rec, err := w.Record(t.Context(), in, "sensor")
+	if err != nil || rec.Hub != hostName || rec.Hub != first.Hub {
+		t.Errorf("record = %+v, %v; want hub %s", rec, err, hostName)
 	}
 }

@@ -1,10 +1,11 @@
 package register
 
 import (
+	"bytes"
 	"context"
-	"slices"
+	"encoding/json"
 
-	"github.com/mooring-iot/mooring/internal/allocate"
+	"github.com/mooring-iot/mooring/internal/attest"
 	"github.com/mooring-iot/mooring/internal/dps"
 )
 
@@ -14,15 +15,21 @@ import (
 const maxAttempts = 128
 
 // settle works out the outcome of a proved registration and writes it, again and
-// again until no other writer came between.
+// again until no other writer came between. What has to be done at a hub over the
+// wire is left open.
 func (s *Service) settle(ctx context.Context, in dps.Instance, req Request, p proof) (dps.Registration, error) {
 	var err error
 	for attempt := range maxAttempts {
 		var c dps.RegistrationChange
-		if c, err = s.change(ctx, in, req, p, attempt == 0); err != nil {
-			return dps.Registration{}, err
+		var joined bool
+		if c, joined, err = s.change(ctx, in, req, p, attempt == 0); err != nil || joined {
+			return c.Registration, err
 		}
 		if err = s.store.Commit(ctx, c); err == nil {
+			s.recent.keep(c.Registration, s.now())
+			if c.Work != nil {
+				s.line.add(*c.Work)
+			}
 			return c.Registration, nil
 		}
 		if dps.CodeOf(err) != dps.ConcurrentChange {
@@ -32,41 +39,72 @@ func (s *Service) settle(ctx context.Context, in dps.Instance, req Request, p pr
 	return dps.Registration{}, err
 }
 
-// change works out what one registration writes. A device without a record hardly
-// ever has an identity: at the first attempt none is looked for, and writing a second one
+// change works out what one registration writes; joined says that nothing is to be
+// written, since the same request is under way. A device without a record hardly ever
+// has an identity: at the first attempt none is looked for, and writing a second one
 // would fail with ConcurrentChange.
-func (s *Service) change(ctx context.Context, in dps.Instance, req Request, p proof, first bool) (dps.RegistrationChange, error) {
+func (s *Service) change(ctx context.Context, in dps.Instance, req Request, p proof, first bool) (c dps.RegistrationChange, joined bool, err error) {
 	prev, err := s.previous(ctx, in.ID, req.ID)
 	if err != nil {
-		return dps.RegistrationChange{}, err
+		return c, false, err
 	}
-	c := dps.RegistrationChange{Registration: s.next(in, req, p, prev), IfMatch: prev.ETag}
+	c = dps.RegistrationChange{Registration: s.next(in, req, p, prev), IfMatch: prev.ETag, WasOpen: prev.Status == dps.Assigning}
 	if p.disabled() {
 		c.Registration.Status = dps.Disabled
-		return c, nil
+		return c, false, nil
+	}
+	var open *dps.Work
+	if c.WasOpen {
+		if open, err = s.openWork(ctx, prev); err != nil {
+			return c, false, err
+		}
+		if open != nil && sameCall(*open, req) && prev.Entry == p.entry.Ref && prev.Evidence == p.evidence {
+			c.Registration = prev
+			return c, true, nil
+		}
 	}
 	hubs, err := s.store.Hubs(ctx, in.ID)
 	if err != nil {
-		return dps.RegistrationChange{}, err
+		return c, false, err
 	}
-	hub, err := chooseHub(in, req, p.entry, prev, hubs)
-	if err != nil {
-		return failed(c, err)
+	pl, err := s.plan(question{
+		in: in, id: req.ID, entry: p.entry, assignment: prev.Assignment, apiVersion: req.APIVersion, remote: req.Remote, hubs: hubs,
+	})
+	switch {
+	case dps.CodeOf(err) == dps.NoHub:
+		return failed(c, err), false, nil
+	case err != nil:
+		return c, false, err
+	case pl.webhook() || !pl.local():
+		c, err = s.open(c, req, p, pl, open)
+		return c, false, err
 	}
-	if first && prev.Assignment == nil {
-		return s.create(c, p, hub)
-	}
-	return s.place(ctx, c, p, hub)
+	c, err = s.place(ctx, c, subject{entry: p.entry, auth: p.hubAuth}, pl, first)
+	return c, false, err
 }
 
-// failed turns an allocation that found no hub into the outcome of c.
-func failed(c dps.RegistrationChange, err error) (dps.RegistrationChange, error) {
-	if code := dps.CodeOf(err); code != dps.NoHub {
-		return dps.RegistrationChange{}, err
+// openWork returns what a record that is Assigning still has to do; nil if that was
+// done meanwhile.
+func (s *Service) openWork(ctx context.Context, reg dps.Registration) (*dps.Work, error) {
+	w, err := s.store.Work(ctx, reg.Instance, reg.ID)
+	if dps.CodeOf(err) == dps.OperationNotFound {
+		return nil, nil
 	}
-	c.Registration.Status = dps.Failed
-	c.Registration.Failure = &dps.Failure{Code: dps.CodeOf(err), Message: dps.MessageOf(err)}
-	return c, nil
+	if err != nil {
+		return nil, err
+	}
+	return &w, nil
+}
+
+// sameCall reports whether a request asks for what is under way.
+func sameCall(w dps.Work, req Request) bool {
+	return w.ID == req.ID && w.APIVersion == req.APIVersion && bytes.Equal(w.Payload, req.Payload)
+}
+
+// failed makes err the outcome of c.
+func failed(c dps.RegistrationChange, err error) dps.RegistrationChange {
+	c.Registration.Status, c.Registration.Failure = dps.Failed, dps.FailureOf(err)
+	return c
 }
 
 // previous returns the stored record, or a zero one.
@@ -94,45 +132,122 @@ func (s *Service) next(in dps.Instance, req Request, p proof, prev dps.Registrat
 	return reg
 }
 
-// chooseHub returns the hub of the device: the one it is on where policy says that
-// it stays, else the one that allocation picks.
-func chooseHub(in dps.Instance, req Request, e dps.Enrollment, prev dps.Registration, hubs []dps.LinkedHub) (dps.LinkedHub, error) {
-	if prev.Assignment != nil && stays(e.Placement.Reprovision, req.APIVersion) {
-		i := slices.IndexFunc(hubs, func(h dps.LinkedHub) bool { return h.ID == prev.Assignment.Hub })
-		if i >= 0 {
-			return hubs[i], nil
-		}
+// open makes c leave the registration open. A device that asks anew keeps its place
+// in the line.
+func (s *Service) open(c dps.RegistrationChange, req Request, p proof, pl plan, before *dps.Work) (dps.RegistrationChange, error) {
+	lane := laneKey{c.Registration.Instance, pl.to.ID}
+	if pl.to.Kind == dps.KindIoTHub {
+		s.line.meet(lane, s.hubs.Hub(pl.to))
 	}
-	return allocate.Choose(allocate.Request{ID: req.ID, Placement: e.Placement, Default: in.Allocation, Linked: hubs})
+	if err := s.line.room(lane); err != nil {
+		return c, err
+	}
+	c.Registration.Status = dps.Assigning
+	c.Work = &dps.Work{
+		Instance: c.Registration.Instance, ID: req.ID, Operation: c.Registration.Operation,
+		APIVersion: req.APIVersion, Remote: req.Remote, Payload: req.Payload, Hub: pl.to.ID, Since: s.now(),
+	}
+	if p.kind == dps.X509 && pl.webhook() {
+		c.Work.Certificate = &dps.Certificate{DER: req.Evidence.Chain[0].Raw}
+	}
+	if p.kind == dps.SymmetricKey && p.entry.Ref.Kind == dps.Group {
+		c.Work.KeyOf = keyOf(p, req.ID)
+	}
+	if before != nil {
+		c.Work.Since = before.Since
+	}
+	return c, nil
 }
 
-// lastStickyVersion is the last device API version whose callers cannot be moved
-// unless the enrollment has a reprovision policy.
-// Source: azure-docs, articles/iot-dps/concepts-device-reprovision.md, "Backwards compatibility".
-const lastStickyVersion = "2018-04-01"
-
-// stays reports whether a device that has a hub keeps it.
-func stays(policy *dps.ReprovisionPolicy, apiVersion string) bool {
-	if policy != nil {
-		return !policy.UpdateHubAssignment
+// keyOf is the spelling of the ID under which a proved device derived its key.
+func keyOf(p proof, id dps.RegistrationID) dps.RegistrationID {
+	as := dps.HubAuthentication{Type: dps.HubAuthSAS, Keys: attest.DerivedKeys(*p.entry.Attestation.SymmetricKey, id)}
+	if p.hubAuth.Equal(as) {
+		return id
 	}
-	return apiVersion <= lastStickyVersion
+	return dps.RegistrationID(id.Key())
 }
 
-// place makes c assign the device to hub: a new identity with the initial twin, or
-// the one that is there with its authentication refreshed and its twin kept.
-func (s *Service) place(ctx context.Context, c dps.RegistrationChange, p proof, hub dps.LinkedHub) (dps.RegistrationChange, error) {
+// subject is a device that is to be placed.
+type subject struct {
+	entry dps.Enrollment
+	auth  dps.HubAuthentication // how it will prove itself to its hub
+	twin  json.RawMessage       // initial twin by a webhook; nil: that of the enrollment
+}
+
+// identity is what a hub shall know of the subject.
+func (s subject) identity(id dps.DeviceID) dps.HubIdentity {
+	return dps.HubIdentity{
+		DeviceID: id, Authentication: s.auth, IotEdge: s.entry.Capabilities != nil && s.entry.Capabilities.IotEdge,
+	}
+}
+
+// initialTwin is what the subject's twin starts with. It was checked when it was
+// written.
+func (s subject) initialTwin() (dps.Twin, error) {
+	if s.twin != nil {
+		return dps.ParseInitialTwin(s.twin)
+	}
+	return dps.ParseInitialTwin(s.entry.InitialTwin)
+}
+
+// place makes c assign the device to an embedded hub, with all that changes in the
+// store: a new identity with its first twin, or with the one that follows it from
+// another embedded hub; or the one that is there with its authentication refreshed
+// and its twin kept.
+func (s *Service) place(ctx context.Context, c dps.RegistrationChange, sub subject, pl plan, first bool) (dps.RegistrationChange, error) {
 	reg := &c.Registration
-	deviceID := desiredDeviceID(p.entry, *reg)
-	device, err := s.store.HubDevice(ctx, reg.Instance, hub.ID, deviceID)
-	if dps.CodeOf(err) == dps.DeviceNotFound {
-		return s.create(c, p, hub)
+	id := sub.identity(desiredDeviceID(sub.entry, *reg))
+	if first && reg.Assignment == nil {
+		return s.create(c, sub, pl.to, id, dps.InitialAssignment)
 	}
-	if err != nil {
+	device, err := s.store.HubDevice(ctx, reg.Instance, pl.to.ID, id.DeviceID)
+	switch {
+	case err == nil:
+		c = s.refresh(c, device, id)
+		c = leave(c, pl)
+		assign(&c.Registration, pl.to, id.DeviceID, dps.ReprovisionedToInitialAssignment)
+		return c, nil
+	case dps.CodeOf(err) != dps.DeviceNotFound:
+		return dps.RegistrationChange{}, err
+	case !pl.moves:
+		return s.create(c, sub, pl.to, id, dps.InitialAssignment)
+	case pl.migrate && pl.from.Kind == dps.KindEmbedded:
+		return s.migrate(ctx, c, sub, pl, id)
+	}
+	c = leave(c, pl)
+	return s.create(c, sub, pl.to, id, dps.DeviceDataReset)
+}
+
+// migrate makes c move an identity with its twin from one embedded hub to another.
+// Where there is none any more, the device starts afresh.
+func (s *Service) migrate(ctx context.Context, c dps.RegistrationChange, sub subject, pl plan, id dps.HubIdentity) (dps.RegistrationChange, error) {
+	old, err := s.store.HubDevice(ctx, c.Registration.Instance, pl.from.ID, c.Registration.Assignment.DeviceID)
+	if err != nil && dps.CodeOf(err) != dps.DeviceNotFound {
 		return dps.RegistrationChange{}, err
 	}
-	assign(reg, hub, deviceID, dps.ReprovisionedToInitialAssignment)
-	return s.refresh(c, p, device), nil
+	c = leave(c, pl)
+	if err != nil {
+		return s.create(c, sub, pl.to, id, dps.DeviceDataReset)
+	}
+	moved := old.MovedTo(pl.to, id, s.now())
+	c.Device = &moved
+	assign(&c.Registration, pl.to, id.DeviceID, dps.DeviceDataMigrated)
+	return c, nil
+}
+
+// leave makes c give up the place on the hub that the device moves away from.
+func leave(c dps.RegistrationChange, pl plan) dps.RegistrationChange {
+	if !pl.moves || pl.from == nil {
+		return c
+	}
+	stand := dps.HubStand{Hub: pl.from.ID, DeviceID: c.Registration.Assignment.DeviceID}
+	if pl.from.Kind == dps.KindEmbedded {
+		c.Removed = &stand
+	} else {
+		c.Leaving = &stand
+	}
+	return c
 }
 
 // assign records where the device is. One that was there keeps how it came there.
@@ -157,33 +272,22 @@ func desiredDeviceID(e dps.Enrollment, reg dps.Registration) dps.DeviceID {
 }
 
 // create makes c write a new identity.
-func (s *Service) create(c dps.RegistrationChange, p proof, hub dps.LinkedHub) (dps.RegistrationChange, error) {
-	twin, err := dps.ParseInitialTwin(p.entry.InitialTwin)
+func (s *Service) create(c dps.RegistrationChange, sub subject, hub dps.LinkedHub, id dps.HubIdentity, as dps.Substatus) (dps.RegistrationChange, error) {
+	twin, err := sub.initialTwin()
 	if err != nil {
-		return dps.RegistrationChange{}, err // checked when the enrollment was written
+		return dps.RegistrationChange{}, err
 	}
-	deviceID := desiredDeviceID(p.entry, c.Registration)
-	assign(&c.Registration, hub, deviceID, dps.InitialAssignment)
-	now := s.now()
-	c.Device = &dps.HubDevice{
-		Instance: c.Registration.Instance, Hub: hub.ID, DeviceID: deviceID,
-		GenerationID: dps.NewGenerationID(now), Authentication: p.hubAuth, IotEdge: edge(p.entry),
-		Twin: twin, ETag: dps.NewETag(), Created: now, Updated: now,
-	}
+	assign(&c.Registration, hub, id.DeviceID, as)
+	device := dps.NewHubDevice(hub, id, twin, s.now())
+	c.Device = &device
 	return c, nil
 }
 
 // refresh rewrites the identity only where the device proves itself differently or
 // has other capabilities than last time: a reboot writes no identity.
-func (s *Service) refresh(c dps.RegistrationChange, p proof, device dps.HubDevice) dps.RegistrationChange {
-	if device.Authentication.Equal(p.hubAuth) && device.IotEdge == edge(p.entry) {
-		return c
+func (s *Service) refresh(c dps.RegistrationChange, device dps.HubDevice, id dps.HubIdentity) dps.RegistrationChange {
+	if refreshed, changed := device.Refreshed(id, s.now()); changed {
+		c.Device, c.DeviceMatch = &refreshed, device.ETag
 	}
-	c.DeviceMatch = device.ETag
-	device.Authentication, device.IotEdge = p.hubAuth, edge(p.entry)
-	device.ETag, device.Updated = dps.NewETag(), s.now()
-	c.Device = &device
 	return c
 }
-
-func edge(e dps.Enrollment) bool { return e.Capabilities != nil && e.Capabilities.IotEdge }

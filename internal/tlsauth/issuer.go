@@ -86,6 +86,8 @@ func newIssuer(o Options, n names, cas []*ca) *issuer {
 	return &issuer{dir: o.Dir, names: n, cas: cas, now: o.Now, log: o.Log}
 }
 
+func (s *issuer) rename(_ []string, n names) { s.names = n }
+
 // refresh issues what is stale and returns the certificates of all kinds.
 func (s *issuer) refresh() outcome {
 	var certs []*tls.Certificate

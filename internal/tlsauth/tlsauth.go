@@ -48,6 +48,9 @@ type Authority struct {
 type source interface {
 	// refresh looks at the files.
 	refresh() outcome
+
+	// rename sets the names that clients use; the next refresh heeds them.
+	rename(hosts []string, n names)
 }
 
 // outcome is what a look at the files gave.
@@ -137,6 +140,20 @@ func (a *Authority) Run(ctx context.Context) error {
 			}
 		}
 	}
+}
+
+// SetHostnames sets the names that clients connect to, in place of those of Options. The
+// own authority issues certificates for them at once; connections that are open stay as
+// they are. After an error the certificates in use stay, and Run tries again.
+func (a *Authority) SetHostnames(hosts []string) error {
+	n, err := parseNames(hosts)
+	if err != nil {
+		return err
+	}
+	a.mu.Lock()
+	a.source.rename(hosts, n)
+	a.mu.Unlock()
+	return a.Reload()
 }
 
 // Reload does at once what Run does periodically, and returns what Run would log. After

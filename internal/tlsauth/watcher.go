@@ -23,6 +23,11 @@ func newWatcher(o Options) *watcher {
 	return &watcher{certFile: o.CertFile, keyFile: o.KeyFile, hostnames: o.Hostnames, now: o.Now, log: o.Log}
 }
 
+// rename says which of the names the certificate lacks; it can do nothing about that.
+func (w *watcher) rename(hosts []string, _ names) {
+	w.hostnames, w.seen = hosts, [sha256.Size]byte{}
+}
+
 // refresh compares contents: times and sizes alone would miss a change within the
 // file system's clock tick, and both files are small.
 func (w *watcher) refresh() outcome {

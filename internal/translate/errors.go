@@ -29,33 +29,38 @@ type failure struct {
 // azure-iot-sdk-c, prov_device_ll_client.c (400208, 400209); azure-docs,
 // iot-hub-troubleshoot-error codes (the names and numbers of hubs).
 var failures = map[dps.Code]failure{
-	dps.Internal:               {http.StatusInternalServerError, 500001, "InternalServerError", "ServerError", "Internal server error."},
-	dps.Malformed:              {http.StatusBadRequest, 400000, "BadRequest", "IotHubFormatError", "Bad Request"},
-	dps.Invalid:                {http.StatusBadRequest, 400004, "InvalidArgument", "ArgumentInvalid", "Bad Request"},
-	dps.CustomAllocationFailed: {http.StatusBadRequest, 400207, "CustomAllocationFailed", "CustomAllocationFailed", "Custom allocation failed."},
-	dps.NoHub:                  {http.StatusBadRequest, 400208, "IotHubNotSpecified", "LinkedHubNotFound", "No hub to assign."},
-	dps.HubRefused:             {http.StatusBadRequest, 400209, "IotHubUnauthorizedAccess", "IotHubUnauthorizedAccess", "The hub refused."},
-	dps.Unauthorized:           {http.StatusUnauthorized, 401002, "AuthenticationFailed", "IotHubUnauthorizedAccess", "Unauthorized"},
-	dps.EnrollmentNotFound:     {http.StatusNotFound, 404201, "ResourceNotFound", "ProvisioningRecordNotFound", "Enrollment not found."},
-	dps.RegistrationNotFound:   {http.StatusNotFound, 404202, "ResourceNotFound", "ProvisioningRecordNotFound", "Registration not found."},
-	dps.GroupNotFound:          {http.StatusNotFound, 404204, "ResourceNotFound", "ProvisioningRecordNotFound", "EnrollmentGroup not found."},
-	dps.OperationNotFound:      {http.StatusNotFound, 404000, "ResourceNotFound", "ProvisioningRecordNotFound", "Operation not found."},
-	dps.InstanceNotFound:       {http.StatusNotFound, 404000, "ResourceNotFound", "IotHubNotFound", "Provisioning service not found."},
-	dps.CertificateNotFound:    {http.StatusNotFound, 404000, "ResourceNotFound", "ResourceNotFound", "Certificate not found."},
-	dps.PolicyNotFound:         {http.StatusNotFound, 404000, "ResourceNotFound", "ResourceNotFound", "Policy not found."},
-	dps.DeviceNotFound:         {http.StatusNotFound, 404001, "ResourceNotFound", "DeviceNotFound", "Device not found."},
-	dps.RouteNotFound:          {http.StatusNotFound, 404000, "NotFound", "ResourceNotFound", "Not found."},
-	dps.MethodNotAllowed:       {http.StatusMethodNotAllowed, 405000, "MethodNotAllowed", "InvalidOperation", "Method not allowed."},
-	dps.EnrollmentExists:       {http.StatusConflict, 409201, "Conflict", "ResourceAlreadyExists", "Enrollment already exists."},
-	dps.GroupExists:            {http.StatusConflict, 409202, "Conflict", "ResourceAlreadyExists", "EnrollmentGroup already exists."},
-	dps.ConcurrentChange:       {http.StatusConflict, 409203, "Conflict", "ResourceAlreadyExists", "Precondition failed."},
-	dps.CertificateExists:      {http.StatusConflict, 409000, "Conflict", "ResourceAlreadyExists", "Certificate already exists."},
-	dps.Conflict:               {http.StatusConflict, 409000, "Conflict", "ResourceAlreadyExists", "Conflict"},
-	dps.PreconditionFailed:     {http.StatusPreconditionFailed, 412001, "PreconditionFailed", "PreconditionFailed", "Precondition failed."},
-	dps.TooLarge:               {http.StatusRequestEntityTooLarge, 413001, "RequestEntityTooLarge", "MessageTooLarge", "Request body too large."},
-	dps.UnsupportedMediaType:   {http.StatusUnsupportedMediaType, 415000, "UnsupportedMediaType", "InvalidOperation", "Content-Type must be application/json."},
-	dps.Throttled:              {http.StatusTooManyRequests, 429001, "TooManyRequests", "ThrottlingException", "Operations are being throttled for this tenant."},
-	dps.Unavailable:            {http.StatusServiceUnavailable, 503001, "ServiceUnavailable", "ServiceUnavailable", "The service is unavailable; try again later."},
+	dps.Internal:                     {http.StatusInternalServerError, 500001, "InternalServerError", "ServerError", "Internal server error."},
+	dps.Malformed:                    {http.StatusBadRequest, 400000, "BadRequest", "IotHubFormatError", "Bad Request"},
+	dps.Invalid:                      {http.StatusBadRequest, 400004, "InvalidArgument", "ArgumentInvalid", "Bad Request"},
+	dps.CustomAllocationFailed:       {http.StatusBadRequest, 400207, "CustomAllocationFailed", "CustomAllocationFailed", "Custom allocation failed."},
+	dps.NoHub:                        {http.StatusBadRequest, 400208, "IotHubNotSpecified", "LinkedHubNotFound", "No hub to assign."},
+	dps.HubRefused:                   {http.StatusBadRequest, 400209, "IotHubUnauthorizedAccess", "IotHubUnauthorizedAccess", "The hub refused."},
+	dps.HubUnavailable:               {http.StatusInternalServerError, 500001, "HubUnavailable", "ServerError", "The hub does not answer."},
+	dps.CustomAllocationNoHub:        {http.StatusBadRequest, 400208, "CustomAllocationIotHubNotSpecified", "CustomAllocationIotHubNotSpecified", "The webhook named no hub."},
+	dps.CustomAllocationUnauthorized: {http.StatusBadRequest, 400209, "CustomAllocationUnauthorizedAccess", "CustomAllocationUnauthorizedAccess", "Custom allocation failed with status code: 401"},
+	dps.HubNotFound:                  {http.StatusNotFound, 404000, "ResourceNotFound", "IotHubNotFound", "Linked hub not found."},
+	dps.DeviceExists:                 {http.StatusConflict, 409001, "Conflict", "DeviceAlreadyExists", "Device already exists."},
+	dps.Unauthorized:                 {http.StatusUnauthorized, 401002, "AuthenticationFailed", "IotHubUnauthorizedAccess", "Unauthorized"},
+	dps.EnrollmentNotFound:           {http.StatusNotFound, 404201, "ResourceNotFound", "ProvisioningRecordNotFound", "Enrollment not found."},
+	dps.RegistrationNotFound:         {http.StatusNotFound, 404202, "ResourceNotFound", "ProvisioningRecordNotFound", "Registration not found."},
+	dps.GroupNotFound:                {http.StatusNotFound, 404204, "ResourceNotFound", "ProvisioningRecordNotFound", "EnrollmentGroup not found."},
+	dps.OperationNotFound:            {http.StatusNotFound, 404000, "ResourceNotFound", "ProvisioningRecordNotFound", "Operation not found."},
+	dps.InstanceNotFound:             {http.StatusNotFound, 404000, "ResourceNotFound", "IotHubNotFound", "Provisioning service not found."},
+	dps.CertificateNotFound:          {http.StatusNotFound, 404000, "ResourceNotFound", "ResourceNotFound", "Certificate not found."},
+	dps.PolicyNotFound:               {http.StatusNotFound, 404000, "ResourceNotFound", "ResourceNotFound", "Policy not found."},
+	dps.DeviceNotFound:               {http.StatusNotFound, 404001, "ResourceNotFound", "DeviceNotFound", "Device not found."},
+	dps.RouteNotFound:                {http.StatusNotFound, 404000, "NotFound", "ResourceNotFound", "Not found."},
+	dps.MethodNotAllowed:             {http.StatusMethodNotAllowed, 405000, "MethodNotAllowed", "InvalidOperation", "Method not allowed."},
+	dps.EnrollmentExists:             {http.StatusConflict, 409201, "Conflict", "ResourceAlreadyExists", "Enrollment already exists."},
+	dps.GroupExists:                  {http.StatusConflict, 409202, "Conflict", "ResourceAlreadyExists", "EnrollmentGroup already exists."},
+	dps.ConcurrentChange:             {http.StatusConflict, 409203, "Conflict", "ResourceAlreadyExists", "Precondition failed."},
+	dps.CertificateExists:            {http.StatusConflict, 409000, "Conflict", "ResourceAlreadyExists", "Certificate already exists."},
+	dps.Conflict:                     {http.StatusConflict, 409000, "Conflict", "ResourceAlreadyExists", "Conflict"},
+	dps.PreconditionFailed:           {http.StatusPreconditionFailed, 412001, "PreconditionFailed", "PreconditionFailed", "Precondition failed."},
+	dps.TooLarge:                     {http.StatusRequestEntityTooLarge, 413001, "RequestEntityTooLarge", "MessageTooLarge", "Request body too large."},
+	dps.UnsupportedMediaType:         {http.StatusUnsupportedMediaType, 415000, "UnsupportedMediaType", "InvalidOperation", "Content-Type must be application/json."},
+	dps.Throttled:                    {http.StatusTooManyRequests, 429001, "TooManyRequests", "ThrottlingException", "Operations are being throttled for this tenant."},
+	dps.Unavailable:                  {http.StatusServiceUnavailable, 503001, "ServiceUnavailable", "ServiceUnavailable", "The service is unavailable; try again later."},
 }
 
 // failureOf returns the row of an error and the message that may leave the process.
@@ -69,8 +74,13 @@ func failureOf(err error) (failure, string) {
 	return row, message
 }
 
-// Number returns the errorCode of a code, as registration records show it.
-func Number(c dps.Code) int { return failures[c].number }
+// Number returns the errorCode of a failure, as registration records show it.
+func Number(f dps.Failure) int {
+	if f.Number != 0 {
+		return f.Number
+	}
+	return failures[f.Code].number
+}
 
 // retryLater is what a client is told to wait where nobody knows better.
 const retryLater = 5 * time.Second

@@ -15,7 +15,7 @@ import (
 
 // Words of the control plane.
 const (
-	Location = "local" // where everything stands: this service has no regions
+	Location = dps.LocalLocation // where everything stands: this service has no regions
 
 	skuName   = "S1"
 	skuTier   = "Standard"
@@ -44,17 +44,9 @@ func ProvisioningService(in dps.Instance, hubs []dps.HubLink, at Place) wire.Pro
 	}
 	maps.Copy(out.Tags, in.Tags)
 	for _, h := range hubs {
-		out.Properties.IotHubs = append(out.Properties.IotHubs, linkedHub(h))
+		out.Properties.IotHubs = append(out.Properties.IotHubs, LinkedHub(h))
 	}
 	return out
-}
-
-func linkedHub(l dps.HubLink) wire.LinkedHub {
-	name := string(l.Hub.HostName)
-	return wire.LinkedHub{
-		ConnectionString: "HostName=" + name + ";SharedAccessKeyName=" + l.Policy.Name + ";SharedAccessKey=" + keyMask,
-		Location:         Location, Name: name, AllocationWeight: &l.Hub.Weight, ApplyAllocationPolicy: &l.Hub.ApplyPolicy,
-	}
 }
 
 // pascal writes a policy as the control plane does; the service API begins with a
@@ -92,6 +84,9 @@ func InstanceDraft(body []byte) (dps.InstanceDraft, string, error) {
 		return draft, "", err
 	}
 	if draft.Policies, err = policyDrafts(req.Properties.AuthorizationPolicies); err != nil {
+		return draft, "", err
+	}
+	if err := knownOfHubs(body); err != nil {
 		return draft, "", err
 	}
 	draft.Hubs, err = hubDrafts(req.Properties.IotHubs)
@@ -246,47 +241,4 @@ func policyDraft(p wire.SharedAccessPolicy) (dps.Policy, error) {
 // prefixed puts the path of an object before the member that an error names.
 func prefixed(path string, err error) error {
 	return dps.Errorf(dps.CodeOf(err), "%s%s", path, dps.MessageOf(err))
-}
-
-// hubDrafts reads linked hubs; nil stays nil.
-func hubDrafts(hubs []wire.LinkedHub) ([]dps.HubDraft, error) {
-	if hubs == nil {
-		return nil, nil
-	}
-	drafts := make([]dps.HubDraft, len(hubs))
-	for i, h := range hubs {
-		var err error
-		if drafts[i], err = hubDraft(h); err != nil {
-			return nil, prefixed("properties.iotHubs["+strconv.Itoa(i)+"].", err)
-		}
-	}
-	return drafts, nil
-}
-
-func hubDraft(h wire.LinkedHub) (dps.HubDraft, error) {
-	draft := dps.HubDraft{HostName: dps.HostName(h.Name), Weight: h.AllocationWeight, ApplyPolicy: h.ApplyAllocationPolicy}
-	if h.Location != "" && !strings.EqualFold(h.Location, Location) {
-		return draft, dps.Invalidf("location", "must be %q", Location)
-	}
-	for part := range strings.SplitSeq(h.ConnectionString, ";") {
-		name, value, _ := strings.Cut(part, "=")
-		switch strings.ToLower(strings.TrimSpace(name)) {
-		case "hostname":
-			draft.HostName = dps.HostName(strings.TrimSpace(value))
-		case "sharedaccesskeyname":
-			draft.KeyName = value
-		case "sharedaccesskey":
-			if value == keyMask {
-				continue
-			}
-			var err error
-			if draft.Key, err = dps.ParseKey("connectionString", value); err != nil {
-				return draft, err
-			}
-		}
-	}
-	if draft.HostName == "" {
-		return draft, dps.Invalidf("connectionString", "must name the hub: HostName=...;SharedAccessKeyName=...;SharedAccessKey=...")
-	}
-	return draft, nil
 }

@@ -65,7 +65,7 @@ func commonState(reg dps.Registration, hub dps.HostName) *wire.RegistrationState
 		state.Substatus = string(reg.Assignment.Substatus)
 	}
 	if reg.Failure != nil {
-		state.ErrorCode, state.ErrorMessage = Number(reg.Failure.Code), reg.Failure.Message
+		state.ErrorCode, state.ErrorMessage = Number(*reg.Failure), reg.Failure.Message
 	}
 	return state
 }

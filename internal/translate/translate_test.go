@@ -38,8 +38,8 @@ func TestEveryCode(t *testing.T) {
 			if body.TimestampUTC != "2026-03-01T12:00:00.1200000Z" {
 				t.Errorf("timestampUtc = %q", body.TimestampUTC)
 			}
-			if translate.Number(code) != body.ErrorCode {
-				t.Errorf("Number = %d, the body has %d", translate.Number(code), body.ErrorCode)
+			if translate.Number(dps.Failure{Code: code}) != body.ErrorCode {
+				t.Errorf("Number = %d, the body has %d", translate.Number(dps.Failure{Code: code}), body.ErrorCode)
 			}
 			armStatus, arm := translate.ARMError(dps.Errorf(code, ""))
 			if armStatus != status || arm.Error.Code == "" || arm.Error.Message != body.Message {

@@ -2,11 +2,15 @@ package sqlite
 
 import (
 	"context"
-	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
 
+	"modernc.org/sqlite"
+	lib "modernc.org/sqlite/lib"
+
+	"github.com/mooring-iot/mooring/internal/audit"
 	"github.com/mooring-iot/mooring/internal/dps"
 )
 
@@ -27,23 +31,179 @@ func (s *Store) Hubs(ctx context.Context, in dps.InstanceID) ([]dps.LinkedHub, e
 }
 
 func (s *Store) readHubs(ctx context.Context, in dps.InstanceID) ([]dps.LinkedHub, error) {
-	rows, err := s.readers.rows(ctx, `SELECT instance, id, kind, host_name, weight, apply_policy FROM hubs WHERE instance = $1 ORDER BY id`, string(in))
-	return collect(rows, err, scanHub)
+	rows, err := s.readers.rows(ctx, `SELECT instance, id, kind, host_name, location, weight, apply_policy, endpoint, key_name, keys
+		FROM hubs WHERE instance = $1 ORDER BY id`, string(in))
+	return collect(rows, err, s.scanHub)
 }
 
-func scanHub(row scanner) (dps.LinkedHub, error) {
-	var in, id, kind, host string
+func (s *Store) scanHub(row scanner) (dps.LinkedHub, error) {
+	var in, id, kind, host, endpoint, keyName string
+	var sealed []byte
 	var h dps.LinkedHub
-	if err := row.Scan(&in, &id, &kind, &host, &h.Weight, &h.ApplyPolicy); err != nil {
+	if err := row.Scan(&in, &id, &kind, &host, &h.Location, &h.Weight, &h.ApplyPolicy, &endpoint, &keyName, &sealed); err != nil {
 		return h, err
 	}
 	h.Instance, h.ID, h.Kind, h.HostName = dps.InstanceID(in), dps.HubID(id), dps.HubKind(kind), dps.HostName(host)
+	if h.Kind == dps.KindEmbedded {
+		return h, nil
+	}
+	secrets, err := s.unsealed(sealed, hubLabel(h))
+	if err != nil {
+		return h, fmt.Errorf("opening the key of hub %q: %w", host, err)
+	}
+	h.Access = &dps.HubAccess{Endpoint: endpoint, KeyName: keyName, Key: secrets.keys().Primary}
 	return h, nil
 }
 
-func insertHub(t tx, h dps.LinkedHub) error {
-	return t.exec(`INSERT INTO hubs (instance, id, kind, host_name, weight, apply_policy) VALUES ($1, $2, $3, $4, $5, $6)`,
-		string(h.Instance), string(h.ID), string(h.Kind), string(h.HostName), h.Weight, h.ApplyPolicy)
+func hubLabel(h dps.LinkedHub) []byte { return label("hub", string(h.Instance), string(h.ID)) }
+
+// accessRow returns how a hub is called, with its key sealed; of an embedded one nothing.
+func (s *Store) accessRow(h dps.LinkedHub) (dps.HubAccess, []byte, error) {
+	var access dps.HubAccess
+	if h.Access != nil {
+		access = *h.Access
+	}
+	sealed, err := s.sealed(secretsRow{Primary: access.Key.Reveal()}, hubLabel(h))
+	return access, sealed, err
+}
+
+func (s *Store) insertHub(t tx, h dps.LinkedHub) error {
+	access, sealed, err := s.accessRow(h)
+	if err != nil {
+		return err
+	}
+	return t.exec(`INSERT INTO hubs (instance, id, kind, host_name, location, weight, apply_policy, endpoint, key_name, keys)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)`,
+		string(h.Instance), string(h.ID), string(h.Kind), string(h.HostName), h.Location, h.Weight, h.ApplyPolicy,
+		access.Endpoint, access.KeyName, sealed)
+}
+
+// changeHubs unlinks first: a name that becomes free may be taken by another hub.
+func (s *Store) changeHubs(t tx, c dps.HubsChange) error {
+	for _, u := range c.Unlink {
+		if err := unlinkHub(t, u); err != nil {
+			return err
+		}
+	}
+	for _, h := range c.Update {
+		if err := s.updateHub(t, h); err != nil {
+			return err
+		}
+	}
+	for _, h := range c.Link {
+		if err := t.exec(`DELETE FROM former_hubs WHERE instance = $1 AND id = $2`, string(h.Instance), string(h.ID)); err != nil {
+			return err
+		}
+		if err := s.insertHub(t, h); err != nil {
+			return err
+		}
+	}
+	for _, p := range c.Policies {
+		if err := s.insertHubPolicy(t, p); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// unlinkHub removes a hub with what it holds here, and keeps its name. Remnants go with
+// it: nobody can clean up there any more.
+func unlinkHub(t tx, u dps.HubUnlink) error {
+	in, hub := string(u.Hub.Instance), string(u.Hub.ID)
+	var devices int
+	err := t.row(context.Background(), `SELECT count(*) FROM hub_devices WHERE instance = $1 AND hub = $2`, in, hub).Scan(&devices)
+	if err != nil {
+		return err
+	}
+	if devices > 0 && !u.DeleteDevices {
+		return dps.Errorf(dps.Conflict, "The embedded hub %s holds %d devices, which would be lost.", u.Hub.HostName, devices)
+	}
+	for _, text := range []string{
+		`DELETE FROM hub_devices WHERE instance = $1 AND hub = $2`,
+		`DELETE FROM hub_policies WHERE instance = $1 AND hub = $2`,
+		`INSERT INTO former_hubs (instance, id, kind, host_name) SELECT instance, id, kind, host_name FROM hubs WHERE instance = $1 AND id = $2`,
+		`DELETE FROM hubs WHERE instance = $1 AND id = $2`,
+	} {
+		if err := t.exec(text, in, hub); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *Store) updateHub(t tx, h dps.LinkedHub) error {
+	access, sealed, err := s.accessRow(h)
+	if err != nil {
+		return err
+	}
+	return unlessExists(t.affect(`UPDATE hubs SET location = $1, weight = $2, apply_policy = $3, endpoint = $4, key_name = $5, keys = $6
+		WHERE instance = $7 AND id = $8`,
+		h.Location, h.Weight, h.ApplyPolicy, access.Endpoint, access.KeyName, sealed, string(h.Instance), string(h.ID)))
+}
+
+// auditHubs writes an entry for each hub of a change, beside that of the change itself.
+func (s *Store) auditHubs(ctx context.Context, t tx, c dps.InstanceChange) error {
+	change := audit.From(ctx)
+	if change == nil {
+		return nil
+	}
+	put := func(op audit.Operation, h dps.LinkedHub, before, after dps.ETag) error {
+		e := change.Written(1, before, after)
+		e.Seq, e.Operation, e.Kind, e.ID = 0, op, audit.LinkedHub, string(h.HostName)
+		_, err := putAudit(t, e, s.now())
+		return err
+	}
+	for _, u := range c.Hubs.Unlink {
+		if err := put(audit.Unlink, u.Hub, c.IfMatch, ""); err != nil {
+			return err
+		}
+	}
+	for _, h := range c.Hubs.Update {
+		if err := put(audit.UpdateLink, h, c.IfMatch, c.Instance.ETag); err != nil {
+			return err
+		}
+	}
+	for _, h := range c.Hubs.Link {
+		if err := put(audit.Link, h, "", c.Instance.ETag); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// FormerHubs returns the hubs that are no longer linked, sorted by ID.
+func (s *Store) FormerHubs(ctx context.Context, in dps.InstanceID) ([]dps.FormerHub, error) {
+	rows, err := s.readers.rows(ctx, `SELECT id, kind, host_name FROM former_hubs WHERE instance = $1 ORDER BY id`, string(in))
+	return collect(rows, err, func(row scanner) (dps.FormerHub, error) {
+		var id, kind, host string
+		err := row.Scan(&id, &kind, &host)
+		return dps.FormerHub{ID: dps.HubID(id), Kind: dps.HubKind(kind), HostName: dps.HostName(host)}, err
+	})
+}
+
+// CountRemnants returns how many remnants of a state each hub has; hubs without any are
+// left out.
+func (s *Store) CountRemnants(ctx context.Context, in dps.InstanceID, state dps.RemnantState) (map[dps.HubID]int, error) {
+	type count struct {
+		hub string
+		n   int
+	}
+	rows, err := s.readers.rows(ctx, `SELECT hub, count(*) FROM remnants WHERE instance = $1 AND state = $2 GROUP BY hub`, string(in), string(state))
+	counts, err := collect(rows, err, func(row scanner) (c count, err error) { return c, row.Scan(&c.hub, &c.n) })
+	all := make(map[dps.HubID]int, len(counts))
+	for _, c := range counts {
+		all[dps.HubID(c.hub)] = c.n
+	}
+	return all, err
+}
+
+// hubGone says that a device was to be placed at a hub that was unlinked meanwhile.
+func hubGone(err error) error {
+	var failure *sqlite.Error
+	if errors.As(err, &failure) && failure.Code() == lib.SQLITE_CONSTRAINT_FOREIGNKEY {
+		return changedMeanwhile()
+	}
+	return err
 }
 
 // RenameHub changes the host name of a hub; its devices stay with it.
@@ -93,79 +253,6 @@ func (s *Store) insertHubPolicy(t tx, p dps.HubPolicy) error {
 	}
 	return t.exec(`INSERT INTO hub_policies (instance, hub, name_key, name, rights, keys) VALUES ($1, $2, $3, $4, $5, $6)`,
 		string(p.Instance), string(p.Hub), key, p.Name, uint8(p.Rights), sealed)
-}
-
-const deviceColumns = `SELECT instance, hub, device_id, generation, auth_type, primary_thumbprint, secondary_thumbprint, keys,
-	iot_edge, tags, desired, etag, created, updated FROM hub_devices`
-
-// HubDevice returns an identity with its twin. It fails with DeviceNotFound.
-func (s *Store) HubDevice(ctx context.Context, in dps.InstanceID, hub dps.HubID, id dps.DeviceID) (dps.HubDevice, error) {
-	d, err := s.scanDevice(s.readers.row(ctx, deviceColumns+` WHERE instance = $1 AND hub = $2 AND device_id = $3`, string(in), string(hub), string(id)))
-	return d, notFound(err, dps.DeviceNotFound, "A device with ID '%s' is not registered.", id)
-}
-
-// HubDevices returns up to limit identities with IDs after the given one, sorted.
-func (s *Store) HubDevices(ctx context.Context, in dps.InstanceID, hub dps.HubID, after dps.DeviceID, limit int) ([]dps.HubDevice, error) {
-	rows, err := s.readers.rows(ctx, deviceColumns+` WHERE instance = $1 AND hub = $2 AND device_id > $3 ORDER BY device_id LIMIT $4`,
-		string(in), string(hub), string(after), limit)
-	return collect(rows, err, s.scanDevice)
-}
-
-func (s *Store) scanDevice(row scanner) (dps.HubDevice, error) {
-	var d dps.HubDevice
-	var in, hub, id, authType, etag string
-	var sealed []byte
-	var tags, desired *string
-	var created, updated int64
-	if err := row.Scan(&in, &hub, &id, &d.GenerationID, &authType, &d.Authentication.PrimaryThumbprint,
-		&d.Authentication.SecondaryThumbprint, &sealed, &d.IotEdge, &tags, &desired, &etag, &created, &updated); err != nil {
-		return d, err
-	}
-	d.Instance, d.Hub, d.DeviceID, d.ETag = dps.InstanceID(in), dps.HubID(hub), dps.DeviceID(id), dps.ETag(etag)
-	d.Created, d.Updated = fromNanos(created), fromNanos(updated)
-	d.Authentication.Type = dps.HubAuthType(authType)
-	d.Twin = dps.Twin{Tags: rawJSON(tags), Desired: rawJSON(desired)}
-	secrets, err := s.unsealed(sealed, label("device", in, hub, id))
-	if err != nil {
-		return d, fmt.Errorf("opening the keys of device %q: %w", id, err)
-	}
-	d.Authentication.Keys = secrets.keys()
-	return d, nil
-}
-
-func rawJSON(text *string) json.RawMessage {
-	if text == nil {
-		return nil
-	}
-	return json.RawMessage(*text)
-}
-
-func jsonText(raw json.RawMessage) *string {
-	if raw == nil {
-		return nil
-	}
-	text := string(raw)
-	return &text
-}
-
-// putDevice writes an identity that is at version ifMatch, "" for a new one.
-func (s *Store) putDevice(t tx, d dps.HubDevice, ifMatch dps.ETag) error {
-	sealed, err := s.sealed(keysRow(d.Authentication.Keys), label("device", string(d.Instance), string(d.Hub), string(d.DeviceID)))
-	if err != nil {
-		return err
-	}
-	a := d.Authentication
-	if ifMatch == "" {
-		return unlessExists(t.affect(`INSERT INTO hub_devices (instance, hub, device_id, generation, auth_type, primary_thumbprint, secondary_thumbprint,
-			keys, iot_edge, tags, desired, etag, created, updated) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)
-			ON CONFLICT DO NOTHING`,
-			string(d.Instance), string(d.Hub), string(d.DeviceID), d.GenerationID, string(a.Type), a.PrimaryThumbprint, a.SecondaryThumbprint,
-			sealed, d.IotEdge, jsonText(d.Twin.Tags), jsonText(d.Twin.Desired), string(d.ETag), d.Created.UnixNano(), d.Updated.UnixNano()))
-	}
-	return unlessExists(t.affect(`UPDATE hub_devices SET auth_type = $1, primary_thumbprint = $2, secondary_thumbprint = $3, keys = $4, iot_edge = $5,
-		tags = $6, desired = $7, etag = $8, updated = $9 WHERE instance = $10 AND hub = $11 AND device_id = $12 AND etag = $13`,
-		string(a.Type), a.PrimaryThumbprint, a.SecondaryThumbprint, sealed, d.IotEdge, jsonText(d.Twin.Tags), jsonText(d.Twin.Desired),
-		string(d.ETag), d.Updated.UnixNano(), string(d.Instance), string(d.Hub), string(d.DeviceID), string(ifMatch)))
 }
 
 // unlessExists turns "no row was written" into ConcurrentChange.

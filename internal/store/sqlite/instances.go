@@ -18,7 +18,7 @@ func (s *Store) Create(ctx context.Context, setup dps.Setup) error {
 		if err := s.insertPolicy(t, setup.Policy); err != nil {
 			return err
 		}
-		if err := insertHub(t, setup.Hub); err != nil {
+		if err := s.insertHub(t, setup.Hub); err != nil {
 			return err
 		}
 		return s.insertHubPolicy(t, setup.HubPolicy)
@@ -26,11 +26,18 @@ func (s *Store) Create(ctx context.Context, setup dps.Setup) error {
 }
 
 // Configure writes a change of an instance that is at version IfMatch, with its
-// policies, in one transaction. It fails with ConcurrentChange.
+// policies and linked hubs, in one transaction. It fails with ConcurrentChange, or with
+// Conflict where an embedded hub that is to go holds devices.
 func (s *Store) Configure(ctx context.Context, c dps.InstanceChange) error {
 	defer s.known.forget()
 	return s.managed(ctx, c.IfMatch, c.Instance.ETag, func(t tx) error {
-		if err := updateInstance(t, c.Instance, c.IfMatch); err != nil || c.Policies == nil {
+		if err := updateInstance(t, c.Instance, c.IfMatch); err != nil {
+			return err
+		}
+		if err := s.changeHubs(t, c.Hubs); err != nil {
+			return err
+		}
+		if err := s.auditHubs(ctx, t, c); err != nil || c.Policies == nil {
 			return err
 		}
 		return s.replacePolicies(t, c.Instance.ID, c.Policies)

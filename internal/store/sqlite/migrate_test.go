@@ -68,20 +68,62 @@ func TestMigrateAudit(t *testing.T) {
 	must(t, err)
 }
 
-func TestMigratePortal(t *testing.T) {
+func TestMigrateHubs(t *testing.T) {
 	p := newPlace(t)
-	db := migrateTo(t, p.path, 6)
+	db := migrateTo(t, p.path, 3)
 	tokenKey := p.key.Seal([]byte(`{"p":"c2VjcmV0IGtleSBvZiB0b2tlbnM="}`), []byte("instance\x00default"))
-	_, err := db.ExecContext(t.Context(), `INSERT INTO instances (id, scope, allocation, token_key, created) VALUES ('default', '0ne0000000A', 'static', $1, $2)`,
-		tokenKey, start.UnixNano())
-	must(t, err)
+	for _, text := range []string{
+		`INSERT INTO instances (id, scope, allocation, token_key, created) VALUES ('default', '0ne0000000A', 'static', $1, $2)`,
+		`INSERT INTO hubs (instance, id, kind, host_name, weight, apply_policy) VALUES ('default', 'embedded', 'embedded', 'Hub.example.com', 7, 1)`,
+		`INSERT INTO registrations (instance, id_key, id, entry_kind, entry_key, entry_id, attestation, evidence, status, substatus, hub, device_id,
+			error_code, error_message, operation, etag, created, updated) VALUES ('default', 'sensor', 'Sensor', 'group', 'line', 'Line', 'x509', 'x509:1',
+			'assigned', 'initialAssignment', 'embedded', 'Sensor', '', '', '5.1', 'etag', $2, $2)`,
+	} {
+		_, err := db.ExecContext(t.Context(), text, tokenKey, start.UnixNano())
+		must(t, err)
+	}
 	must(t, db.Close())
 	s := p.open(t)
-	a, err := s.PortalAccount(t.Context(), dps.DefaultInstance)
+	hubs, err := s.Hubs(t.Context(), dps.DefaultInstance)
 	must(t, err)
-	if a.Version != "" {
-		t.Errorf("account = %+v, want none", a)
+	if len(hubs) != 1 || hubs[0].HostName != "Hub.example.com" || hubs[0].Weight != 7 || hubs[0].Access != nil || hubs[0].Location != "" {
+		t.Errorf("hubs = %+v", hubs)
 	}
-	a.OneTime, a.Version = dps.NewOneTimePassword(), dps.NewETag()
-	must(t, s.PutPortalAccount(t.Context(), a, ""))
+	reg, err := s.Registration(t.Context(), dps.DefaultInstance, "sensor")
+	must(t, err)
+	if reg.Assignment == nil || reg.Assignment.Hub != dps.EmbeddedHub || reg.Payload != nil || reg.Failure != nil {
+		t.Errorf("registration = %+v", reg)
+	}
+	reg.ETag = dps.NewETag()
+	must(t, s.Commit(t.Context(), dps.RegistrationChange{Registration: reg, IfMatch: "etag"}))
+}
+
+func TestMigrateFormerHubs(t *testing.T) {
+	p := newPlace(t)
+	db := migrateTo(t, p.path, 5)
+	tokenKey := p.key.Seal([]byte(`{"p":"c2VjcmV0IGtleSBvZiB0b2tlbnM="}`), []byte("instance\x00default"))
+	for _, text := range []string{
+		`INSERT INTO instances (id, scope, allocation, token_key, created) VALUES ('default', '0ne0000000A', 'static', $1, 1)`,
+		`INSERT INTO hubs (instance, id, kind, host_name, weight, apply_policy) VALUES ('default', 'embedded', 'embedded', 'old.example', 5, 1)`,
+	} {
+		_, err := db.ExecContext(t.Context(), text, tokenKey)
+		must(t, err)
+	}
+	must(t, db.Close())
+	s := p.open(t)
+	hubs, err := s.Hubs(t.Context(), dps.DefaultInstance)
+	must(t, err)
+	if len(hubs) != 1 || hubs[0].HostName != "old.example" || hubs[0].Weight != 5 {
+		t.Fatalf("hubs = %+v", hubs)
+	}
+	in, err := s.Instance(t.Context(), dps.DefaultInstance)
+	must(t, err)
+	change := dps.InstanceChange{Instance: in, IfMatch: in.ETag, Hubs: dps.HubsChange{Unlink: []dps.HubUnlink{{Hub: hubs[0]}}}}
+	change.Instance.ETag = dps.NewETag()
+	must(t, s.Configure(t.Context(), change))
+	former, err := s.FormerHubs(t.Context(), dps.DefaultInstance)
+	must(t, err)
+	if len(former) != 1 || former[0] != (dps.FormerHub{ID: dps.EmbeddedHub, Kind: dps.KindEmbedded, HostName: "old.example"}) {
+		t.Errorf("former hubs = %+v", former)
+	}
 }

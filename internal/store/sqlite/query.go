@@ -92,7 +92,7 @@ func inBody(path []string) bool {
 const queryColumns = `SELECT e.id_key, e.id, e.body, e.secrets, e.etag, e.created, e.updated`
 
 // stateColumns are those of a registration that may not be there.
-const stateColumns = `, r.id, r.status, r.substatus, r.hub, r.device_id, r.error_code, r.error_message, r.etag, r.created, r.updated`
+const stateColumns = `, r.id, r.status, r.substatus, r.hub, r.device_id, r.error_code, r.error_message, r.error_number, r.etag, r.created, r.updated`
 
 const (
 	enrollmentTable = ` FROM enrollments e`
@@ -180,7 +180,14 @@ func (s *Store) hubNames(ctx context.Context, in dps.InstanceID) (map[dps.HubID]
 	if err != nil {
 		return nil, err
 	}
-	names := make(map[dps.HubID]dps.HostName, len(hubs))
+	former, err := s.FormerHubs(ctx, in)
+	if err != nil {
+		return nil, err
+	}
+	names := make(map[dps.HubID]dps.HostName, len(hubs)+len(former))
+	for _, h := range former {
+		names[h.ID] = h.HostName
+	}
 	for _, h := range hubs {
 		names[h.ID] = h.HostName
 	}
@@ -190,11 +197,11 @@ func (s *Store) hubNames(ctx context.Context, in dps.InstanceID) (map[dps.HubID]
 // stateRow are the columns of an enrollment's state.
 type stateRow struct {
 	id, status, substatus, hub, device, code, message, etag sql.NullString
-	created, updated                                        sql.NullInt64
+	number, created, updated                                sql.NullInt64
 }
 
 func (r *stateRow) columns() []any {
-	return []any{&r.id, &r.status, &r.substatus, &r.hub, &r.device, &r.code, &r.message, &r.etag, &r.created, &r.updated}
+	return []any{&r.id, &r.status, &r.substatus, &r.hub, &r.device, &r.code, &r.message, &r.number, &r.etag, &r.created, &r.updated}
 }
 
 func (r *stateRow) registration() *dps.Registration {
@@ -203,7 +210,7 @@ func (r *stateRow) registration() *dps.Registration {
 	}
 	reg := registrationRow{
 		ID: r.id.String, Status: r.status.String, Substatus: r.substatus.String, Hub: r.hub.String, DeviceID: r.device.String,
-		ErrorCode: r.code.String, ErrorMessage: r.message.String, ETag: r.etag.String, Created: r.created.Int64, Updated: r.updated.Int64,
+		ErrorCode: r.code.String, ErrorMessage: r.message.String, ErrorNumber: int(r.number.Int64), ETag: r.etag.String, Created: r.created.Int64, Updated: r.updated.Int64,
 	}.registration()
 	return &reg
 }
@@ -250,6 +257,11 @@ func (s *Store) DeleteRegistration(ctx context.Context, in dps.InstanceID, id dp
 			string(in), id.Key(), string(ifMatch))); err != nil {
 			return err
 		}
-		return t.exec(`DELETE FROM operations WHERE instance = $1 AND id_key = $2`, string(in), id.Key())
+		if err := t.exec(`DELETE FROM operations WHERE instance = $1 AND id_key = $2`, string(in), id.Key()); err != nil {
+			return err
+		}
+		// The device of an open registration was told of no hub.
+		return t.exec(`UPDATE remnants SET state = 'leaving', stale = 0, due = max($1, busy_until) WHERE instance = $2 AND id_key = $3 AND state = 'placing'`,
+			s.now().UnixNano(), string(in), id.Key())
 	})
 }

@@ -12,31 +12,33 @@ import (
 // registrationRow is a registration as columns, and as JSON where an earlier
 // operation is kept.
 type registrationRow struct {
-	Instance     string `json:"instance"`
-	ID           string `json:"id"`
-	EntryKind    string `json:"entryKind"`
-	EntryID      string `json:"entryId"`
-	Attestation  string `json:"attestation"`
-	Evidence     string `json:"evidence"`
-	Status       string `json:"status"`
-	Substatus    string `json:"substatus,omitempty"`
-	Hub          string `json:"hub,omitempty"`
-	DeviceID     string `json:"deviceId,omitempty"`
-	ErrorCode    string `json:"errorCode,omitempty"`
-	ErrorMessage string `json:"errorMessage,omitempty"`
-	Operation    string `json:"operation"`
-	ETag         string `json:"etag"`
-	Created      int64  `json:"created"`
-	Updated      int64  `json:"updated"`
+	Instance     string  `json:"instance"`
+	ID           string  `json:"id"`
+	EntryKind    string  `json:"entryKind"`
+	EntryID      string  `json:"entryId"`
+	Attestation  string  `json:"attestation"`
+	Evidence     string  `json:"evidence"`
+	Status       string  `json:"status"`
+	Substatus    string  `json:"substatus,omitempty"`
+	Hub          string  `json:"hub,omitempty"`
+	DeviceID     string  `json:"deviceId,omitempty"`
+	ErrorCode    string  `json:"errorCode,omitempty"`
+	ErrorMessage string  `json:"errorMessage,omitempty"`
+	ErrorNumber  int     `json:"errorNumber,omitempty"`
+	Operation    string  `json:"operation"`
+	ETag         string  `json:"etag"`
+	Created      int64   `json:"created"`
+	Updated      int64   `json:"updated"`
+	Payload      *string `json:"payload,omitempty"`
 }
 
 const registrationColumns = `SELECT instance, id, entry_kind, entry_id, attestation, evidence, status, substatus, hub, device_id,
-	error_code, error_message, operation, etag, created, updated FROM registrations`
+	error_code, error_message, error_number, operation, etag, created, updated, payload FROM registrations`
 
 func scanRegistration(row scanner) (registrationRow, error) {
 	var r registrationRow
 	err := row.Scan(&r.Instance, &r.ID, &r.EntryKind, &r.EntryID, &r.Attestation, &r.Evidence, &r.Status, &r.Substatus, &r.Hub, &r.DeviceID,
-		&r.ErrorCode, &r.ErrorMessage, &r.Operation, &r.ETag, &r.Created, &r.Updated)
+		&r.ErrorCode, &r.ErrorMessage, &r.ErrorNumber, &r.Operation, &r.ETag, &r.Created, &r.Updated, &r.Payload)
 	return r, err
 }
 
@@ -47,12 +49,13 @@ func (r registrationRow) registration() dps.Registration {
 		Attestation: dps.AttestationType(r.Attestation), Evidence: r.Evidence,
 		Status: dps.RegistrationStatus(r.Status), Operation: dps.OperationID(r.Operation),
 		ETag: dps.ETag(r.ETag), Created: fromNanos(r.Created), Updated: fromNanos(r.Updated),
+		Payload: rawJSON(r.Payload),
 	}
 	if r.Hub != "" {
 		reg.Assignment = &dps.Assignment{Hub: dps.HubID(r.Hub), DeviceID: dps.DeviceID(r.DeviceID), Substatus: dps.Substatus(r.Substatus)}
 	}
 	if r.ErrorCode != "" {
-		reg.Failure = &dps.Failure{Code: dps.ParseCode(r.ErrorCode), Message: r.ErrorMessage}
+		reg.Failure = &dps.Failure{Code: dps.ParseCode(r.ErrorCode), Message: r.ErrorMessage, Number: r.ErrorNumber}
 	}
 	return reg
 }
@@ -62,12 +65,13 @@ func registrationRowOf(reg dps.Registration) registrationRow {
 		Instance: string(reg.Instance), ID: string(reg.ID), EntryKind: string(reg.Entry.Kind), EntryID: reg.Entry.ID,
 		Attestation: string(reg.Attestation), Evidence: reg.Evidence, Status: string(reg.Status), Operation: string(reg.Operation),
 		ETag: string(reg.ETag), Created: reg.Created.UnixNano(), Updated: reg.Updated.UnixNano(),
+		Payload: jsonText(reg.Payload),
 	}
 	if a := reg.Assignment; a != nil {
 		r.Hub, r.DeviceID, r.Substatus = string(a.Hub), string(a.DeviceID), string(a.Substatus)
 	}
 	if f := reg.Failure; f != nil {
-		r.ErrorCode, r.ErrorMessage = f.Code.String(), f.Message
+		r.ErrorCode, r.ErrorMessage, r.ErrorNumber = f.Code.String(), f.Message, f.Number
 	}
 	return r
 }
@@ -115,6 +119,11 @@ func (s *Store) Commit(ctx context.Context, c dps.RegistrationChange) error {
 func (s *Store) commitRegistration(t tx, c dps.RegistrationChange) error {
 	if c.Device != nil {
 		if err := s.putDevice(t, *c.Device, c.DeviceMatch); err != nil {
+			return hubGone(err)
+		}
+	}
+	if c.Removed != nil {
+		if err := deleteDevice(t, c.Registration.Instance, *c.Removed); err != nil {
 			return err
 		}
 	}
@@ -123,7 +132,10 @@ func (s *Store) commitRegistration(t tx, c dps.RegistrationChange) error {
 			return err
 		}
 	}
-	return putRegistration(t, c.Registration, c.IfMatch)
+	if err := putRegistration(t, c.Registration, c.IfMatch); err != nil {
+		return err
+	}
+	return s.commitWork(t, c)
 }
 
 // keepOperation copies the operation that reg replaces, while devices may poll it.
@@ -134,7 +146,7 @@ func keepOperation(t tx, reg dps.Registration) error {
 		return notFound(err, dps.ConcurrentChange, "Precondition failed.")
 	}
 	expires := time.Unix(0, old.Updated).Add(dps.OperationLifetime)
-	if expires.Before(reg.Updated) {
+	if old.Operation == string(reg.Operation) || expires.Before(reg.Updated) {
 		return nil
 	}
 	body, err := json.Marshal(old)
@@ -149,14 +161,14 @@ func putRegistration(t tx, reg dps.Registration, ifMatch dps.ETag) error {
 	r := registrationRowOf(reg)
 	if ifMatch == "" {
 		return unlessExists(t.affect(`INSERT INTO registrations (instance, id_key, id, entry_kind, entry_key, entry_id, attestation, evidence, status, substatus,
-			hub, device_id, error_code, error_message, operation, etag, created, updated)
-			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18) ON CONFLICT DO NOTHING`,
+			hub, device_id, error_code, error_message, error_number, operation, etag, created, updated, payload)
+			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20) ON CONFLICT DO NOTHING`,
 			r.Instance, reg.ID.Key(), r.ID, r.EntryKind, reg.Entry.Key(), r.EntryID, r.Attestation, r.Evidence, r.Status, r.Substatus,
-			r.Hub, r.DeviceID, r.ErrorCode, r.ErrorMessage, r.Operation, r.ETag, r.Created, r.Updated))
+			r.Hub, r.DeviceID, r.ErrorCode, r.ErrorMessage, r.ErrorNumber, r.Operation, r.ETag, r.Created, r.Updated, r.Payload))
 	}
 	return unlessExists(t.affect(`UPDATE registrations SET entry_kind = $1, entry_key = $2, entry_id = $3, attestation = $4, evidence = $5, status = $6, substatus = $7,
-		hub = $8, device_id = $9, error_code = $10, error_message = $11, operation = $12, etag = $13, updated = $14
-		WHERE instance = $15 AND id_key = $16 AND etag = $17`,
+		hub = $8, device_id = $9, error_code = $10, error_message = $11, operation = $12, etag = $13, updated = $14, error_number = $15, payload = $16
+		WHERE instance = $17 AND id_key = $18 AND etag = $19`,
 		r.EntryKind, reg.Entry.Key(), r.EntryID, r.Attestation, r.Evidence, r.Status, r.Substatus, r.Hub, r.DeviceID, r.ErrorCode, r.ErrorMessage,
-		r.Operation, r.ETag, r.Updated, r.Instance, reg.ID.Key(), string(ifMatch)))
+		r.Operation, r.ETag, r.Updated, r.ErrorNumber, r.Payload, r.Instance, reg.ID.Key(), string(ifMatch)))
 }

@@ -40,9 +40,10 @@ type Instances interface {
 	// Policies returns all, sorted by name.
 	Policies(ctx context.Context, in dps.InstanceID) ([]dps.Policy, error)
 
-	// Configure writes a change with its policies, or nothing of it; the scope, the
-	// token key and the time of creation stay. It fails with ConcurrentChange when
-	// the instance is not at the version IfMatch.
+	// Configure writes a change with its policies and linked hubs, or nothing of it; the
+	// scope, the token key and the time of creation stay. It fails with ConcurrentChange
+	// when the instance is not at the version IfMatch or a hub to be changed is not linked,
+	// and with Conflict where an embedded hub that is to be unlinked holds devices.
 	Configure(ctx context.Context, c dps.InstanceChange) error
 }
 
@@ -82,6 +83,7 @@ func Run(t *testing.T, open Open) {
 	}{
 		{"instances", instanceCases},
 		{"configuring", configureCases},
+		{"linking hubs", linkingCases},
 		{"enrollments", enrollmentCases},
 		{"imports", importCases},
 		{"one certificate one enrollment", uniquenessCases},
@@ -89,6 +91,8 @@ func Run(t *testing.T, open Open) {
 		{"anchors", anchorCases},
 		{"registrations", registrationCases},
 		{"operations", operationCases},
+		{"open registrations", workCases},
+		{"remnants", remnantCases},
 		{"hub devices", deviceCases},
 		{"audit", auditCases},
 		{"portal", portalCases},

@@ -104,6 +104,7 @@ func run(ctx context.Context, file string, out io.Writer) error {
 		{"tags and allocation policy", w.update},
 		{"etags", w.versions},
 		{"policies and keys", w.policies},
+		{"linked hubs", w.hubs},
 		{"what is not offered is refused", w.refusals},
 		{"CA certificate with proof of possession", w.proof},
 		{"a wrong token is refused", w.stranger},

@@ -249,11 +249,11 @@ func (w *walk) refusals(ctx context.Context) error {
 			d.Properties.PublicNetworkAccess = to.Ptr(arms.PublicNetworkAccessDisabled)
 		}},
 		{"iotHubs", func(d *arms.ProvisioningServiceDescription) {
-			d.Properties.IotHubs = []*arms.IotHubDefinitionDescription{}
+			d.Properties.IotHubs[0].AllocationWeight = to.Ptr[int32](1001)
 		}},
 		{"location", func(d *arms.ProvisioningServiceDescription) { d.Location = to.Ptr("westus") }},
 		{"allocationPolicy", func(d *arms.ProvisioningServiceDescription) {
-			d.Properties.AllocationPolicy = to.Ptr(arms.AllocationPolicyGeoLatency)
+			d.Properties.AllocationPolicy = to.Ptr(arms.AllocationPolicy("Custom"))
 		}},
 	} {
 		d, err := w.get(ctx)

@@ -1,0 +1,357 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/mooring-iot/mooring/internal/dps"
+	"github.com/mooring-iot/mooring/service"
+	"github.com/mooring-iot/mooring/wire"
+)
+
+func linkedHubCommand(e *env) *cobra.Command {
+	return group("linked-hub", "Manage linked hubs",
+		`Manage the hubs that devices can be assigned to.
+
+A hub of kind iothub is any service with the registry API of IoT Hub: Azure's, or the
+embedded hub of another Mooring. It is linked by the connection string of one of its
+policies, which needs the rights RegistryWrite and ServiceConnect, and is called before
+it is linked. A hub of kind embedded is inside this service, for development and tests;
+there may be any number, each by a host name of its own.
+
+A change counts for registrations from then on. Devices stay where they are until they
+register again and their reprovision policy lets them move.`,
+		linkedHubCreate(e), linkedHubShow(e), linkedHubList(e), linkedHubUpdate(e), linkedHubDelete(e), linkedHubCleanups(e))
+}
+
+// linkedHubOptions are what the linked-hub commands take.
+type linkedHubOptions struct {
+	name, connection, kind, location, apply, etag string
+	weight                                        int
+	skipCheck, deleteDevices, yes, json           bool
+	read                                          bool // connection was read from its file
+}
+
+func addLinkedHubFlags(cmd *cobra.Command, o *linkedHubOptions) {
+	addDataFlag(cmd)
+	cmd.Flags().StringVarP(&o.name, "hub-name", "n", "", "host name of the hub")
+	cmd.Flags().BoolVar(&o.json, "json", false, "print JSON")
+}
+
+func addLinkedHubContentFlags(cmd *cobra.Command, o *linkedHubOptions) {
+	f := cmd.Flags()
+	f.StringVar(&o.connection, "connection-string", "", "connection string of a policy of the hub, or @FILE")
+	f.StringVarP(&o.location, "location", "l", "", "region of the hub, for the policy geoLatency; \"local\" is none")
+	f.IntVar(&o.weight, "allocation-weight", 0, "share under the policy hashed, 1 to 1000")
+	f.StringVar(&o.apply, "apply-allocation-policy", "", "whether enrollments that name no hubs may choose it: true or false")
+	f.BoolVar(&o.skipCheck, "skip-check", false, "do not call the hub first")
+	addServiceVersionFlag(cmd, o)
+	completeWords(cmd, "apply-allocation-policy", []string{"true", "false"})
+}
+
+func addServiceVersionFlag(cmd *cobra.Command, o *linkedHubOptions) {
+	cmd.Flags().StringVarP(&o.etag, "etag", "e", "", "act only on this version of the provisioning service (default: the current one)")
+}
+
+func (o *linkedHubOptions) update() *service.UpdateOptions {
+	u := &service.UpdateOptions{ETag: o.etag, SkipCheck: o.skipCheck}
+	if o.deleteDevices {
+		u.DeleteDevices = []string{o.name}
+	}
+	return u
+}
+
+// check reads what can be seen to be wrong without the service.
+func (o *linkedHubOptions) check(cmd *cobra.Command) error {
+	changed := cmd.Flags().Changed
+	switch {
+	case changed("allocation-weight") && (o.weight < dps.MinHubWeight || o.weight > dps.MaxHubWeight):
+		return usagef(cmd, "--allocation-weight: must be %d to %d", dps.MinHubWeight, dps.MaxHubWeight)
+	case changed("apply-allocation-policy") && o.apply != "true" && o.apply != "false":
+		return usagef(cmd, "--apply-allocation-policy: must be true or false")
+	case changed("location") && strings.TrimSpace(o.location) == "":
+		return usagef(cmd, "--location: is empty; %q says that there is none", dps.LocalLocation)
+	case changed("connection-string") && o.connection == "":
+		return usagef(cmd, "--connection-string: is empty")
+	case o.name != "" && !dps.IsHostName(o.name):
+		return usagef(cmd, "--hub-name: must be a host name, without a port")
+	}
+	return o.readConnection()
+}
+
+// readConnection reads the connection string from its file, once.
+func (o *linkedHubOptions) readConnection() error {
+	if o.read {
+		return nil
+	}
+	text, err := textOrFile("--connection-string", o.connection)
+	o.connection, o.read = strings.TrimSpace(text), true
+	return err
+}
+
+// applyTo sets what the command line says.
+func (o *linkedHubOptions) applyTo(hub *wire.LinkedHub) {
+	if o.connection != "" {
+		hub.ConnectionString = o.connection
+	}
+	if o.location != "" {
+		hub.Location = o.location
+	}
+	if o.weight != 0 {
+		hub.AllocationWeight = &o.weight
+	}
+	if o.apply != "" {
+		apply := o.apply == "true"
+		hub.ApplyAllocationPolicy = &apply
+	}
+}
+
+// onLinkedHub runs act on the named hub of the running service.
+func onLinkedHub(e *env, o *linkedHubOptions, act func(context.Context, *hubsClient) error) func(*cobra.Command, []string) error {
+	return func(cmd *cobra.Command, args []string) error {
+		var err error
+		if o.name, err = oneID(cmd, "hub-name", o.name, args); err != nil {
+			return err
+		}
+		if err := o.check(cmd); err != nil {
+			return err
+		}
+		client, err := newHubsClient(cmd, e)
+		if err != nil {
+			return err
+		}
+		defer client.close()
+		ctx, cancel := context.WithTimeout(cmd.Context(), callTimeout)
+		defer cancel()
+		return act(ctx, client)
+	}
+}
+
+func linkedHubCreate(e *env) *cobra.Command {
+	var o linkedHubOptions
+	cmd := &cobra.Command{
+		Use: "create [HUB-NAME]", Short: "Link a hub",
+		Long: `Link a hub: one over the wire by its connection string, or a new embedded one by a host
+name. The server certificate gets the name of an embedded hub at once; 'mooring info'
+prints its connection string. Clients have to find the name: in DNS, or in their hosts
+file.
+
+A hub over the wire is called first, with the policy of the connection string; one that
+cannot be used is not linked. --skip-check leaves that out.`,
+		Example: `  mooring linked-hub create --connection-string @plant.txt --location westeurope
+  mooring linked-hub create --kind embedded --hub-name hub-a.example --allocation-weight 2`,
+		RunE: func(cmd *cobra.Command, args []string) error { return o.create(cmd, e, args) },
+	}
+	addLinkedHubFlags(cmd, &o)
+	addLinkedHubContentFlags(cmd, &o)
+	cmd.Flags().StringVar(&o.kind, "kind", wire.HubKindIoTHub, "iothub, or embedded for a new hub inside this service")
+	completeWords(cmd, "kind", []string{wire.HubKindIoTHub, wire.HubKindEmbedded})
+	return cmd
+}
+
+func (o *linkedHubOptions) create(cmd *cobra.Command, e *env, args []string) error {
+	if err := o.named(cmd, args); err != nil {
+		return err
+	}
+	return onLinkedHub(e, o, func(ctx context.Context, c *hubsClient) error {
+		hub := wire.LinkedHub{Kind: o.kind, Location: dps.LocalLocation}
+		o.applyTo(&hub)
+		if o.kind == wire.HubKindEmbedded {
+			hub.ConnectionString = "HostName=" + o.name
+		}
+		created, err := c.hubs.Create(ctx, hub, o.update())
+		if err != nil {
+			return err
+		}
+		return c.print(ctx, e, *o, created)
+	})(cmd, nil)
+}
+
+// named sets the hub's name: for a hub over the wire that of its connection string.
+func (o *linkedHubOptions) named(cmd *cobra.Command, args []string) error {
+	err := o.readConnection()
+	if err != nil {
+		return err
+	}
+	switch o.kind {
+	case wire.HubKindEmbedded:
+		if o.connection != "" {
+			return usagef(cmd, "--connection-string: an embedded hub gets keys of its own; give it a name with --hub-name")
+		}
+		o.name, err = oneID(cmd, "hub-name", o.name, args)
+		return err
+	case wire.HubKindIoTHub:
+	default:
+		return usagef(cmd, "--kind: must be %s or %s", wire.HubKindIoTHub, wire.HubKindEmbedded)
+	}
+	host := hostOf(o.connection)
+	if host == "" {
+		return usagef(cmd, "--connection-string is required: HostName=...;SharedAccessKeyName=...;SharedAccessKey=...")
+	}
+	if len(args) > 0 || o.name != "" {
+		if o.name, err = oneID(cmd, "hub-name", o.name, args); err != nil {
+			return err
+		}
+		if !strings.EqualFold(o.name, host) {
+			return usagef(cmd, "--hub-name and the connection string differ: %q and %q", o.name, host)
+		}
+	}
+	o.name = host
+	return nil
+}
+
+// hostOf returns the host name in a connection string, "" if there is none.
+func hostOf(connection string) string {
+	for part := range strings.SplitSeq(strings.TrimSpace(connection), ";") {
+		if name, value, _ := strings.Cut(part, "="); strings.EqualFold(strings.TrimSpace(name), "HostName") {
+			host, _, _ := strings.Cut(strings.TrimSpace(value), ":")
+			return host
+		}
+	}
+	return ""
+}
+
+func linkedHubShow(e *env) *cobra.Command {
+	var o linkedHubOptions
+	cmd := &cobra.Command{
+		Use: "show [HUB-NAME]", Short: "Show a linked hub",
+		Long:    "Show a linked hub and how it is doing. Its key is masked.",
+		Example: "  mooring linked-hub show plant.azure-devices.net",
+	}
+	cmd.RunE = onLinkedHub(e, &o, func(ctx context.Context, c *hubsClient) error {
+		hub, err := c.hubs.Get(ctx, o.name)
+		if err != nil {
+			return err
+		}
+		return c.print(ctx, e, o, hub)
+	})
+	addLinkedHubFlags(cmd, &o)
+	return cmd
+}
+
+func linkedHubUpdate(e *env) *cobra.Command {
+	var o linkedHubOptions
+	cmd := &cobra.Command{
+		Use: "update [HUB-NAME]", Short: "Change a linked hub, or its key",
+		Long: `Change a linked hub. What is not given stays. --connection-string replaces the key of a
+hub over the wire: a new key is tried before it is stored, and counts at once. To change
+a key without a gap, link the hub with its secondary key, regenerate the primary one at
+the hub, and go back.`,
+		Example: `  mooring linked-hub update plant.azure-devices.net --allocation-weight 4
+  mooring linked-hub update plant.azure-devices.net --connection-string @plant.txt
+  mooring linked-hub update plant.azure-devices.net --apply-allocation-policy false`,
+	}
+	run := onLinkedHub(e, &o, func(ctx context.Context, c *hubsClient) error {
+		if host := hostOf(o.connection); o.connection != "" && !strings.EqualFold(host, o.name) {
+			return usagef(cmd, "--connection-string: is that of %q, not of %s; link another hub with: mooring linked-hub create", host, o.name)
+		}
+		hub, err := c.hubs.Update(ctx, o.name, o.applyTo, o.update())
+		if err != nil {
+			return err
+		}
+		return c.print(ctx, e, o, hub)
+	})
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		for _, flag := range []string{"connection-string", "location", "allocation-weight", "apply-allocation-policy"} {
+			if cmd.Flags().Changed(flag) {
+				return run(cmd, args)
+			}
+		}
+		return usagef(cmd, "nothing to change: give --connection-string, --location, --allocation-weight or --apply-allocation-policy")
+	}
+	addLinkedHubFlags(cmd, &o)
+	addLinkedHubContentFlags(cmd, &o)
+	return cmd
+}
+
+func linkedHubDelete(e *env) *cobra.Command {
+	var o linkedHubOptions
+	cmd := &cobra.Command{
+		Use: "delete [HUB-NAME]", Short: "Unlink a hub",
+		Long: `Unlink a hub. Registration records still name it, and the devices of a hub over the
+wire stay there; identities that were to be cleaned up there stay too. An embedded hub
+is deleted with its keys. Where it holds devices that is refused, unless
+--delete-devices says that they may be lost.
+
+A terminal is asked first; without one, --yes is required.`,
+		Example: `  mooring linked-hub delete plant.azure-devices.net --yes
+  mooring linked-hub delete hub-a.example --delete-devices`,
+	}
+	run := onLinkedHub(e, &o, func(ctx context.Context, c *hubsClient) error {
+		err := c.hubs.Delete(ctx, o.name, o.update())
+		if refusal, refused := errors.AsType[*service.Error](err); refused && refusal.Status == http.StatusConflict {
+			return fmt.Errorf("%w; --delete-devices deletes them too", err)
+		}
+		if err != nil || o.json {
+			return err
+		}
+		fmt.Fprintf(e.out, "The hub %s is unlinked.\n", o.name)
+		return nil
+	})
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		name, err := oneID(cmd, "hub-name", o.name, args)
+		if err != nil {
+			return err
+		}
+		what := "the link to hub " + name
+		if o.deleteDevices {
+			what = "hub " + name + " with all its devices"
+		}
+		if err := confirmDelete(cmd, e, what, o.yes); err != nil {
+			return err
+		}
+		return run(cmd, args)
+	}
+	addLinkedHubFlags(cmd, &o)
+	addServiceVersionFlag(cmd, &o)
+	cmd.Flags().BoolVar(&o.deleteDevices, "delete-devices", false, "delete the devices of an embedded hub with it")
+	addYesFlag(cmd, &o.yes)
+	return cmd
+}
+
+// hubsClient manages linked hubs of a running service.
+type hubsClient struct {
+	hubs    *service.LinkedHubs
+	control *service.ControlPlane
+	own     *service.Client
+}
+
+func newHubsClient(cmd *cobra.Command, e *env) (*hubsClient, error) {
+	info, client, err := running(cmd, e)
+	if err != nil {
+		return nil, err
+	}
+	options := &service.Options{HTTPClient: client, UserAgent: "mooring/" + version, Now: time.Now}
+	token := service.StaticToken(info.ControlPlane.Token)
+	control, err := service.NewControlPlane(info.ServiceEndpoint, info.ControlPlane.ResourceID, token, options)
+	if err != nil {
+		return nil, err
+	}
+	own, err := service.NewClientWithToken(info.ServiceEndpoint, token, options)
+	if err != nil {
+		return nil, err
+	}
+	return &hubsClient{hubs: control.LinkedHubs(), control: control, own: own}, nil
+}
+
+func (c *hubsClient) close() { c.own.CloseIdleConnections() }
+
+// get reads what only Mooring has.
+func (c *hubsClient) get(ctx context.Context, r service.Request, into any) error {
+	r.Method = http.MethodGet
+	res, err := c.own.Do(ctx, r)
+	if err != nil {
+		return err
+	}
+	if err := json.Unmarshal(res.Body, into); err != nil {
+		return fmt.Errorf("reading the service's answer: %w", err)
+	}
+	return nil
+}

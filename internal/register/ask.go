@@ -1,0 +1,70 @@
+package register
+
+import (
+	"slices"
+	"time"
+
+	"github.com/mooring-iot/mooring/internal/dps"
+)
+
+// The schedule of calls of a webhook that fail for the moment.
+// Source: azure-docs, articles/iot-dps/concepts-custom-allocation.md.
+const (
+	webhookRetries = 10
+	webhookFirst   = time.Second
+	webhookStep    = 9 * time.Second
+)
+
+// webhookDelay is how long to wait before a retry, counted from 1; ok is false when
+// there are no more.
+func webhookDelay(retry int) (delay time.Duration, ok bool) {
+	return webhookFirst + time.Duration(retry-1)*webhookStep, retry <= webhookRetries
+}
+
+// ask lets the webhook of a custom allocation choose the hub. It is asked at every
+// registration, whatever the reprovision policy says.
+func (s *Service) ask(r *run, j *job) (verdict, error) {
+	pl, err := s.plan(j.question())
+	if err != nil {
+		return verdict{}, err
+	}
+	if !pl.webhook() { // another policy meanwhile
+		return s.head(r, j, pl)
+	}
+	s.begin(j)
+	answer, err := s.webhook.Ask(r.acting, s.webhookQuestion(j, pl))
+	if err != nil {
+		return verdict{}, err
+	}
+	i := slices.IndexFunc(pl.candidates, func(h dps.LinkedHub) bool { return h.HostName.Equal(answer.Hub) })
+	if i < 0 {
+		return verdict{}, dps.Errorf(dps.CustomAllocationNoHub, "The webhook chose %q, which is none of the hubs that it was given.", answer.Hub)
+	}
+	j.work.Twin, j.work.Returned, j.sub.twin = answer.Twin, answer.Payload, answer.Twin
+	return s.head(r, j, pl.toward(pl.candidates[i], j.question()))
+}
+
+func (s *Service) webhookQuestion(j *job, pl plan) WebhookQuestion {
+	q := WebhookQuestion{
+		Enrollment: j.sub.entry, ID: j.work.ID, Attestation: j.reg.Attestation, Certificate: j.work.Certificate, Payload: j.work.Payload,
+	}
+	if a := j.reg.Assignment; a != nil {
+		if h := hubByID(j.hubs, a.Hub); h != nil {
+			q.CurrentHub, q.CurrentID = h.HostName, a.DeviceID
+		}
+	}
+	for _, h := range pl.candidates {
+		q.LinkedHubs = append(q.LinkedHubs, h.HostName)
+	}
+	return q
+}
+
+// webhookSetback decides what a failed call of a webhook means.
+func (s *Service) webhookSetback(r *run, j *job, err error) verdict {
+	j.attempts++
+	delay, more := webhookDelay(j.attempts)
+	if after, again := dps.MayRepeat(err); !again || !more || s.now().Add(max(after, delay)).Sub(j.began) > s.webhookBudget {
+		return s.fail(r, j, err)
+	}
+	return j.at(false, delay)
+}

@@ -1,0 +1,153 @@
+package register
+
+import (
+	"net"
+	"net/netip"
+	"slices"
+
+	"github.com/mooring-iot/mooring/internal/allocate"
+	"github.com/mooring-iot/mooring/internal/dps"
+)
+
+// question is what has to be known to say where a device goes.
+type question struct {
+	in         dps.Instance
+	id         dps.RegistrationID
+	entry      dps.Enrollment
+	assignment *dps.Assignment // where the device is, nil if nowhere
+	apiVersion string
+	remote     string // address of the caller, with or without port; may be ""
+	hubs       []dps.LinkedHub
+}
+
+// plan says where a device goes, and what becomes of its data.
+type plan struct {
+	policy     dps.AllocationPolicy // the one that applied; "" where the device stays without one
+	candidates []dps.LinkedHub      // among which it was chosen
+	to         dps.LinkedHub        // no ID: a webhook has to choose
+
+	stays   bool           // policy keeps the device on its hub
+	moves   bool           // the device was on another hub than to
+	from    *dps.LinkedHub // that other hub; nil where it is not linked any more
+	migrate bool           // its data follow
+}
+
+// webhook reports whether a webhook has to be asked.
+func (p plan) webhook() bool { return p.policy == dps.Custom }
+
+// plan says where a device goes. It fails with NoHub.
+func (s *Service) plan(q question) (plan, error) {
+	current := linked(q.hubs, q.assignment)
+	if current != nil && stays(q.entry.Placement.Reprovision, q.apiVersion) {
+		p := plan{stays: true, candidates: []dps.LinkedHub{*current}}
+		if policyOf(q) == dps.Custom { // asked all the same: it may have something for the device
+			p.policy = dps.Custom
+			return p, nil
+		}
+		return p.toward(*current, q), nil
+	}
+	c, err := allocate.Choose(s.allocation(q))
+	if err != nil {
+		return plan{}, err
+	}
+	p := plan{policy: c.Policy, candidates: c.Candidates}
+	if p.webhook() {
+		return p, nil
+	}
+	return p.toward(c.Hub, q), nil
+}
+
+// allocation is the request for a hub.
+func (s *Service) allocation(q question) allocate.Request {
+	r := allocate.Request{
+		ID: q.id, Placement: q.entry.Placement, Default: q.in.Allocation, Linked: q.hubs, Down: s.down(q.hubs), Remote: address(q.remote),
+	}
+	if q.assignment != nil {
+		r.Current = q.assignment.Hub
+	}
+	return r
+}
+
+// policyOf is the allocation policy that applies to an enrollment.
+func policyOf(q question) dps.AllocationPolicy {
+	if q.entry.Placement.Policy != "" {
+		return q.entry.Placement.Policy
+	}
+	return q.in.Allocation
+}
+
+// toward completes a plan with the hub that was chosen.
+func (p plan) toward(to dps.LinkedHub, q question) plan {
+	p.to = to
+	if q.assignment == nil || q.assignment.Hub == to.ID {
+		return p
+	}
+	p.moves, p.from = true, linked(q.hubs, q.assignment)
+	p.migrate = p.from != nil && (q.entry.Placement.Reprovision == nil || q.entry.Placement.Reprovision.MigrateDeviceData)
+	return p
+}
+
+// local reports whether the plan needs no hub over the wire before the device can be
+// told: all that it reads and writes is in the store.
+func (p plan) local() bool {
+	if p.to.Kind != dps.KindEmbedded {
+		return false
+	}
+	return !p.migrate || p.from.Kind == dps.KindEmbedded
+}
+
+// linked returns the hub of an assignment, nil if there is none or it is not linked.
+func linked(hubs []dps.LinkedHub, a *dps.Assignment) *dps.LinkedHub {
+	if a == nil {
+		return nil
+	}
+	return hubByID(hubs, a.Hub)
+}
+
+func hubByID(hubs []dps.LinkedHub, id dps.HubID) *dps.LinkedHub {
+	i := slices.IndexFunc(hubs, func(h dps.LinkedHub) bool { return h.ID == id })
+	if i < 0 {
+		return nil
+	}
+	return &hubs[i]
+}
+
+// down returns the hubs over the wire that are known not to answer.
+func (s *Service) down(hubs []dps.LinkedHub) map[dps.HubID]bool {
+	var down map[dps.HubID]bool
+	for _, h := range hubs {
+		if h.Kind != dps.KindEmbedded && s.hubs.Hub(h).Health().State == dps.HubDown {
+			if down == nil {
+				down = make(map[dps.HubID]bool)
+			}
+			down[h.ID] = true
+		}
+	}
+	return down
+}
+
+// address returns the IP address of a caller, the zero one if there is none.
+func address(remote string) netip.Addr {
+	host, _, err := net.SplitHostPort(remote)
+	if err != nil {
+		host = remote
+	}
+	addr, err := netip.ParseAddr(host)
+	if err != nil {
+		return netip.Addr{}
+	}
+	return addr.Unmap().WithZone("")
+}
+
+// lastStickyVersion is the last device API version whose callers cannot be moved
+// unless the enrollment has a reprovision policy.
+// Source: azure-docs, articles/iot-dps/concepts-device-reprovision.md, "Backwards compatibility".
+const lastStickyVersion = "2018-04-01"
+
+// stays reports whether a device that has a hub keeps it.
+func stays(policy *dps.ReprovisionPolicy, apiVersion string) bool {
+	if policy != nil {
+		return !policy.UpdateHubAssignment
+	}
+	return apiVersion <= lastStickyVersion
+}

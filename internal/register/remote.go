@@ -1,0 +1,251 @@
+package register
+
+import (
+	"context"
+	"encoding/hex"
+	"log/slog"
+	"strings"
+	"time"
+
+	"github.com/mooring-iot/mooring/internal/dps"
+)
+
+// placeRemote creates the identity of a device on a hub over the wire, with its first
+// twin or with the one that it brings along. The order of steps leaves the device on
+// its old hub until the new one has it and its record says so.
+func (s *Service) placeRemote(r *run, j *job, pl plan) (verdict, error) {
+	hub := s.hubs.Hub(pl.to)
+	if hub.Health().State == dps.HubDown {
+		if v, moved, err := s.elsewhere(r, j, pl); moved || err != nil {
+			return v, err
+		}
+	}
+	if !j.writes {
+		return j.at(true, 0), nil
+	}
+	if err := hub.Turn(r.waiting); err != nil {
+		return verdict{}, err
+	}
+	s.begin(j)
+	ctx, cancel := context.WithTimeout(r.acting, stepTime)
+	defer cancel()
+	twin, migrated, err := s.firstTwin(ctx, j, pl)
+	if err != nil {
+		return verdict{}, err
+	}
+	id := j.sub.identity(desiredDeviceID(j.sub.entry, j.reg))
+	before, err := s.store.ClaimPlace(ctx, s.claim(j.item, dps.HubStand{Hub: pl.to.ID, DeviceID: id.DeviceID}, dps.Placing))
+	if err != nil {
+		return verdict{}, err
+	}
+	stale := before.State == dps.Leaving || before.Stale || j.fresh
+	outcome, err := hub.Put(ctx, Put{HubIdentity: id, Twin: twin, Ours: before.State == dps.Placing, Fresh: stale})
+	if err != nil {
+		return verdict{}, err
+	}
+	c := leave(j.change(), pl)
+	assign(&c.Registration, pl.to, id.DeviceID, arrival(outcome, pl, migrated))
+	v, err := s.finish(r.acting, j, c)
+	if err != nil && !outcome.Existed {
+		j.fresh = true
+	}
+	return v, err
+}
+
+// arrival says how a device came to its hub.
+func arrival(o PutOutcome, pl plan, migrated bool) dps.Substatus {
+	switch {
+	case o.Existed:
+		return dps.ReprovisionedToInitialAssignment
+	case !pl.moves:
+		return dps.InitialAssignment
+	case migrated:
+		return dps.DeviceDataMigrated
+	default:
+		return dps.DeviceDataReset
+	}
+}
+
+// begin starts the budget of a job at its first attempt.
+func (s *Service) begin(j *job) {
+	if j.began.IsZero() {
+		j.began = s.now()
+	}
+}
+
+// claim is a claim of this process on a place.
+func (s *Service) claim(it *item, stand dps.HubStand, state dps.RemnantState) dps.Claim {
+	now := s.now()
+	return dps.Claim{
+		Instance: it.instance, HubStand: stand, ID: it.id, State: state, Owner: s.line.owner, Now: now, Until: now.Add(leaseTime),
+	}
+}
+
+// elsewhere sends a job whose hub is down to another one, where its policy has one
+// that is up.
+func (s *Service) elsewhere(r *run, j *job, pl plan) (v verdict, moved bool, err error) {
+	other, err := s.plan(j.question())
+	if err != nil || other.webhook() || other.to.ID == pl.to.ID {
+		return verdict{}, false, nil //nolint:nilerr // where no other is to be had, this one will do
+	}
+	s.log.InfoContext(r.acting, "a hub that is down loses a registration to another",
+		"registrationId", string(j.id), "down", string(pl.to.HostName), "to", string(other.to.HostName))
+	v, err = s.head(r, j, other)
+	return v, true, err
+}
+
+// firstTwin is what the device's twin at a new hub starts with; migrated says that it
+// is the old one. A device that is gone from its old hub starts afresh.
+func (s *Service) firstTwin(ctx context.Context, j *job, pl plan) (twin dps.Twin, migrated bool, err error) {
+	if pl.migrate {
+		twin, err = s.oldTwin(ctx, j, *pl.from)
+		if err == nil {
+			return twin, true, nil
+		}
+		if dps.CodeOf(err) != dps.DeviceNotFound {
+			return twin, false, err
+		}
+		s.log.InfoContext(ctx, "the device is gone from its old hub: it starts with its initial twin",
+			"registrationId", string(j.id), "hub", string(pl.from.HostName))
+	}
+	twin, err = j.sub.initialTwin()
+	return twin, false, err
+}
+
+// oldTwin reads the twin of a device on the hub that it leaves. It fails with
+// DeviceNotFound.
+func (s *Service) oldTwin(ctx context.Context, j *job, from dps.LinkedHub) (dps.Twin, error) {
+	if from.Kind != dps.KindEmbedded {
+		return s.hubs.Hub(from).Twin(ctx, j.reg.Assignment.DeviceID)
+	}
+	d, err := s.store.HubDevice(ctx, j.reg.Instance, from.ID, j.reg.Assignment.DeviceID)
+	return d.Twin, err
+}
+
+// refreshRemote makes the hub on which a device stands know how the device proves
+// itself now. One that knows already is not written to: most registrations are reboots.
+func (s *Service) refreshRemote(r *run, j *job, pl plan) (verdict, error) {
+	hub := s.hubs.Hub(pl.to)
+	id := j.sub.identity(j.reg.Assignment.DeviceID)
+	if !j.writes {
+		s.begin(j)
+		ctx, cancel := context.WithTimeout(r.acting, stepTime)
+		defer cancel()
+		holds, err := hub.Holds(ctx, id)
+		if err != nil {
+			return verdict{}, err
+		}
+		if !holds {
+			j.began = time.Time{} // it waits for its turn now
+			return j.at(true, 0), nil
+		}
+		return s.stay(r, j, pl)
+	}
+	if err := hub.Turn(r.waiting); err != nil {
+		return verdict{}, err
+	}
+	s.begin(j)
+	ctx, cancel := context.WithTimeout(r.acting, stepTime)
+	defer cancel()
+	twin, err := j.sub.initialTwin()
+	if err != nil {
+		return verdict{}, err
+	}
+	// Claimed, though the device stands there by its record: should this process be
+	// killed, what it sent may arrive after the device has moved away.
+	if _, err := s.store.ClaimPlace(ctx, s.claim(j.item, dps.HubStand{Hub: pl.to.ID, DeviceID: id.DeviceID}, dps.Placing)); err != nil {
+		return verdict{}, err
+	}
+	if _, err := hub.Put(ctx, Put{HubIdentity: id, Twin: twin}); err != nil {
+		return verdict{}, err
+	}
+	return s.stay(r, j, pl)
+}
+
+// stay records that a device is where it was.
+func (s *Service) stay(r *run, j *job, pl plan) (verdict, error) {
+	c := j.change()
+	assign(&c.Registration, pl.to, j.reg.Assignment.DeviceID, j.reg.Assignment.Substatus)
+	return s.finish(r.acting, j, c)
+}
+
+// arrive takes a device from a hub over the wire into an embedded one.
+func (s *Service) arrive(r *run, j *job, pl plan) (verdict, error) {
+	if pl.local() {
+		return s.head(r, j, pl)
+	}
+	id := j.sub.identity(desiredDeviceID(j.sub.entry, j.reg))
+	_, err := s.store.HubDevice(r.acting, j.reg.Instance, pl.to.ID, id.DeviceID)
+	if err != nil && dps.CodeOf(err) != dps.DeviceNotFound {
+		return verdict{}, err
+	}
+	there := err == nil
+	s.begin(j)
+	ctx, cancel := context.WithTimeout(r.acting, stepTime)
+	defer cancel()
+	if !there {
+		twin, migrated, err := s.firstTwin(ctx, j, pl)
+		if err != nil {
+			return verdict{}, err
+		}
+		if migrated {
+			c := leave(j.change(), pl)
+			device := dps.NewHubDevice(pl.to, id, twin, s.now())
+			c.Device = &device
+			assign(&c.Registration, pl.to, id.DeviceID, dps.DeviceDataMigrated)
+			return s.finish(r.acting, j, c)
+		}
+	}
+	pl.migrate = false
+	c, err := s.place(ctx, j.change(), j.sub, pl, false)
+	if err != nil {
+		return verdict{}, err
+	}
+	return s.finish(r.acting, j, c)
+}
+
+// certificateCredential is the authentication of a device that showed the certificate
+// of a fingerprint.
+func certificateCredential(fingerprint string) (dps.HubAuthentication, bool) {
+	text, ok := strings.CutPrefix(fingerprint, fingerprintScheme)
+	raw, err := hex.DecodeString(text)
+	if !ok || err != nil || len(raw) != len(dps.Thumbprint{}) {
+		return dps.HubAuthentication{}, false
+	}
+	return dps.SelfSigned(dps.Thumbprint(raw)), true
+}
+
+// HubHealth says how the linked hubs of an instance are doing, and how many
+// registrations wait for each.
+func (s *Service) HubHealth(ctx context.Context, in dps.InstanceID) (map[dps.HubID]dps.HubHealth, error) {
+	hubs, err := s.store.Hubs(ctx, in)
+	if err != nil {
+		return nil, err
+	}
+	all := make(map[dps.HubID]dps.HubHealth, len(hubs))
+	for _, h := range hubs {
+		health := dps.HubHealth{State: dps.HubUp}
+		if h.Kind != dps.KindEmbedded {
+			health = s.hubs.Hub(h).Health()
+		}
+		health.Waiting, health.Wait = s.line.counts(laneKey{in, h.ID})
+		all[h.ID] = health
+	}
+	return all, nil
+}
+
+// Remnants returns up to limit identities that may stand at a hub over the wire beside
+// the ones in the records, behind the place after (nil: from the start), sorted by hub
+// and device ID.
+func (s *Service) Remnants(ctx context.Context, in dps.InstanceID, state dps.RemnantState, limit int, after *dps.HubStand) ([]dps.Remnant, error) {
+	return s.store.Remnants(ctx, in, state, limit, after)
+}
+
+// logCleanup tells what became of an identity to clean up.
+func (s *Service) logCleanup(ctx context.Context, r dps.Remnant, message string, err error) {
+	attrs := []any{slog.String("registrationId", string(r.ID)), slog.String("hub", string(r.Hub)), slog.String("deviceId", string(r.DeviceID))}
+	if err != nil {
+		attrs = append(attrs, slog.Any("err", err))
+	}
+	s.log.InfoContext(ctx, message, attrs...)
+}

@@ -1,0 +1,148 @@
+package translate
+
+import (
+	"encoding/json"
+	"net"
+	"reflect"
+	"strconv"
+	"strings"
+
+	"github.com/mooring-iot/mooring/internal/dps"
+	"github.com/mooring-iot/mooring/wire"
+)
+
+// LinkedHub writes a linked hub, with a mask for its key.
+func LinkedHub(l dps.HubLink) wire.LinkedHub {
+	location, endpoint := l.Hub.Location, string(l.Hub.HostName)
+	if location == "" {
+		location = Location
+	}
+	if l.Hub.Access != nil {
+		endpoint = l.Hub.Access.Endpoint
+	}
+	return wire.LinkedHub{
+		ConnectionString: "HostName=" + endpoint + ";SharedAccessKeyName=" + l.Policy.Name + ";SharedAccessKey=" + keyMask,
+		Location:         location, Name: string(l.Hub.HostName), Kind: string(l.Hub.Kind),
+		AllocationWeight: &l.Hub.Weight, ApplyAllocationPolicy: &l.Hub.ApplyPolicy,
+	}
+}
+
+// knownOfHubs refuses members of linked hubs that nobody knows, as decodeKnown does
+// of what is around them.
+func knownOfHubs(body []byte) error {
+	var req struct {
+		Properties struct {
+			IotHubs []map[string]json.RawMessage `json:"iotHubs"`
+		} `json:"properties"`
+	}
+	if err := Decode(body, &req); err != nil {
+		return err
+	}
+	for i, members := range req.Properties.IotHubs {
+		if err := known(hubPath(i), members, reflect.TypeFor[wire.LinkedHub]()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func hubPath(i int) string { return "properties.iotHubs[" + strconv.Itoa(i) + "]." }
+
+// hubDrafts reads linked hubs; nil stays nil.
+func hubDrafts(hubs []wire.LinkedHub) ([]dps.HubDraft, error) {
+	if hubs == nil {
+		return nil, nil
+	}
+	drafts := make([]dps.HubDraft, len(hubs))
+	for i, h := range hubs {
+		var err error
+		if drafts[i], err = hubDraft(h); err != nil {
+			return nil, prefixed(hubPath(i), err)
+		}
+	}
+	return drafts, nil
+}
+
+func hubDraft(h wire.LinkedHub) (dps.HubDraft, error) {
+	draft := dps.HubDraft{HostName: dps.HostName(h.Name)}
+	if h.ConnectionString != "" {
+		var err error
+		if draft, err = hubConnection(h.ConnectionString); err != nil {
+			return draft, err
+		}
+	}
+	if draft.HostName == "" {
+		return draft, dps.Invalidf("connectionString", "must name the hub: HostName=...;SharedAccessKeyName=...;SharedAccessKey=...")
+	}
+	draft.Location, draft.Weight, draft.ApplyPolicy = strings.TrimSpace(h.Location), h.AllocationWeight, h.ApplyAllocationPolicy
+	for _, kind := range []dps.HubKind{"", dps.KindEmbedded, dps.KindIoTHub} {
+		if equalFold(kind, h.Kind) {
+			draft.Kind = kind
+			return draft, nil
+		}
+	}
+	return draft, dps.Invalidf("kind", "must be %s or %s", dps.KindIoTHub, dps.KindEmbedded)
+}
+
+// maxConnectionString bounds the connection string of a hub, in bytes.
+const maxConnectionString = 1024
+
+// hubConnection reads a connection string. Its errors never repeat it: there is a key
+// in it.
+func hubConnection(text string) (dps.HubDraft, error) {
+	const field = "connectionString"
+	var d dps.HubDraft
+	if len(text) > maxConnectionString {
+		return d, dps.Invalidf(field, "is longer than %d bytes", maxConnectionString)
+	}
+	seen := make(map[string]bool)
+	for part := range strings.SplitSeq(strings.TrimSuffix(strings.TrimSpace(text), ";"), ";") {
+		name, value, ok := strings.Cut(part, "=")
+		name, value = strings.ToLower(strings.TrimSpace(name)), strings.TrimSpace(value)
+		if !ok || seen[name] {
+			return d, dps.Invalidf(field, "must have the form HostName=...;SharedAccessKeyName=...;SharedAccessKey=..., each once")
+		}
+		seen[name] = true
+		if err := connectionPart(&d, name, value); err != nil {
+			return d, err
+		}
+	}
+	return d, nil
+}
+
+func connectionPart(d *dps.HubDraft, name, value string) (err error) {
+	const field = "connectionString"
+	switch name {
+	case "hostname":
+		d.Endpoint = value
+		var ok bool
+		if d.HostName, ok = splitEndpoint(value); !ok || !dps.IsHostName(string(d.HostName)) {
+			return dps.Invalidf(field, "HostName must be a host name, with or without a port")
+		}
+	case "sharedaccesskeyname":
+		if d.KeyName, err = dps.ParsePolicyName(value); err != nil {
+			return dps.Invalidf(field, "SharedAccessKeyName must be 1 to 64 letters, digits, '-', '_', '.' or '@'")
+		}
+	case "sharedaccesskey":
+		if value == keyMask {
+			return nil
+		}
+		if d.Key, err = dps.ParseKey(field, value); err != nil {
+			return dps.Invalidf(field, "SharedAccessKey %s", strings.TrimPrefix(dps.MessageOf(err), field+": "))
+		}
+	default:
+		return dps.Invalidf(field, "may only have HostName, SharedAccessKeyName and SharedAccessKey: it must be that of a policy of the hub, not of a device or module")
+	}
+	return nil
+}
+
+// splitEndpoint returns the host name of an endpoint, and whether its port, if it has
+// one, is one that a server can have.
+func splitEndpoint(endpoint string) (dps.HostName, bool) {
+	host, port, err := net.SplitHostPort(endpoint)
+	if err != nil {
+		return dps.HostName(endpoint), !strings.Contains(endpoint, ":")
+	}
+	n, err := strconv.ParseUint(port, 10, 16)
+	return dps.HostName(host), err == nil && n > 0
+}
