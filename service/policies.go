@@ -2,7 +2,6 @@ package service
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"net/http"
 	"slices"
@@ -11,18 +10,11 @@ import (
 	"github.com/mooring-iot/mooring/wire"
 )
 
-// Get returns the provisioning service itself: its endpoints, ID scope, allocation
-// policy and linked hubs.
-func (c *ControlPlane) Get(ctx context.Context) (*wire.ProvisioningService, error) {
-	return fetch[wire.ProvisioningService](ctx, c.call, Request{Method: http.MethodGet})
-}
-
 // Policies works on the shared access policies, which say who may call the service API.
 func (c *ControlPlane) Policies() *Policies { return &Policies{c} }
 
 // Policies works on shared access policies. They have no resource of their own: a change
-// writes the whole service, at the version that was read before, and fails with
-// IsPreconditionFailed when another change came between.
+// writes the whole service, at the version that was read before.
 // Source: azure-rest-api-specs, iotdps.json, IotDpsResource_ListKeys and CreateOrUpdate.
 type Policies struct{ control *ControlPlane }
 
@@ -75,45 +67,20 @@ func policyAt(all []wire.SharedAccessPolicy, name string) int {
 	return slices.IndexFunc(all, func(p wire.SharedAccessPolicy) bool { return strings.EqualFold(p.KeyName, name) })
 }
 
-// change writes what edit makes of all policies. What the service says of itself goes
-// back as it came, members unknown here included. The policies are read after the
-// version that they are written at, so that none is written over unseen; those that edit
-// leaves alone go without their keys, which then stay.
+// change writes what edit makes of all policies. They are read after the version that
+// they are written at, so that none is written over unseen; those that edit leaves alone
+// go without their keys, which then stay.
 func (c *Policies) change(ctx context.Context, edit func([]wire.SharedAccessPolicy) ([]wire.SharedAccessPolicy, error)) error {
-	res, err := c.control.call.do(ctx, Request{Method: http.MethodGet})
-	if err != nil {
+	_, err := c.control.Update(ctx, func(s *wire.ProvisioningServiceRequest) error {
+		all, err := c.List(ctx)
+		if err != nil {
+			return err
+		}
+		for i := range all {
+			all[i].PrimaryKey, all[i].SecondaryKey = "", ""
+		}
+		s.Properties.AuthorizationPolicies, err = edit(all)
 		return err
-	}
-	members, err := decode[map[string]json.RawMessage](res)
-	if err != nil {
-		return err
-	}
-	resource, err := decode[struct {
-		ETag       string                     `json:"etag"`
-		Properties map[string]json.RawMessage `json:"properties"`
-	}](res)
-	if err != nil {
-		return err
-	}
-	all, err := c.List(ctx)
-	if err != nil {
-		return err
-	}
-	for i := range all {
-		all[i].PrimaryKey, all[i].SecondaryKey = "", ""
-	}
-	if all, err = edit(all); err != nil {
-		return err
-	}
-	if resource.Properties == nil {
-		resource.Properties = make(map[string]json.RawMessage)
-	}
-	if resource.Properties["authorizationPolicies"], err = json.Marshal(all); err != nil {
-		return err
-	}
-	if (*members)["properties"], err = json.Marshal(resource.Properties); err != nil {
-		return err
-	}
-	_, err = c.control.call.do(ctx, Request{Method: http.MethodPut, Header: ifMatch(resource.ETag), Body: *members})
+	}, nil)
 	return err
 }
