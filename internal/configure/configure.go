@@ -135,9 +135,9 @@ func changed() error {
 // check tests the rules of a draft that need no store.
 func check(draft dps.InstanceDraft) error {
 	switch draft.Allocation {
-	case "", dps.Hashed, dps.Static:
+	case "", dps.Hashed, dps.GeoLatency, dps.Static:
 	default:
-		return dps.Invalidf("properties.allocationPolicy", "this version serves Hashed and Static alone")
+		return dps.Invalidf("properties.allocationPolicy", "must be Hashed, GeoLatency or Static: a webhook belongs to an enrollment")
 	}
 	return dps.CheckTags(draft.Tags)
 }
