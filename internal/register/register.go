@@ -13,6 +13,7 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/mooring-iot/mooring/internal/allocate"
 	"github.com/mooring-iot/mooring/internal/attest"
 	"github.com/mooring-iot/mooring/internal/dps"
 	"github.com/mooring-iot/mooring/internal/query"
@@ -26,6 +27,9 @@ type Store interface {
 	// InstanceByScope finds the instance that devices call scope. It fails with
 	// InstanceNotFound.
 	InstanceByScope(ctx context.Context, scope dps.IDScope) (dps.Instance, error)
+
+	// Instance fails with InstanceNotFound.
+	Instance(ctx context.Context, id dps.InstanceID) (dps.Instance, error)
 
 	// Hubs returns the linked hubs.
 	Hubs(ctx context.Context, in dps.InstanceID) ([]dps.LinkedHub, error)
@@ -91,7 +95,7 @@ type Request struct {
 	APIVersion string
 	Payload    json.RawMessage // for the webhook of a custom allocation; nil if the device sent none
 	TrackingID string          // names the call in answer and log
-	Remote     string          // address of the caller, for the log
+	Remote     string          // address of the caller, with or without a port
 }
 
 // Ticket is an accepted registration, to be polled.
@@ -110,13 +114,15 @@ type Record struct {
 // at once would be fine, but zero makes some clients fall back to their default.
 const ReadyAfter = time.Second
 
-// Options are what a Service needs; all are required but Rate.
+// Options are what a Service needs; Rate, Networks and Webhook may be zero.
 type Options struct {
 	Store    Store
 	Observer Observer
 	Log      *slog.Logger
 	Now      func() time.Time
-	Rate     int // registrations per minute, for the whole service; 0 is no limit
+	Rate     int                // registrations per minute, for the whole service; 0 is no limit
+	Networks *allocate.Networks // which locations are near to whom; nil is none
+	Webhook  Webhook            // of custom allocation; nil: no webhook is called
 }
 
 // Service registers devices. It is safe for concurrent use.
@@ -125,6 +131,8 @@ type Service struct {
 	observer Observer
 	log      *slog.Logger
 	now      func() time.Time
+	networks *allocate.Networks
+	webhook  Webhook
 
 	registrations *rateLimit
 	polls         *pollLimit
@@ -135,7 +143,7 @@ type Service struct {
 // New returns a Service.
 func New(o Options) *Service {
 	return &Service{
-		store: o.Store, observer: o.Observer, log: o.Log, now: o.Now,
+		store: o.Store, observer: o.Observer, log: o.Log, now: o.Now, networks: o.Networks, webhook: o.Webhook,
 		registrations: newRateLimit(o.Rate), polls: newPollLimit(),
 		recent: &recent{}, links: &attest.Links{},
 	}

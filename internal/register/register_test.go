@@ -215,7 +215,6 @@ func TestAllocationFails(t *testing.T) {
 		says      string
 	}{
 		{"custom", dps.Placement{Policy: dps.Custom, Custom: hook}, `Allocation policy "custom"`},
-		{"geo latency", dps.Placement{Policy: dps.GeoLatency}, `Allocation policy "geoLatency"`},
 		{"static without hub", dps.Placement{Policy: dps.Static}, "exactly one hub"},
 		{"unlinked hub", dps.Placement{Policy: dps.Hashed, IotHubs: []dps.HostName{"gone.example.com"}}, "gone.example.com"},
 		{"unlinked single hub", dps.Placement{HubHostName: "gone.example.com"}, "gone.example.com"},

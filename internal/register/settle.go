@@ -49,7 +49,7 @@ func (s *Service) change(ctx context.Context, in dps.Instance, req Request, p pr
 	if err != nil {
 		return dps.RegistrationChange{}, err
 	}
-	hub, err := chooseHub(in, req, p.entry, prev, hubs)
+	hub, err := s.chooseHub(in, req, p.entry, prev, hubs)
 	if err != nil {
 		return failed(c, err)
 	}
@@ -96,14 +96,24 @@ func (s *Service) next(in dps.Instance, req Request, p proof, prev dps.Registrat
 
 // chooseHub returns the hub of the device: the one it is on where policy says that
 // it stays, else the one that allocation picks.
-func chooseHub(in dps.Instance, req Request, e dps.Enrollment, prev dps.Registration, hubs []dps.LinkedHub) (dps.LinkedHub, error) {
+func (s *Service) chooseHub(in dps.Instance, req Request, e dps.Enrollment, prev dps.Registration, hubs []dps.LinkedHub) (dps.LinkedHub, error) {
 	if prev.Assignment != nil && stays(e.Placement.Reprovision, req.APIVersion) {
 		i := slices.IndexFunc(hubs, func(h dps.LinkedHub) bool { return h.ID == prev.Assignment.Hub })
 		if i >= 0 {
 			return hubs[i], nil
 		}
 	}
-	c, err := allocate.Choose(allocate.Request{ID: req.ID, Placement: e.Placement, Default: in.Allocation, Linked: hubs})
+	r := allocate.Request{
+		ID: req.ID, Placement: e.Placement, Default: in.Allocation, Linked: hubs,
+		Remote: remoteAddr(req.Remote), Networks: s.networks,
+	}
+	if prev.Assignment != nil {
+		r.Current = prev.Assignment.Hub
+	}
+	c, err := allocate.Choose(r)
+	if err == nil && c.Policy == dps.Custom {
+		err = dps.Errorf(dps.NoHub, "Allocation policy %q is not served by this version.", c.Policy)
+	}
 	return c.Hub, err
 }
 
