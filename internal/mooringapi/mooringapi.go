@@ -20,12 +20,13 @@ import (
 
 // Options are what the API needs; all but Routes are required.
 type Options struct {
-	Guard    *access.Guard
-	Audit    *audit.Log
-	Instance dps.InstanceID // the instance that this host serves
-	Log      *slog.Logger
-	Now      func() time.Time
-	Routes   []route.Route // further operations, which check for themselves who calls
+	Guard     *access.Guard
+	Audit     *audit.Log
+	Allocator Allocator
+	Instance  dps.InstanceID // the instance that this host serves
+	Log       *slog.Logger
+	Now       func() time.Time
+	Routes    []route.Route // further operations, which check for themselves who calls
 }
 
 // server answers the operations.
@@ -34,7 +35,7 @@ type server struct{ Options }
 // New returns the handler of the API.
 func New(o Options) http.Handler {
 	s := &server{o}
-	routes := slices.Concat(s.auditRoutes(), o.Routes)
+	routes := slices.Concat(s.auditRoutes(), s.allocateRoutes(), o.Routes)
 	return &httpio.API{Routes: route.NewTable(routes...), Refuse: s.refuse, Log: o.Log}
 }
 

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"net/netip"
 	"slices"
+	"time"
 
 	"github.com/mooring-iot/mooring/internal/allocate"
 	"github.com/mooring-iot/mooring/internal/dps"
@@ -83,6 +84,9 @@ const (
 	StepWebhook     allocate.StepName = "webhook"
 	StepIdentity    allocate.StepName = "identity"
 )
+
+// dryRunPatience is how long a webhook is waited for, once: somebody waits for the answer.
+const dryRunPatience = 20 * time.Second
 
 // dryRun is one of them under way.
 type dryRun struct {
@@ -244,6 +248,8 @@ func (d *dryRun) ask(ctx context.Context, candidates []dps.LinkedHub) (dps.Linke
 	if d.service.webhook == nil {
 		return dps.LinkedHub{}, dps.Errorf(dps.CustomAllocationFailed, "Custom allocation failed: this service calls no webhooks.")
 	}
+	ctx, cancel := context.WithTimeout(ctx, dryRunPatience)
+	defer cancel()
 	answer, err := d.service.webhook.Ask(ctx, d.question(candidates))
 	if err != nil {
 		d.step(StepWebhook, dps.MessageOf(err))
