@@ -35,7 +35,6 @@ type answer struct {
 type state struct {
 	wire.RegistrationState
 	SymmetricKey *wire.EntryReference `json:"symmetricKey"`
-	Payload      json.RawMessage      `json:"payload"`
 }
 
 // The states of an operation, in lower case.

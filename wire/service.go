@@ -145,6 +145,7 @@ type RegistrationState struct {
 	ErrorMessage           string          `json:"errorMessage,omitempty"`
 	LastUpdatedDateTimeUTC string          `json:"lastUpdatedDateTimeUtc,omitempty"`
 	ETag                   string          `json:"etag,omitempty"`
+	Payload                json.RawMessage `json:"payload,omitempty"` // an object that the webhook of a custom allocation has for the device
 }
 
 // EntryReference says which enrollment group a device came through; it is empty

@@ -99,6 +99,7 @@ func printRegistration(e *env, r *wire.RegistrationState) error {
 	if r.ErrorCode != 0 || r.ErrorMessage != "" {
 		line("Error", fmt.Sprintf("%d %s", r.ErrorCode, r.ErrorMessage))
 	}
+	line("Payload", string(r.Payload))
 	line("Created", shortTime(r.CreatedDateTimeUTC))
 	line("Updated", shortTime(r.LastUpdatedDateTimeUTC))
 	line("ETag", r.ETag)

@@ -54,6 +54,7 @@ func (a *App) listen(ctx context.Context) error {
 	c := a.options.Config
 	a.devices = register.New(register.Options{
 		Store: a.store, Observer: observer{a.metrics}, Log: a.options.Log, Now: time.Now, Rate: c.RegistrationRate,
+		Networks: networks(c), Webhook: a.webhooks(),
 	})
 	a.mqtt = mqtt.New(mqtt.Options{Register: a.devices, Observer: a.metrics, Log: a.options.Log, Now: time.Now})
 	endpoint, api := c.Hostnames[0], http.Handler(nil)
@@ -177,7 +178,7 @@ func (a *App) tlsConfig() *tls.Config {
 // is where clients find it.
 func (a *App) https(endpoint string) http.Handler {
 	o, guard := a.options, a.guard()
-	enrolling := enroll.New(a.store, time.Now)
+	enrolling := enroll.New(a.store, time.Now).Allowing(webhookRules(o.Config))
 	changes := audit.New(audit.Options{Store: a.store, Log: o.Log})
 	service := serviceapi.New(serviceapi.Options{
 		Guard: guard, Enroll: enrolling, Register: a.devices, Instance: dps.DefaultInstance, Log: o.Log, Now: time.Now,
@@ -188,7 +189,8 @@ func (a *App) https(endpoint string) http.Handler {
 		Audit: changes,
 	})
 	own := mooringapi.New(mooringapi.Options{
-		Guard: guard, Audit: changes, Instance: dps.DefaultInstance, Log: o.Log, Now: time.Now, Links: a.store, Portal: a.signin,
+		Guard: guard, Audit: changes, Allocator: a.devices, Instance: dps.DefaultInstance, Log: o.Log, Now: time.Now, Links: a.store, Hubs: a.devices,
+		Portal: a.signin,
 		Routes: transferapi.Routes(transferapi.Options{
 			Guard: guard, Audit: changes, Enroll: enrolling, Instance: dps.DefaultInstance, Log: o.Log, Now: time.Now,
 		}),

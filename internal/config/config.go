@@ -21,6 +21,10 @@ type Config struct {
 	MQTT      Listen
 	Portal    Listen // plain HTTP on loopback, TLS elsewhere
 
+	Networks      []Network       // which locations are near to whom, in the order given
+	WebhookBudget time.Duration   // how long a device waits for its allocation webhook in all
+	WebhookAllow  []WebhookTarget // what webhooks may be beyond the default, each once
+
 	RegistrationRate int           // registrations per minute; 0 is no limit
 	AuditRetention   time.Duration // how long audit entries are kept; 0 is for ever
 
@@ -149,8 +153,15 @@ func (l *loader) crossCheck() {
 	}
 }
 
+// problem adds what is wrong with a value, one problem for each of joined errors.
 func (l *loader) problem(f field, g *given, err error) {
-	l.problems[f.Name] = append(l.problems[f.Name], fmt.Errorf("%s: %w", g.source, err))
+	all := []error{err}
+	if joined, ok := err.(interface{ Unwrap() []error }); ok { //nolint:errorlint // only errors.Join itself is meant
+		all = joined.Unwrap()
+	}
+	for _, err := range all {
+		l.problems[f.Name] = append(l.problems[f.Name], fmt.Errorf("%s: %w", g.source, err))
+	}
 }
 
 // err joins the problems in the order of the fields.

@@ -2,6 +2,7 @@ package config_test
 
 import (
 	"log/slog"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -52,7 +53,7 @@ func listen(t *testing.T, text string) config.Listen {
 	return l
 }
 
-var compare = cmp.AllowUnexported(config.Listen{})
+var compare = cmp.Options{cmp.AllowUnexported(config.Listen{}), cmp.Comparer(func(a, b netip.Prefix) bool { return a == b })}
 
 func TestDefaults(t *testing.T) {
 	got, err := source{}.load(t)
@@ -68,7 +69,8 @@ func TestDefaults(t *testing.T) {
 	got.HTTPS, got.MQTT, got.Portal = config.Listen{}, config.Listen{}, config.Listen{}
 	want := config.Config{
 		Data: "./mooring-data", Hostnames: []string{"localhost"}, AuditRetention: 90 * 24 * time.Hour,
-		LogLevel: slog.LevelInfo, LogFormat: config.LogText,
+		WebhookBudget: 10 * time.Minute,
+		LogLevel:      slog.LevelInfo, LogFormat: config.LogText,
 	}
 	if diff := cmp.Diff(want, got, compare); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
@@ -81,6 +83,11 @@ func TestEverySource(t *testing.T) {
 		HTTPS: listen(t, "off"), MQTT: listen(t, "127.0.0.1:1"), Portal: listen(t, "[::1]:0"), RegistrationRate: 7,
 		TLSCert: "c.pem", TLSKey: "k.pem", AuditRetention: 36 * time.Hour,
 		LogLevel: slog.LevelError, LogFormat: config.LogJSON,
+		Networks: []config.Network{
+			{Prefix: netip.MustParsePrefix("10.20.0.0/16"), Locations: []string{"West Europe", "northeurope"}},
+			{Prefix: netip.MustParsePrefix("2001:db8::/32"), Locations: []string{"eastus"}},
+		},
+		WebhookBudget: 90 * time.Second, WebhookAllow: []config.WebhookTarget{config.WebhookHTTP, config.WebhookLoopback},
 	}
 	tests := []struct {
 		name, file string
@@ -89,14 +96,17 @@ func TestEverySource(t *testing.T) {
 		{"flags", "", source{args: []string{
 			"--data=/d", "--hostname=A.example", "--hostname=192.0.2.1", "--hostname=a.example", "--https=off", "--portal=[::1]:0",
 			"--tls-cert=c.pem", "--tls-key=k.pem", "--log-level=error", "--log-format=json", "--audit-retention=36h", "--mqtt=127.0.0.1:1", "--registration-rate=7",
+			"--network=10.20.0.0/16=West Europe,northeurope", "--network=2001:db8::/32=eastus", "--webhook-budget=90s", "--webhook-allow=http", "--webhook-allow=loopback",
 		}}},
 		{"environment", "", source{env: map[string]string{
 			"MOORING_DATA": "/d", "MOORING_HOSTNAME": "a.example, 192.0.2.1", "MOORING_HTTPS": "off", "MOORING_PORTAL": "[::1]:0",
 			"MOORING_TLS_CERT": "c.pem", "MOORING_TLS_KEY": "k.pem", "MOORING_LOG_LEVEL": "error", "MOORING_LOG_FORMAT": "json",
 			"MOORING_AUDIT_RETENTION": "36h", "MOORING_MQTT": "127.0.0.1:1", "MOORING_REGISTRATION_RATE": "7",
+			"MOORING_NETWORK": "10.20.0.0/16=West Europe, northeurope, 2001:db8::/32 = eastus", "MOORING_WEBHOOK_BUDGET": "1m30s", "MOORING_WEBHOOK_ALLOW": "http,loopback,http",
 		}}},
 		{"file", "mooring.yaml", source{file: "data: /d\nhostname:\n- a.example\n- 192.0.2.1\nhttps: off\nportal: '[::1]:0'\n" +
-			"tls-cert: c.pem\ntls-key: k.pem\nlog-level: error\nlog-format: json\naudit-retention: 36h\nmqtt: 127.0.0.1:1\nregistration-rate: 7\n"}},
+			"tls-cert: c.pem\ntls-key: k.pem\nlog-level: error\nlog-format: json\naudit-retention: 36h\nmqtt: 127.0.0.1:1\nregistration-rate: 7\n" +
+			"network:\n- 10.20.0.0/16=West Europe,northeurope\n- 2001:db8::/32=eastus\nwebhook-budget: 90s\nwebhook-allow: [http, loopback]\n"}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -204,6 +214,23 @@ func TestProblems(t *testing.T) {
 		{"no mapping", source{file: "- a\n"}, []string{"mooring.yaml line 1: want lines of the form key: value"}},
 		{"two documents", source{file: "data: a\n---\ndata: b\n"}, []string{"mooring.yaml line 2: want one document only"}},
 		{"no YAML", source{file: "data: a\n  b: c\n"}, []string{"mooring.yaml line 2: mapping values are not allowed in this context"}},
+		{"networks, all at once", source{args: []string{
+			"--network=10.20.0.0/16", "--network=10.20.1.0/16=a", "--network=10.20.0.0/16=", "--network=10.0.0.0/8=a", "--network=10.0.0.0/8=b",
+			"--network=::ffff:10.0.0.0/104=b", "--network=10.30.0.0/16=a,b/c",
+		}, file: "network: x"}, []string{
+			`--network: "10.20.0.0/16" is not a network with locations (want 10.20.0.0/16=westeurope,northeurope)`,
+			`--network: "10.20.1.0/16=a": the network has bits beyond its length (want 10.20.0.0/16)`,
+			`--network: "10.20.0.0/16=": "" is not a location (want up to 64 letters, digits, blanks, '-' or '_')`,
+			`--network: "10.0.0.0/8=b": the network 10.0.0.0/8 is there already`,
+			`--network: "::ffff:10.0.0.0/104=b": the network 10.0.0.0/8 is there already`,
+			`--network: "10.30.0.0/16=a,b/c": "b/c" is not a location (want up to 64 letters, digits, blanks, '-' or '_')`,
+			`mooring.yaml line 1: network: "x" is not a network with locations (want 10.20.0.0/16=westeurope,northeurope)`,
+		}},
+		{"webhooks", source{args: []string{"--webhook-budget=0s", "--webhook-allow=all"}, file: "webhook-budget: 25h"}, []string{
+			`--webhook-budget: "0s" is not a time to wait (want such as 90s or 10m; from 1s to 24h)`,
+			`mooring.yaml line 1: webhook-budget: "25h" is not a time to wait (want such as 90s or 10m; from 1s to 24h)`,
+			`--webhook-allow: "all" is not something to allow (want http, loopback or link-local)`,
+		}},
 		{"no file", source{args: []string{"--config=x.yaml"}}, []string{"--config: open x.yaml: no such file or directory"}},
 		{"large file", source{file: strings.Repeat("#23456789\n", 110_000)}, []string{"--config: mooring.yaml is larger than 1 MB"}},
 	}
@@ -356,7 +383,7 @@ func writeFile(t testing.TB, path, content string) {
 func FuzzFile(f *testing.F) {
 	dir := f.TempDir()
 	for _, seed := range []string{
-		"", "data: a\nhostname: [a, b]\nhttps: off", "x: &a [*a]", "data: !!binary YQ==", "? [a]\n: b", "---\n---\n", "%YAML 1.1\n---\n{data: a, data: b}",
+		"", "data: a\nhostname: [a, b]\nhttps: off", "x: &a [*a]", "data: !!binary YQ==", "? [a]\n: b", "---\n---\n", "network: [10.0.0.0/8=a, '::/0=b,c=d', \",=\"]\nwebhook-allow: http,x", "%YAML 1.1\n---\n{data: a, data: b}",
 	} {
 		f.Add([]byte(seed))
 	}

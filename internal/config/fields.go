@@ -86,6 +86,18 @@ func fields() []field {
 			check: checkTLSPair,
 		},
 		{
+			Field: Field{Name: "network", Value: "network", Usage: "locations of hubs that are near to the devices of a network, nearest first, for the geoLatency policy: 10.20.0.0/16=westeurope,northeurope; repeatable", List: true},
+			set:   setNetworks,
+		},
+		{
+			Field: Field{Name: "webhook-budget", Value: "duration", Default: "10m", Usage: "how long a device waits for its allocation webhook, all attempts together"},
+			set:   one(func(c *Config) *time.Duration { return &c.WebhookBudget }, parseWebhookBudget),
+		},
+		{
+			Field: Field{Name: "webhook-allow", Value: "target", Usage: "what an allocation webhook may be, besides https to an ordinary address: http, loopback, link-local; repeatable", List: true},
+			set:   setWebhookAllow,
+		},
+		{
 			Field: Field{Name: "registration-rate", Value: "number", Default: "0", Usage: "registrations of devices per minute, for the whole service; 0 is no limit"},
 			set:   one(func(c *Config) *int { return &c.RegistrationRate }, parseRate),
 		},

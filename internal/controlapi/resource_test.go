@@ -291,6 +291,7 @@ func TestTagsAndAllocation(t *testing.T) {
 		{"PATCH", `{"tags":{"site":"hall 4"}}`, map[string]string{"site": "hall 4"}, "Hashed"},
 		{"PUT", `{"location":"LOCAL","sku":{"name":"s1","capacity":1},"tags":{"a":"b"},"properties":{"allocationPolicy":"Static"}}`, map[string]string{"a": "b"}, "Static"},
 		{"PUT", `{"tags":{"a":"c"},"properties":{}}`, map[string]string{"a": "c"}, "Static"},
+		{"PUT", `{"properties":{"allocationPolicy":"geolatency"}}`, map[string]string{}, "GeoLatency"},
 		{"PUT", `{"properties":{"allocationPolicy":"hashed"}}`, map[string]string{}, "Hashed"},
 		{"PATCH", `{"tags":{"x":""}}`, map[string]string{"x": ""}, "Hashed"},
 		{"PATCH", `{"tags":{}}`, map[string]string{}, "Hashed"},

@@ -4,6 +4,7 @@ package deviceapi
 
 import (
 	"context"
+	"encoding/json"
 	"log/slog"
 	"net/http"
 	"time"
@@ -74,13 +75,14 @@ func request(r *http.Request, p route.Params) (register.Request, error) {
 	return req, nil
 }
 
-// checkBody checks the body of a request, which may be empty.
-func checkBody(w http.ResponseWriter, r *http.Request, id dps.RegistrationID) error {
+// readPayload checks the body of a request, which may be empty, and returns the payload
+// in it.
+func readPayload(w http.ResponseWriter, r *http.Request, id dps.RegistrationID) (json.RawMessage, error) {
 	text, err := httpio.ReadBody(w, r, maxBody)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	return translate.CheckDeviceBody(text, id)
+	return translate.DevicePayload(text, id)
 }
 
 func (s *server) register(w http.ResponseWriter, r *http.Request, p route.Params) error {
@@ -88,7 +90,7 @@ func (s *server) register(w http.ResponseWriter, r *http.Request, p route.Params
 	if err != nil {
 		return err
 	}
-	if err := checkBody(w, r, req.ID); err != nil {
+	if req.Payload, err = readPayload(w, r, req.ID); err != nil {
 		return err
 	}
 	ticket, err := s.Register.Register(durable(r), req)
@@ -137,7 +139,7 @@ func (s *server) lookUp(w http.ResponseWriter, r *http.Request, p route.Params) 
 	if err != nil {
 		return err
 	}
-	if err := checkBody(w, r, req.ID); err != nil {
+	if _, err := readPayload(w, r, req.ID); err != nil {
 		return err
 	}
 	rec, err := s.Register.LookUp(r.Context(), req)

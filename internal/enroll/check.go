@@ -1,7 +1,6 @@
 package enroll
 
 import (
-	"net/url"
 	"strings"
 
 	"github.com/mooring-iot/mooring/internal/dps"
@@ -10,19 +9,21 @@ import (
 // Bounds of what an enrollment may say.
 const (
 	maxHubs       = 50 // Source: azure-docs, includes/iot-dps-limits.md, linked IoT hubs
-	maxWebhookURL = 2048
 	maxAPIVersion = 64
 )
 
 // check tests the rules of an enrollment that need no store. Errors have the code
 // Invalid and name the member as the wire spells it.
-func check(e dps.Enrollment) error {
+func (s *Service) check(e dps.Enrollment) error {
 	if e.DeviceID != "" {
 		if _, err := dps.ParseDeviceID(string(e.DeviceID)); err != nil {
 			return err
 		}
 	}
 	if err := checkPlacement(e.Placement); err != nil {
+		return err
+	}
+	if err := s.checkCustom(e.Placement); err != nil {
 		return err
 	}
 	_, err := dps.ParseInitialTwin(e.InitialTwin)
@@ -51,7 +52,7 @@ func checkPlacement(p dps.Placement) error {
 			return err
 		}
 	}
-	return checkCustom(p)
+	return nil
 }
 
 func checkHostName(field string, h dps.HostName) error {
@@ -61,7 +62,7 @@ func checkHostName(field string, h dps.HostName) error {
 	return nil
 }
 
-func checkCustom(p dps.Placement) error {
+func (s *Service) checkCustom(p dps.Placement) error {
 	if p.Custom == nil {
 		if p.Policy == dps.Custom {
 			return dps.Invalidf("customAllocationDefinition", "is required when allocationPolicy is custom")
@@ -69,9 +70,8 @@ func checkCustom(p dps.Placement) error {
 		return nil
 	}
 	const field = "customAllocationDefinition"
-	u, err := url.Parse(p.Custom.WebhookURL)
-	if err != nil || (u.Scheme != "https" && u.Scheme != "http") || u.Host == "" || len(p.Custom.WebhookURL) > maxWebhookURL {
-		return dps.Invalidf(field+".webhookUrl", "must be an absolute https or http URL of at most %d characters", maxWebhookURL)
+	if err := s.webhooks.CheckURL(field+".webhookUrl", p.Custom.WebhookURL); err != nil {
+		return err
 	}
 	if v := p.Custom.APIVersion; strings.TrimSpace(v) == "" || len(v) > maxAPIVersion {
 		return dps.Invalidf(field+".apiVersion", "is required, with at most %d characters", maxAPIVersion)

@@ -49,7 +49,13 @@ func TestChecks(t *testing.T) {
 		{name: "single host name", placement: dps.Placement{HubHostName: "hub.example.com"}},
 		{name: "single host name with path", placement: dps.Placement{HubHostName: "hub/x"}, field: "iotHubHostName"},
 		{name: "webhook", placement: webhook(hook, "2019-03-31")},
-		{name: "plain webhook", placement: webhook("http://localhost:9/x", "2019-03-31")},
+		{name: "webhook in the network of its own", placement: webhook("https://10.0.0.7:8443/x", "2019-03-31")},
+		{name: "plain webhook", placement: webhook("http://f.example.com/x", "1"), field: "customAllocationDefinition.webhookUrl: must be https"},
+		{name: "webhook on this machine", placement: webhook("https://127.0.0.1/x", "1"), field: "customAllocationDefinition.webhookUrl: must not lead to this machine"},
+		{name: "webhook on this machine by name", placement: webhook("https://LocalHost:9/x", "1"), field: "customAllocationDefinition.webhookUrl: must not lead to this machine"},
+		{name: "webhook at a metadata service", placement: webhook("https://169.254.169.254/x", "1"), field: "customAllocationDefinition.webhookUrl: must not lead to a link-local"},
+		{name: "webhook with a user", placement: webhook("https://me:secret@f.example.com/x", "1"), field: "customAllocationDefinition.webhookUrl: must have no user"},
+		{name: "webhook that was masked", placement: webhook("https://f.example.com/x?****", "1"), field: "customAllocationDefinition.webhookUrl: has a masked query"},
 		{name: "webhook without policy", placement: dps.Placement{Custom: webhook(hook, "1").Custom}},
 		{name: "custom without webhook", placement: dps.Placement{Policy: dps.Custom}, field: "customAllocationDefinition"},
 		{name: "webhook without host", placement: webhook("https:///x", "1"), field: "customAllocationDefinition.webhookUrl"},
@@ -88,5 +94,18 @@ func TestChecks(t *testing.T) {
 			_, err = w.Get(t.Context(), in, d.Ref)
 			fails(t, "nothing stored", err, dps.EnrollmentNotFound)
 		})
+	}
+}
+
+// What the configuration allows can be written.
+func TestAllowedWebhooks(t *testing.T) {
+	w := newWorld(t)
+	allowing := w.Allowing(dps.WebhookRules{HTTP: true, Loopback: true, LinkLocal: true})
+	for i, url := range []string{"http://localhost:9/x", "http://f.example.com", "https://[::1]/", "https://169.254.169.254/x"} {
+		d := draft(individual(fmt.Sprint(i)), byTPM())
+		d.Placement = webhook(url, "1")
+		if _, err := allowing.Put(t.Context(), d, dps.Condition{}); err != nil {
+			t.Errorf("%s: %v", url, err)
+		}
 	}
 }

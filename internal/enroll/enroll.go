@@ -58,13 +58,20 @@ type CertificateStore interface {
 
 // Service enrolls. It is safe for concurrent use.
 type Service struct {
-	store Store
-	now   func() time.Time
+	store    Store
+	now      func() time.Time
+	webhooks dps.WebhookRules
 }
 
 // New returns a Service over store that takes the time from now.
 func New(store Store, now func() time.Time) *Service {
 	return &Service{store: store, now: now}
+}
+
+// Allowing returns a Service that takes the webhooks that rules allow; without it they
+// are https, and not on this machine or next to it.
+func (s *Service) Allowing(rules dps.WebhookRules) *Service {
+	return &Service{store: s.store, now: s.now, webhooks: rules}
 }
 
 // maxAttempts bounds how often a write without a version of its own is made anew
@@ -127,7 +134,7 @@ func (s *Service) Delete(ctx context.Context, in dps.InstanceID, ref dps.EntryRe
 //
 // It fails also with Invalid and Conflict.
 func (s *Service) Put(ctx context.Context, draft dps.EnrollmentDraft, cond dps.Condition) (dps.Enrollment, error) {
-	if err := check(draft.Enrollment); err != nil {
+	if err := s.check(draft.Enrollment); err != nil {
 		return dps.Enrollment{}, err
 	}
 	var written dps.Enrollment
@@ -200,6 +207,9 @@ func (s *Service) complete(draft dps.EnrollmentDraft, stored *dps.Enrollment) (d
 	if e.Placement.Custom != nil && stored != nil {
 		unmasked := e.Placement.Custom.Unmask(stored.Placement.Custom)
 		e.Placement.Custom = &unmasked
+	}
+	if err := unmasked(e); err != nil {
+		return dps.Enrollment{}, err
 	}
 	var err error
 	e.Attestation, err = completeAttestation(draft, stored)

@@ -75,14 +75,11 @@ func (s *Service) Import(ctx context.Context, in dps.InstanceID, drafts []dps.En
 }
 
 func (s *Service) importOne(draft dps.EnrollmentDraft, stored *dps.Enrollment, replace bool) (*dps.Enrollment, Outcome, error) {
-	if err := check(draft.Enrollment); err != nil {
+	if err := s.check(draft.Enrollment); err != nil {
 		return nil, Refused, err
 	}
 	next, err := s.complete(draft, stored)
 	if err != nil {
-		return nil, Refused, err
-	}
-	if err := unmasked(next); err != nil {
 		return nil, Refused, err
 	}
 	switch {
@@ -99,8 +96,8 @@ func (s *Service) importOne(draft dps.EnrollmentDraft, stored *dps.Enrollment, r
 	}
 }
 
-// unmasked refuses a webhook whose key was left out when it was exported: it would
-// never be called with success.
+// unmasked refuses a webhook whose key was left out when it was read: it would never be
+// called with success.
 func unmasked(e dps.Enrollment) error {
 	if c := e.Placement.Custom; c != nil && strings.HasSuffix(c.WebhookURL, dps.MaskedQuery) {
 		return dps.Invalidf("customAllocationDefinition.webhookUrl", "has a masked query, and no stored record has the whole; put the query back")

@@ -194,24 +194,29 @@ func TestAttestationTypeMayChange(t *testing.T) {
 }
 
 func TestWebhookIsUnmasked(t *testing.T) {
-	const secret = "https://f.example.com/api?code=secret"
+	const secret, open = "https://f.example.com/api?code=secret", "https://f.example.com/api"
 	w := newWorld(t)
-	webhook := func(url string) string {
-		t.Helper()
-		d := draft(individual("sensor"), byTPM())
-		d.Placement = dps.Placement{Policy: dps.Custom, Custom: &dps.CustomAllocation{WebhookURL: url, APIVersion: "2019-03-31"}}
-		return w.put(t, d).Placement.Custom.WebhookURL
-	}
-	webhook(secret)
-	for _, step := range []struct{ sent, want string }{
-		{"https://f.example.com/api?****", secret},
-		{"https://other.example.com/api?****", "https://other.example.com/api?****"},
-		{"https://f.example.com/api?****", "https://f.example.com/api?****"}, // the secret was given up above
+	for i, step := range []struct{ sent, want string }{ // refused where want is ""
 		{secret, secret},
-		{"https://f.example.com/api", "https://f.example.com/api"},
+		{"https://f.example.com/api?****", secret},
+		{"https://other.example.com/api?****", ""}, // the key of another one
+		{open, open},
+		{"https://f.example.com/api?****", ""}, // the key was given up above
+		{secret, secret},
 	} {
-		if got := webhook(step.sent); got != step.want {
-			t.Errorf("sent %q, stored %q, want %q", step.sent, got, step.want)
+		d := draft(individual("sensor"), byTPM())
+		d.Placement = dps.Placement{Policy: dps.Custom, Custom: &dps.CustomAllocation{WebhookURL: step.sent, APIVersion: "2019-03-31"}}
+		cond := dps.Condition{Set: true, Any: true}
+		if i == 0 {
+			cond = dps.Condition{}
+		}
+		e, err := w.Put(t.Context(), d, cond)
+		if step.want == "" {
+			fails(t, "Put of "+step.sent, err, dps.Invalid, "customAllocationDefinition.webhookUrl: has a masked query")
+			continue
+		}
+		if err != nil || e.Placement.Custom.WebhookURL != step.want {
+			t.Errorf("sent %q, stored %v, %v, want %q", step.sent, e.Placement.Custom, err, step.want)
 		}
 	}
 }

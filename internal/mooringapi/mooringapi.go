@@ -20,15 +20,16 @@ import (
 
 // Options are what the API needs; all but Links, Hubs, Portal and Routes are required.
 type Options struct {
-	Guard    *access.Guard
-	Audit    *audit.Log
-	Instance dps.InstanceID // the instance that this host serves
-	Log      *slog.Logger
-	Now      func() time.Time
-	Links    Links         // nil has no operations on hubs
-	Hubs     Hubs          // nil calls no hubs over the wire: their health is unknown, nothing is to be cleaned up
-	Portal   Portal        // nil where there is none
-	Routes   []route.Route // further operations, which check for themselves who calls
+	Guard     *access.Guard
+	Audit     *audit.Log
+	Allocator Allocator
+	Instance  dps.InstanceID // the instance that this host serves
+	Log       *slog.Logger
+	Now       func() time.Time
+	Links     Links         // nil has no operations on hubs
+	Hubs      Hubs          // nil calls no hubs over the wire: their health is unknown, nothing is to be cleaned up
+	Portal    Portal        // nil where there is none
+	Routes    []route.Route // further operations, which check for themselves who calls
 }
 
 // server answers the operations.
@@ -37,7 +38,8 @@ type server struct{ Options }
 // New returns the handler of the API.
 func New(o Options) http.Handler {
 	s := &server{o}
-	routes := slices.Concat(s.auditRoutes(), s.hubRoutes(), s.portalRoutes(), o.Routes)
+	routes := slices.Concat(s.auditRoutes(), s.hubRoutes(), s.allocateRoutes(), o.Routes)
+	routes = append(routes, s.portalRoutes()...)
 	return &httpio.API{Routes: route.NewTable(routes...), Refuse: s.refuse, Log: o.Log}
 }
 

@@ -83,14 +83,15 @@ func (w *world) apis(log *slog.Logger, clock func() time.Time) http.Handler {
 	guard := access.New(access.Options{Store: w.store, Names: []string{"dps.example"}, Now: clock})
 	changes := audit.New(audit.Options{Store: w.store, Log: log})
 	enrolling := enroll.New(w.store, clock)
+	registering := register.New(register.Options{Store: w.store, Observer: observer{}, Log: log, Now: clock})
 	service := serviceapi.New(serviceapi.Options{
-		Guard: guard, Enroll: enrolling, Register: register.New(register.Options{Store: w.store, Observer: observer{}, Log: log, Now: clock}),
+		Guard: guard, Enroll: enrolling, Register: registering,
 		Instance: in, Log: log, Now: clock, Audit: changes,
 	})
 	control := controlapi.New(controlapi.Options{
 		Guard: guard, Enroll: enrolling, Configure: configure.New(configure.Options{Store: w.store}), Instance: in, Endpoint: "dps.example", Log: log, Audit: changes,
 	})
-	own := mooringapi.New(mooringapi.Options{Guard: guard, Audit: changes, Instance: in, Log: log, Now: clock})
+	own := mooringapi.New(mooringapi.Options{Guard: guard, Audit: changes, Allocator: registering, Instance: in, Log: log, Now: clock})
 	return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		switch first, _, _ := strings.Cut(r.URL.Path[1:], "/"); first {
 		case "subscriptions", "providers":

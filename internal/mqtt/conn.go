@@ -299,7 +299,8 @@ func (c *conn) call(r request, payload []byte, trackingID string) (int, *wire.Re
 	// What was begun for a device is finished, and found by its next call.
 	ctx := context.Background()
 	if !r.poll {
-		if err := translate.CheckDeviceBody(payload, c.id.ID); err != nil {
+		var err error
+		if req.Payload, err = translate.DevicePayload(payload, c.id.ID); err != nil {
 			return 0, nil, 0, err
 		}
 		ticket, err := c.server.register.Register(ctx, req)

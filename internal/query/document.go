@@ -251,6 +251,8 @@ func (r Registration) Member(path []string) (any, bool) {
 		return textOf(reg.ETag)
 	case "errorCode", "errorMessage":
 		return r.failure(path[0])
+	case "payload":
+		return inside(reg.Payload, path[1:])
 	default:
 		return r.assignment(path[0])
 	}

@@ -451,6 +451,9 @@ func registrations(t *rapid.T, id dps.RegistrationID, at func(string) time.Time)
 	if rapid.Bool().Draw(t, "was assigned") {
 		reg.Assignment = &dps.Assignment{Hub: dps.EmbeddedHub, DeviceID: "x", Substatus: dps.InitialAssignment}
 	}
+	if rapid.Bool().Draw(t, "payload") {
+		reg.Payload = json.RawMessage(`{"x":"x","deep":{"x":1}}`)
+	}
 	if reg.Status == dps.Failed {
 		reg.Failure = &dps.Failure{Code: dps.NoHub, Message: "it's"}
 	}

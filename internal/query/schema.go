@@ -72,7 +72,9 @@ func certificate() members {
 func pair() members { return members{"primary": certificate(), "secondary": certificate()} }
 
 func registrationState() members {
-	return leaves("registrationId", "createdDateTimeUtc", "lastUpdatedDateTimeUtc", "assignedHub", "deviceId", "status", "substatus", "errorCode", "errorMessage", "etag")
+	m := leaves("registrationId", "createdDateTimeUtc", "lastUpdatedDateTimeUtc", "assignedHub", "deviceId", "status", "substatus", "errorCode", "errorMessage", "etag")
+	m["payload"] = free
+	return m
 }
 
 // common are the members that both kinds of enrollments have.

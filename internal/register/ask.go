@@ -2,24 +2,9 @@ package register
 
 import (
 	"slices"
-	"time"
 
 	"github.com/mooring-iot/mooring/internal/dps"
 )
-
-// The schedule of calls of a webhook that fail for the moment.
-// Source: azure-docs, articles/iot-dps/concepts-custom-allocation.md.
-const (
-	webhookRetries = 10
-	webhookFirst   = time.Second
-	webhookStep    = 9 * time.Second
-)
-
-// webhookDelay is how long to wait before a retry, counted from 1; ok is false when
-// there are no more.
-func webhookDelay(retry int) (delay time.Duration, ok bool) {
-	return webhookFirst + time.Duration(retry-1)*webhookStep, retry <= webhookRetries
-}
 
 // ask lets the webhook of a custom allocation choose the hub. It is asked at every
 // registration, whatever the reprovision policy says.
@@ -38,23 +23,23 @@ func (s *Service) ask(r *run, j *job) (verdict, error) {
 	}
 	i := slices.IndexFunc(pl.candidates, func(h dps.LinkedHub) bool { return h.HostName.Equal(answer.Hub) })
 	if i < 0 {
-		return verdict{}, dps.Errorf(dps.CustomAllocationNoHub, "The webhook chose %q, which is none of the hubs that it was given.", answer.Hub)
+		return verdict{}, noSuchHub(answer.Hub)
 	}
 	j.work.Twin, j.work.Returned, j.sub.twin = answer.Twin, answer.Payload, answer.Twin
 	return s.head(r, j, pl.toward(pl.candidates[i], j.question()))
 }
 
+func noSuchHub(name dps.HostName) error {
+	return dps.Errorf(dps.CustomAllocationFailed, "Custom allocation failed: the webhook chose %q, which is none of the hubs that it was given.", name)
+}
+
 func (s *Service) webhookQuestion(j *job, pl plan) WebhookQuestion {
 	q := WebhookQuestion{
 		Enrollment: j.sub.entry, ID: j.work.ID, Attestation: j.reg.Attestation, Certificate: j.work.Certificate, Payload: j.work.Payload,
+		LinkedHubs: hostNames(pl.candidates),
 	}
-	if a := j.reg.Assignment; a != nil {
-		if h := hubByID(j.hubs, a.Hub); h != nil {
-			q.CurrentHub, q.CurrentID = h.HostName, a.DeviceID
-		}
-	}
-	for _, h := range pl.candidates {
-		q.LinkedHubs = append(q.LinkedHubs, h.HostName)
+	if h := linked(j.hubs, j.reg.Assignment); h != nil {
+		q.CurrentHub, q.CurrentID = h.HostName, j.reg.Assignment.DeviceID
 	}
 	return q
 }
@@ -62,7 +47,7 @@ func (s *Service) webhookQuestion(j *job, pl plan) WebhookQuestion {
 // webhookSetback decides what a failed call of a webhook means.
 func (s *Service) webhookSetback(r *run, j *job, err error) verdict {
 	j.attempts++
-	delay, more := webhookDelay(j.attempts)
+	delay, more := WebhookDelay(j.attempts)
 	if after, again := dps.MayRepeat(err); !again || !more || s.now().Add(max(after, delay)).Sub(j.began) > s.webhookBudget {
 		return s.fail(r, j, err)
 	}

@@ -1,7 +1,6 @@
 package register
 
 import (
-	"net"
 	"net/netip"
 	"slices"
 
@@ -16,14 +15,16 @@ type question struct {
 	entry      dps.Enrollment
 	assignment *dps.Assignment // where the device is, nil if nowhere
 	apiVersion string
-	remote     string // address of the caller, with or without port; may be ""
+	remote     netip.Addr // of the caller; the zero one is unknown
 	hubs       []dps.LinkedHub
+	explain    bool // whether the plan shall say why
 }
 
 // plan says where a device goes, and what becomes of its data.
 type plan struct {
 	policy     dps.AllocationPolicy // the one that applied; "" where the device stays without one
 	candidates []dps.LinkedHub      // among which it was chosen
+	steps      []allocate.Step      // why, where the question asks for it
 	to         dps.LinkedHub        // no ID: a webhook has to choose
 
 	stays   bool           // policy keeps the device on its hub
@@ -35,24 +36,24 @@ type plan struct {
 // webhook reports whether a webhook has to be asked.
 func (p plan) webhook() bool { return p.policy == dps.Custom }
 
-// plan says where a device goes. It fails with NoHub.
+// plan says where a device goes. It fails with NoHub; the plan then has what led there.
 func (s *Service) plan(q question) (plan, error) {
 	current := linked(q.hubs, q.assignment)
 	if current != nil && stays(q.entry.Placement.Reprovision, q.apiVersion) {
-		p := plan{stays: true, candidates: []dps.LinkedHub{*current}}
-		if policyOf(q) == dps.Custom { // asked all the same: it may have something for the device
-			p.policy = dps.Custom
+		p := plan{policy: policyOf(q), candidates: []dps.LinkedHub{*current}, stays: true}
+		if p.webhook() { // asked all the same: it may have something for the device
 			return p, nil
 		}
 		return p.toward(*current, q), nil
 	}
-	c, err := allocate.Choose(s.allocation(q))
-	if err != nil {
-		return plan{}, err
+	choose := allocate.Choose
+	if q.explain {
+		choose = allocate.Explain
 	}
-	p := plan{policy: c.Policy, candidates: c.Candidates}
-	if p.webhook() {
-		return p, nil
+	c, err := choose(s.allocation(q))
+	p := plan{policy: c.Policy, candidates: c.Candidates, steps: c.Steps}
+	if err != nil || p.webhook() {
+		return p, err
 	}
 	return p.toward(c.Hub, q), nil
 }
@@ -60,7 +61,8 @@ func (s *Service) plan(q question) (plan, error) {
 // allocation is the request for a hub.
 func (s *Service) allocation(q question) allocate.Request {
 	r := allocate.Request{
-		ID: q.id, Placement: q.entry.Placement, Default: q.in.Allocation, Linked: q.hubs, Down: s.down(q.hubs), Remote: address(q.remote),
+		ID: q.id, Placement: q.entry.Placement, Default: q.in.Allocation, Linked: q.hubs, Down: s.down(q.hubs),
+		Remote: q.remote, Networks: s.networks,
 	}
 	if q.assignment != nil {
 		r.Current = q.assignment.Hub
@@ -83,7 +85,7 @@ func (p plan) toward(to dps.LinkedHub, q question) plan {
 		return p
 	}
 	p.moves, p.from = true, linked(q.hubs, q.assignment)
-	p.migrate = p.from != nil && (q.entry.Placement.Reprovision == nil || q.entry.Placement.Reprovision.MigrateDeviceData)
+	p.migrate = p.from != nil && migrates(q.entry.Placement.Reprovision)
 	return p
 }
 
@@ -114,6 +116,9 @@ func hubByID(hubs []dps.LinkedHub, id dps.HubID) *dps.LinkedHub {
 
 // down returns the hubs over the wire that are known not to answer.
 func (s *Service) down(hubs []dps.LinkedHub) map[dps.HubID]bool {
+	if s.hubs == nil {
+		return nil
+	}
 	var down map[dps.HubID]bool
 	for _, h := range hubs {
 		if h.Kind != dps.KindEmbedded && s.hubs.Hub(h).Health().State == dps.HubDown {
@@ -126,17 +131,17 @@ func (s *Service) down(hubs []dps.LinkedHub) map[dps.HubID]bool {
 	return down
 }
 
-// address returns the IP address of a caller, the zero one if there is none.
-func address(remote string) netip.Addr {
-	host, _, err := net.SplitHostPort(remote)
-	if err != nil {
-		host = remote
+// remoteAddr returns the address in the text of a connection's other end, which may have
+// a port; the zero Addr if there is none.
+func remoteAddr(remote string) netip.Addr {
+	if at, err := netip.ParseAddrPort(remote); err == nil {
+		return at.Addr()
 	}
-	addr, err := netip.ParseAddr(host)
+	addr, err := netip.ParseAddr(remote)
 	if err != nil {
 		return netip.Addr{}
 	}
-	return addr.Unmap().WithZone("")
+	return addr
 }
 
 // lastStickyVersion is the last device API version whose callers cannot be moved
@@ -151,3 +156,6 @@ func stays(policy *dps.ReprovisionPolicy, apiVersion string) bool {
 	}
 	return apiVersion <= lastStickyVersion
 }
+
+// migrates reports whether the twin follows a device to another hub.
+func migrates(policy *dps.ReprovisionPolicy) bool { return policy == nil || policy.MigrateDeviceData }

@@ -14,6 +14,7 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/mooring-iot/mooring/internal/allocate"
 	"github.com/mooring-iot/mooring/internal/attest"
 	"github.com/mooring-iot/mooring/internal/dps"
 	"github.com/mooring-iot/mooring/internal/query"
@@ -25,12 +26,12 @@ type Store interface {
 	Records
 	Line
 
-	// Instance fails with InstanceNotFound.
-	Instance(ctx context.Context, id dps.InstanceID) (dps.Instance, error)
-
 	// InstanceByScope finds the instance that devices call scope. It fails with
 	// InstanceNotFound.
 	InstanceByScope(ctx context.Context, scope dps.IDScope) (dps.Instance, error)
+
+	// Instance fails with InstanceNotFound.
+	Instance(ctx context.Context, id dps.InstanceID) (dps.Instance, error)
 
 	// Hubs returns the linked hubs.
 	Hubs(ctx context.Context, in dps.InstanceID) ([]dps.LinkedHub, error)
@@ -99,7 +100,7 @@ type Request struct {
 	APIVersion string
 	Payload    json.RawMessage // for the webhook of a custom allocation; nil if the device sent none
 	TrackingID string          // names the call in answer and log
-	Remote     string          // address of the caller, for the log
+	Remote     string          // address of the caller, with or without a port
 }
 
 // Ticket is an accepted registration, to be polled.
@@ -119,8 +120,8 @@ type Record struct {
 // at once would be fine, but zero makes some clients fall back to their default.
 const ReadyAfter = time.Second
 
-// Options are what a Service needs; all are required but Rate, and Hubs and Webhook
-// where no enrollment leads to them.
+// Options are what a Service needs; all are required but Rate, Networks and the budgets,
+// and Hubs and Webhook where no enrollment leads to them.
 type Options struct {
 	Store    Store
 	Hubs     Hubs
@@ -128,7 +129,8 @@ type Options struct {
 	Observer Observer
 	Log      *slog.Logger
 	Now      func() time.Time
-	Rate     int // registrations per minute, for the whole service; 0 is no limit
+	Rate     int                // registrations per minute, for the whole service; 0 is no limit
+	Networks *allocate.Networks // which locations are near to whom; nil is none
 
 	HubBudget     time.Duration // for a hub that is slow, from the first attempt on; 0 is DefaultHubBudget
 	WebhookBudget time.Duration // for a webhook that fails; 0 is DefaultWebhookBudget
@@ -148,6 +150,7 @@ type Service struct {
 	observer Observer
 	log      *slog.Logger
 	now      func() time.Time
+	networks *allocate.Networks
 
 	line          *line
 	budget        time.Duration
@@ -162,7 +165,7 @@ type Service struct {
 // New returns a Service.
 func New(o Options) *Service {
 	s := &Service{
-		store: o.Store, hubs: o.Hubs, webhook: o.Webhook, observer: o.Observer, log: o.Log, now: o.Now,
+		store: o.Store, hubs: o.Hubs, webhook: o.Webhook, observer: o.Observer, log: o.Log, now: o.Now, networks: o.Networks,
 		budget: cmp.Or(o.HubBudget, DefaultHubBudget), webhookBudget: cmp.Or(o.WebhookBudget, DefaultWebhookBudget),
 		registrations: newRateLimit(o.Rate), polls: newPollLimit(),
 		recent: &recent{}, links: &attest.Links{},

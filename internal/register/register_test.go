@@ -213,7 +213,6 @@ func TestAllocationFails(t *testing.T) {
 		placement dps.Placement
 		says      string
 	}{
-		{"geo latency", dps.Placement{Policy: dps.GeoLatency}, `Allocation policy "geoLatency"`},
 		{"static without hub", dps.Placement{Policy: dps.Static}, "exactly one hub"},
 		{"unlinked hub", dps.Placement{Policy: dps.Hashed, IotHubs: []dps.HostName{"gone.example.com"}}, "gone.example.com"},
 		{"unlinked single hub", dps.Placement{HubHostName: "gone.example.com"}, "gone.example.com"},

@@ -451,7 +451,7 @@ func TestCustomAllocation(t *testing.T) {
 		{"refused", func(register.WebhookQuestion, int) (register.WebhookAnswer, error) {
 			return register.WebhookAnswer{}, &dps.Error{Code: dps.CustomAllocationUnauthorized, Message: "Custom allocation failed with status code: 401"}
 		}, 1, "", dps.CustomAllocationUnauthorized},
-		{"a hub that is not linked", func(register.WebhookQuestion, int) (register.WebhookAnswer, error) { return answer("c"), nil }, 1, "", dps.CustomAllocationNoHub},
+		{"a hub that is not linked", func(register.WebhookQuestion, int) (register.WebhookAnswer, error) { return answer("c"), nil }, 1, "", dps.CustomAllocationFailed},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -68,7 +68,7 @@ func (s *Service) change(ctx context.Context, in dps.Instance, req Request, p pr
 		return c, false, err
 	}
 	pl, err := s.plan(question{
-		in: in, id: req.ID, entry: p.entry, assignment: prev.Assignment, apiVersion: req.APIVersion, remote: req.Remote, hubs: hubs,
+		in: in, id: req.ID, entry: p.entry, assignment: prev.Assignment, apiVersion: req.APIVersion, remote: remoteAddr(req.Remote), hubs: hubs,
 	})
 	switch {
 	case dps.CodeOf(err) == dps.NoHub:

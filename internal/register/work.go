@@ -207,7 +207,7 @@ func (s *Service) advance(r *run, j *job) (verdict, error) {
 func (j *job) question() question {
 	return question{
 		in: j.instance, id: j.work.ID, entry: j.sub.entry, assignment: j.reg.Assignment,
-		apiVersion: j.work.APIVersion, remote: j.work.Remote, hubs: j.hubs,
+		apiVersion: j.work.APIVersion, remote: remoteAddr(j.work.Remote), hubs: j.hubs,
 	}
 }
 

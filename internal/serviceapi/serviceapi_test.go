@@ -206,3 +206,33 @@ func TestPrefixes(t *testing.T) {
 		t.Errorf("Prefixes = %v", got)
 	}
 }
+
+// What a webhook had for a device is shown with its state.
+func TestPayloadIsShown(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, dps.OwnerRights)
+	w.send("PUT", "/enrollments/sensor-7"+version, sensor)
+	w.send("PUT", "/enrollmentGroups/line-7"+version, line)
+	for id, ref := range map[dps.RegistrationID]dps.EntryRef{"sensor-7": {Kind: dps.Individual, ID: "sensor-7"}, "sensor-8": {Kind: dps.Group, ID: "line-7"}} {
+		err := w.store.Commit(t.Context(), dps.RegistrationChange{Registration: dps.Registration{
+			Instance: dps.DefaultInstance, ID: id, Entry: ref, Attestation: dps.SymmetricKey, Status: dps.Failed,
+			Failure: &dps.Failure{Code: dps.NoHub, Message: "none"}, Payload: []byte(`{"line":{"no":7}}`), Operation: dps.NewOperationID(), ETag: dps.NewETag(), Created: now, Updated: now,
+		}})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	const shown = `"payload":{"line":{"no":7}}`
+	res := w.send("POST", "/enrollments/query"+version, `{"query": "SELECT * WHERE registrationState.payload.line.no = 7"}`)
+	if !strings.Contains(res.Body.String(), `"sensor-7"`) { // queries do not show the state of an enrollment
+		t.Errorf("%d %s", res.Code, res.Body)
+	}
+	for _, c := range []struct{ method, path, body string }{
+		{"GET", "/registrations/sensor-7", ""}, {"GET", "/enrollments/sensor-7", ""},
+		{"POST", "/registrations/line-7/query", `{"query": "SELECT * WHERE payload.line.no = 7"}`},
+	} {
+		if res := w.send(c.method, c.path+version, c.body); res.Code != 200 || !strings.Contains(res.Body.String(), shown) {
+			t.Errorf("%s %s: %d %s", c.method, c.path, res.Code, res.Body)
+		}
+	}
+}

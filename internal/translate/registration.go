@@ -2,6 +2,7 @@ package translate
 
 import (
 	"bytes"
+	"encoding/json"
 	"strings"
 
 	"github.com/mooring-iot/mooring/internal/dps"
@@ -18,6 +19,7 @@ func NeverRegistered(id dps.RegistrationID) *wire.RegistrationState {
 func ServiceState(reg dps.Registration, hub dps.HostName) *wire.RegistrationState {
 	state := commonState(reg, hub)
 	state.CreatedDateTimeUTC, state.LastUpdatedDateTimeUTC = serviceTime(reg.Created), serviceTime(reg.Updated)
+	state.Payload = reg.Payload
 	return state
 }
 
@@ -25,6 +27,11 @@ func ServiceState(reg dps.Registration, hub dps.HostName) *wire.RegistrationStat
 // sub-status reprovisionedToInitialAssignment.
 // Source: azure-iot-sdk-java, ProvisioningDeviceClientSubstatus.java.
 const lastVersionWithoutReturn = "2019-03-31"
+
+// firstVersionWithPayload is the first device API version that knows custom allocation,
+// and with it payloads for devices. From which version on DPS shows them is not
+// documented.
+const firstVersionWithPayload = "2019-03-31"
 
 // DeviceState writes a registration as a device of an API version sees it.
 func DeviceState(reg dps.Registration, hub dps.HostName, apiVersion string) *wire.RegistrationState {
@@ -34,6 +41,9 @@ func DeviceState(reg dps.Registration, hub dps.HostName, apiVersion string) *wir
 		state.Substatus = string(dps.InitialAssignment)
 	}
 	state.X509, state.SymmetricKey = through(reg)
+	if apiVersion >= firstVersionWithPayload {
+		state.Payload = reg.Payload
+	}
 	return state
 }
 
@@ -81,24 +91,25 @@ func CheckDeviceVersion(version string) error {
 	return nil
 }
 
-// CheckDeviceBody checks what a device says about itself against who it is: id, of
-// its connection. Devices send nothing, a blank or an object. It fails with Invalid
-// or Malformed.
-func CheckDeviceBody(text []byte, id dps.RegistrationID) error {
+// DevicePayload checks what a device says about itself against who it is: id, of its
+// connection. Devices send nothing, a blank or an object. It returns the payload in it,
+// which may be any JSON value but null; nil if there is none. It fails with Invalid or
+// Malformed.
+func DevicePayload(text []byte, id dps.RegistrationID) (json.RawMessage, error) {
 	if len(bytes.TrimSpace(text)) == 0 {
-		return nil
+		return nil, nil
 	}
 	var body wire.DeviceRegistration
 	if err := Decode(text, &body); err != nil {
-		return err
+		return nil, err
 	}
 	if body.RegistrationID != "" && !strings.EqualFold(body.RegistrationID, string(id)) {
-		return dps.Invalidf("registrationId", "must be the registration ID of the connection, %q", id)
+		return nil, dps.Invalidf("registrationId", "must be the registration ID of the connection, %q", id)
 	}
 	if body.CSR != "" {
-		return dps.Invalidf("csr", "is not offered: this service issues no device certificates")
+		return nil, dps.Invalidf("csr", "is not offered: this service issues no device certificates")
 	}
-	return nil
+	return compact(body.Payload), nil
 }
 
 // Accepted is the answer to a registration that was taken.

@@ -139,7 +139,8 @@ func FuzzDecode(f *testing.F) {
 		if err == nil && !json.Valid(body) {
 			t.Errorf("%q was taken as JSON", body)
 		}
-		checkError(t, translate.CheckDeviceBody(body, "dev-1"))
+		_, err = translate.DevicePayload(body, "dev-1")
+		checkError(t, err)
 	})
 }
 
@@ -289,12 +290,13 @@ func TestDeviceState(t *testing.T) {
 	reg := dps.Registration{
 		ID: "dev-1", Entry: dps.EntryRef{Kind: dps.Group, ID: "g"}, Attestation: dps.X509, Status: dps.Assigned, ETag: "e", Created: at, Updated: at.Add(time.Microsecond),
 		Assignment: &dps.Assignment{Hub: "h", DeviceID: "Dev", Substatus: dps.ReprovisionedToInitialAssignment},
+		Payload:    json.RawMessage(`{"a":1}`),
 	}
 	state := translate.DeviceState(reg, "hub.example", "2021-06-01")
 	want := &wire.RegistrationState{
 		X509: &wire.EntryReference{EnrollmentGroupID: "g"}, RegistrationID: "dev-1", CreatedDateTimeUTC: "2026-03-01T12:00:00.1200000Z",
 		AssignedHub: "hub.example", DeviceID: "Dev", Status: "assigned", Substatus: "reprovisionedToInitialAssignment",
-		LastUpdatedDateTimeUTC: "2026-03-01T12:00:00.1200010Z", ETag: "e",
+		LastUpdatedDateTimeUTC: "2026-03-01T12:00:00.1200010Z", ETag: "e", Payload: json.RawMessage(`{"a":1}`),
 	}
 	if diff := cmp.Diff(want, state); diff != "" {
 		t.Errorf("DeviceState (-want +got):\n%s", diff)
@@ -302,7 +304,10 @@ func TestDeviceState(t *testing.T) {
 	if got := translate.DeviceState(reg, "hub.example", "2019-03-31").Substatus; got != "initialAssignment" {
 		t.Errorf("an old version hears %q", got)
 	}
-	if got := translate.ServiceState(reg, "hub.example"); got.X509 != nil || got.LastUpdatedDateTimeUTC != "2026-03-01T12:00:00.120001Z" {
+	if got := translate.DeviceState(reg, "hub.example", "2019-01-15").Payload; got != nil {
+		t.Errorf("an old version hears %s", got)
+	}
+	if got := translate.ServiceState(reg, "hub.example"); string(got.Payload) != `{"a":1}` || got.X509 != nil || got.LastUpdatedDateTimeUTC != "2026-03-01T12:00:00.120001Z" {
 		t.Errorf("ServiceState = %+v", got)
 	}
 	reg.Status, reg.Failure = dps.Failed, &dps.Failure{Code: dps.NoHub, Message: "none"}
@@ -320,13 +325,16 @@ func TestDeviceBodyAndVersion(t *testing.T) {
 	for body, code := range map[string]dps.Code{
 		`{"registrationId": "other"}`: dps.Invalid, `{"csr": "x"}`: dps.Invalid, `{`: dps.Malformed, `[]`: dps.Invalid,
 	} {
-		if err := translate.CheckDeviceBody([]byte(body), "dev-1"); dps.CodeOf(err) != code {
+		if _, err := translate.DevicePayload([]byte(body), "dev-1"); dps.CodeOf(err) != code {
 			t.Errorf("%s: %v, want %v", body, err, code)
 		}
 	}
-	for _, body := range []string{"", " ", "{}", "null", `{"registrationId": "DEV-1", "payload": "text"}`} {
-		if err := translate.CheckDeviceBody([]byte(body), "dev-1"); err != nil {
-			t.Errorf("%q: %v", body, err)
+	for body, payload := range map[string]string{
+		"": "", " ": "", "{}": "", "null": "", `{"payload": null}`: "", `{"registrationId": "DEV-1", "payload": "text"}`: `"text"`, `{"payload": 7}`: "7",
+		`{"payload": { "a": [ 1, "<b>" ] }}`: `{"a":[1,"<b>"]}`,
+	} {
+		if got, err := translate.DevicePayload([]byte(body), "dev-1"); err != nil || string(got) != payload {
+			t.Errorf("%q: %s, %v, want %s", body, got, err, payload)
 		}
 	}
 	for _, v := range wire.DeviceVersions {

@@ -95,6 +95,8 @@ var badIndividuals = []badInput{
 	{name: "custom without definition", body: member(`"allocationPolicy": "custom"`), member: "customAllocationDefinition", rules: "is required"},
 	{name: "definition of another type", body: member(`"customAllocationDefinition": "x"`), member: "customAllocationDefinition", rules: "must be an object, not a string"},
 	{name: "webhook without host", body: member(`"customAllocationDefinition": {"webhookUrl": "/x", "apiVersion": "2019-03-31"}`), member: "customAllocationDefinition.webhookUrl", rules: "must be an absolute"},
+	{name: "webhook without TLS", body: member(`"customAllocationDefinition": {"webhookUrl": "http://f.example/x", "apiVersion": "2019-03-31"}`), member: "customAllocationDefinition.webhookUrl", rules: "must be https"},
+	{name: "webhook on this machine", body: member(`"customAllocationDefinition": {"webhookUrl": "https://127.0.0.1/x", "apiVersion": "2019-03-31"}`), member: "customAllocationDefinition.webhookUrl", rules: "must not lead to this machine"},
 	{name: "webhook without version", body: member(`"customAllocationDefinition": {"webhookUrl": "https://f.example"}`), member: "customAllocationDefinition.apiVersion", rules: "is required"},
 
 	{name: "no attestation", body: `{"registrationId": "bad"}`, member: "attestation", rules: "is required"},

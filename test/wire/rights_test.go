@@ -50,6 +50,7 @@ func guardedOperations() []guarded {
 	return append(all,
 		guarded{"GET", "/registrations/x", "", []string{statusRead, statusWrite, enrollmentWrite}},
 		guarded{"POST", "/registrations/x/query", "", []string{statusRead, statusWrite, enrollmentWrite}},
+		guarded{"POST", wire.AllocatePath, `{"registrationId": "x"}`, []string{enrollmentRead, enrollmentWrite}},
 		guarded{"DELETE", "/registrations/x", "", []string{statusWrite, enrollmentWrite}},
 	)
 }

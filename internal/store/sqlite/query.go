@@ -92,7 +92,7 @@ func inBody(path []string) bool {
 const queryColumns = `SELECT e.id_key, e.id, e.body, e.secrets, e.etag, e.created, e.updated`
 
 // stateColumns are those of a registration that may not be there.
-const stateColumns = `, r.id, r.status, r.substatus, r.hub, r.device_id, r.error_code, r.error_message, r.error_number, r.etag, r.created, r.updated`
+const stateColumns = `, r.id, r.status, r.substatus, r.hub, r.device_id, r.error_code, r.error_message, r.error_number, r.etag, r.created, r.updated, r.payload`
 
 const (
 	enrollmentTable = ` FROM enrollments e`
@@ -198,10 +198,11 @@ func (s *Store) hubNames(ctx context.Context, in dps.InstanceID) (map[dps.HubID]
 type stateRow struct {
 	id, status, substatus, hub, device, code, message, etag sql.NullString
 	number, created, updated                                sql.NullInt64
+	payload                                                 *string
 }
 
 func (r *stateRow) columns() []any {
-	return []any{&r.id, &r.status, &r.substatus, &r.hub, &r.device, &r.code, &r.message, &r.number, &r.etag, &r.created, &r.updated}
+	return []any{&r.id, &r.status, &r.substatus, &r.hub, &r.device, &r.code, &r.message, &r.number, &r.etag, &r.created, &r.updated, &r.payload}
 }
 
 func (r *stateRow) registration() *dps.Registration {
@@ -210,7 +211,7 @@ func (r *stateRow) registration() *dps.Registration {
 	}
 	reg := registrationRow{
 		ID: r.id.String, Status: r.status.String, Substatus: r.substatus.String, Hub: r.hub.String, DeviceID: r.device.String,
-		ErrorCode: r.code.String, ErrorMessage: r.message.String, ErrorNumber: int(r.number.Int64), ETag: r.etag.String, Created: r.created.Int64, Updated: r.updated.Int64,
+		ErrorCode: r.code.String, ErrorMessage: r.message.String, ErrorNumber: int(r.number.Int64), ETag: r.etag.String, Created: r.created.Int64, Updated: r.updated.Int64, Payload: r.payload,
 	}.registration()
 	return &reg
 }

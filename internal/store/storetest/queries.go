@@ -116,6 +116,9 @@ func (w *world) registered(t *testing.T, in dps.InstanceID, ref dps.EntryRef, i 
 	if i%4 == 0 {
 		reg.Status, reg.Assignment, reg.Failure = dps.Failed, nil, &dps.Failure{Code: dps.NoHub, Message: "No hub."}
 	}
+	if i%3 == 0 {
+		reg.Payload = json.RawMessage(`{"line":{"name":"oslo"}}`)
+	}
 	w.commit(t, dps.RegistrationChange{Registration: reg})
 	return &reg
 }
@@ -193,6 +196,7 @@ var tests = []string{
 	"lastUpdatedDateTimeUtc > '2026-03-01'", "lastUpdatedDateTimeUtc < '9999-12-31T23:59:59Z'", "lastUpdatedDateTimeUtc > '0001-01-01T00:00:00Z'", "createdDateTimeUtc = '2026-03-01T12:00:00.1234567Z'",
 	"registrationState.status = 'failed'", "registrationState.status = 'unassigned'", "registrationState.assignedHub = 'hub.example.com'", "registrationState.errorCode = null",
 	"registrationState.deviceId != null AND registrationId < 'b'", "NOT registrationState.status = 'assigned'", "registrationState != null",
+	"registrationState.payload != null", "registrationState.payload.line.name = 'oslo'", "registrationState.payload.line.name = null",
 }
 
 // plans walks every condition in every order.

@@ -1,0 +1,80 @@
+package dps
+
+import (
+	"net/netip"
+	"net/url"
+	"slices"
+	"strings"
+)
+
+// WebhookRules say which webhooks may be called. The URL comes from an operator of
+// enrollments, the call from this machine's network: by default it is https, and neither
+// this machine nor one next to it, where clouds have their metadata service.
+type WebhookRules struct {
+	HTTP      bool // plain http too
+	Loopback  bool // this machine too
+	LinkLocal bool // 169.254.0.0/16, fe80::/10 and the metadata addresses of clouds too
+}
+
+// maxWebhookURL bounds a webhook's URL, in bytes.
+const maxWebhookURL = 2048
+
+// CheckURL checks the text of a webhook's URL; field is named in the error. A host
+// that is a name may still lead where CheckAddr forbids. It fails with Invalid.
+func (r WebhookRules) CheckURL(field, text string) error {
+	u, err := url.Parse(text)
+	if err != nil || u.Host == "" || u.Hostname() == "" || u.Opaque != "" || len(text) > maxWebhookURL {
+		return Invalidf(field, "must be an absolute https URL of at most %d characters", maxWebhookURL)
+	}
+	switch u.Scheme {
+	case "https":
+	case "http":
+		if !r.HTTP {
+			return Invalidf(field, "must be https; 'mooring serve --webhook-allow http' allows http")
+		}
+	default:
+		return Invalidf(field, "must be an absolute https URL of at most %d characters", maxWebhookURL)
+	}
+	if u.User != nil {
+		return Invalidf(field, "must have no user: a key belongs into the query")
+	}
+	return r.checkHost(field, strings.ToLower(strings.TrimSuffix(u.Hostname(), ".")))
+}
+
+// checkHost checks what can be said of a host without looking it up.
+func (r WebhookRules) checkHost(field, host string) error {
+	if host == "localhost" || strings.HasSuffix(host, ".localhost") { // RFC 6761, section 6.3
+		return r.CheckAddr(field, netip.IPv6Loopback())
+	}
+	if addr, err := netip.ParseAddr(host); err == nil {
+		return r.CheckAddr(field, addr)
+	}
+	return nil
+}
+
+// metadataAddrs are where clouds serve metadata to their machines, besides link-local
+// addresses.
+// Source: documentation of AWS (instance metadata over IPv6), Azure (168.63.129.16) and
+// Alibaba Cloud.
+var metadataAddrs = []netip.Addr{
+	netip.MustParseAddr("fd00:ec2::254"), netip.MustParseAddr("168.63.129.16"), netip.MustParseAddr("100.100.100.200"),
+}
+
+// CheckAddr checks an address that is about to be called; field is named in the error.
+// It fails with Invalid.
+func (r WebhookRules) CheckAddr(field string, addr netip.Addr) error {
+	addr = addr.Unmap().WithZone("")
+	switch {
+	case addr.IsLoopback() || addr.IsUnspecified():
+		if !r.Loopback {
+			return Invalidf(field, "must not lead to this machine (%s); 'mooring serve --webhook-allow loopback' allows it", addr)
+		}
+	case addr.IsLinkLocalUnicast() || slices.Contains(metadataAddrs, addr):
+		if !r.LinkLocal {
+			return Invalidf(field, "must not lead to a link-local or metadata address (%s); 'mooring serve --webhook-allow link-local' allows it", addr)
+		}
+	case addr.IsMulticast() || addr == netip.AddrFrom4([4]byte{255, 255, 255, 255}):
+		return Invalidf(field, "must not lead to a multicast or broadcast address (%s)", addr)
+	}
+	return nil
+}

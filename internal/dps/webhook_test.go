@@ -1,0 +1,58 @@
+package dps_test
+
+import (
+	"net/netip"
+	"strings"
+	"testing"
+
+	"github.com/mooring-iot/mooring/internal/dps"
+)
+
+func TestWebhookRules(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		url  string
+		with dps.WebhookRules
+		want string // part of the error; "" when allowed
+	}{
+		{"https://f.example/api?code=x", dps.WebhookRules{}, ""},
+		{"https://f.example:8443", dps.WebhookRules{}, ""},
+		{"https://192.168.1.7/api", dps.WebhookRules{}, ""},
+		{"https://[2001:db8::1]:8443/api", dps.WebhookRules{}, ""},
+		{"http://f.example", dps.WebhookRules{}, "must be https"},
+		{"http://f.example", dps.WebhookRules{HTTP: true}, ""},
+		{"ftp://f.example", dps.WebhookRules{HTTP: true}, "absolute https URL"},
+		{"https:opaque", dps.WebhookRules{}, "absolute https URL"},
+		{"https://:443/x", dps.WebhookRules{}, "absolute https URL"},
+		{"/api", dps.WebhookRules{}, "absolute https URL"},
+		{"", dps.WebhookRules{}, "absolute https URL"},
+		{"https://f.example/" + strings.Repeat("a", 2048), dps.WebhookRules{}, "absolute https URL"},
+		{"https://u@f.example", dps.WebhookRules{}, "no user"},
+		{"https://localhost", dps.WebhookRules{}, "this machine"},
+		{"https://a.LOCALHOST.", dps.WebhookRules{}, "this machine"},
+		{"https://localhost", dps.WebhookRules{Loopback: true}, ""},
+		{"https://127.9.9.9", dps.WebhookRules{HTTP: true, LinkLocal: true}, "this machine"},
+		{"https://[::1]", dps.WebhookRules{}, "this machine"},
+		{"https://0.0.0.0", dps.WebhookRules{}, "this machine"},
+		{"https://[::ffff:127.0.0.1]", dps.WebhookRules{}, "this machine"},
+		{"https://169.254.169.254", dps.WebhookRules{HTTP: true, Loopback: true}, "link-local"},
+		{"https://[fe80::1%25eth0]", dps.WebhookRules{}, "link-local"},
+		{"https://169.254.169.254", dps.WebhookRules{LinkLocal: true}, ""},
+		{"https://224.0.0.1", dps.WebhookRules{HTTP: true, Loopback: true, LinkLocal: true}, "multicast"},
+		{"https://255.255.255.255", dps.WebhookRules{}, "broadcast"},
+	}
+	for _, tt := range tests {
+		err := tt.with.CheckURL("webhookUrl", tt.url)
+		switch {
+		case tt.want == "" && err != nil:
+			t.Errorf("%s with %+v: %v", tt.url, tt.with, err)
+		case tt.want != "" && (dps.CodeOf(err) != dps.Invalid || !strings.HasPrefix(dps.MessageOf(err), "webhookUrl: ") || !strings.Contains(dps.MessageOf(err), tt.want)):
+			t.Errorf("%s with %+v: %v, want Invalid with %q", tt.url, tt.with, err, tt.want)
+		}
+	}
+	for addr, allowed := range map[string]bool{"fd00::1": true, "fd00:ec2::254": false, "168.63.129.16": false, "::ffff:169.254.169.254": false, "fe80::1%eth0": false} {
+		if err := (dps.WebhookRules{}).CheckAddr("a", netip.MustParseAddr(addr)); (err == nil) != allowed {
+			t.Errorf("%s: %v, want allowed %v", addr, err, allowed)
+		}
+	}
+}
