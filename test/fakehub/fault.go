@@ -25,7 +25,7 @@ const (
 	Slow        Kind = "slow"         // done after Delay
 	Hang        Kind = "hang"         // no answer until the caller goes
 	Trickle     Kind = "trickle"      // an answer that comes byte by byte, Delay apart, and never ends
-	Huge        Kind = "huge"         // an answer of 64 MB
+	Huge        Kind = "huge"         // an answer of 8 MB
 	Garbage     Kind = "garbage"      // 200 with what is no JSON
 	Redirect    Kind = "redirect"     // 307 to somewhere else
 	WithoutTwin Kind = "without-twin" // a bulk create makes the identity, and warns that it has no twin
@@ -114,7 +114,7 @@ func (f Fault) after() bool { return f.Kind == ResetAfter }
 
 // instead returns the answer that takes the place of the real one, nil if none does.
 func (f Fault) instead() *reply {
-	const huge = 64 << 20
+	const huge = 8 << 20
 	var r *reply
 	switch f.Kind {
 	case Throttle:

@@ -89,6 +89,9 @@ func NewPool(o Options) *Pool {
 	if o.Observer == nil {
 		o.Observer = silent{}
 	}
+	client := *o.Client // whoever made it: the key goes to the endpoint alone
+	client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	o.Client = &client
 	return &Pool{options: o, wake: make(chan struct{}, 1), hubs: make(map[hubKey]*member), pacers: make(map[string]*pacer)}
 }
 
