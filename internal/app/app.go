@@ -17,6 +17,7 @@ import (
 	"github.com/mooring-iot/mooring/internal/access"
 	"github.com/mooring-iot/mooring/internal/config"
 	"github.com/mooring-iot/mooring/internal/dps"
+	"github.com/mooring-iot/mooring/internal/hub/iothub"
 	"github.com/mooring-iot/mooring/internal/mqtt"
 	"github.com/mooring-iot/mooring/internal/obs"
 	"github.com/mooring-iot/mooring/internal/register"
@@ -42,6 +43,7 @@ type App struct {
 	tls     *tlsauth.Authority
 	mqtt    *mqtt.Server
 	devices *register.Service
+	hubs    *iothub.Pool
 	metrics *obs.Metrics
 	servers []*server
 	closers []func() error
@@ -82,6 +84,9 @@ func (a *App) open(ctx context.Context) error {
 		return err
 	}
 	if err := a.bootstrap(ctx); err != nil {
+		return err
+	}
+	if err := a.openHubs(); err != nil {
 		return err
 	}
 	if err := a.listen(ctx); err != nil {
@@ -172,6 +177,7 @@ func (a *App) Run(ctx context.Context) error {
 	tasks, ctx := errgroup.WithContext(ctx)
 	tasks.Go(func() error { return a.tls.Run(ctx) })
 	tasks.Go(func() error { return a.devices.Run(ctx) })
+	tasks.Go(func() error { return a.hubs.Run(ctx) })
 	for _, s := range a.servers {
 		tasks.Go(func() error {
 			if err := s.serve(); err != nil {

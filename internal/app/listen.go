@@ -52,9 +52,13 @@ const (
 // listen binds every listener.
 func (a *App) listen(ctx context.Context) error {
 	c := a.options.Config
+	webhooks, err := a.webhooks()
+	if err != nil {
+		return err
+	}
 	a.devices = register.New(register.Options{
 		Store: a.store, Observer: observer{a.metrics}, Log: a.options.Log, Now: time.Now, Rate: c.RegistrationRate,
-		Networks: networks(c), Webhook: a.webhooks(),
+		Networks: networks(c), Hubs: a.hubs, Webhook: webhooks, WebhookBudget: c.WebhookBudget,
 	})
 	a.mqtt = mqtt.New(mqtt.Options{Register: a.devices, Observer: a.metrics, Log: a.options.Log, Now: time.Now})
 	if !c.HTTPS.Off() {

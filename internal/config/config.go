@@ -28,6 +28,9 @@ type Config struct {
 	RegistrationRate int           // registrations per minute; 0 is no limit
 	AuditRetention   time.Duration // how long audit entries are kept; 0 is for ever
 
+	HubRates HubRates // registry writes per minute at linked hubs
+	HubCA    string   // PEM file of authorities to trust in outgoing calls; empty if none
+
 	TLSCert   string // with TLSKey, or empty like it
 	TLSKey    string
 	File      string // the YAML file that was read; empty if none

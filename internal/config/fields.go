@@ -102,6 +102,14 @@ func fields() []field {
 			set:   one(func(c *Config) *int { return &c.RegistrationRate }, parseRate),
 		},
 		{
+			Field: Field{Name: "hub-rate", Value: "number", Default: "100", Usage: "registry writes per minute at each linked hub, or host=number for one of them; 0 is no limit; repeatable", List: true},
+			set:   setHubRates,
+		},
+		{
+			Field: Field{Name: "hub-ca", Value: "file", Usage: "CA certificates in PEM that are trusted at linked hubs and webhooks, besides the system's"},
+			set:   one(func(c *Config) *string { return &c.HubCA }, parseText),
+		},
+		{
 			Field: Field{Name: "audit-retention", Value: "duration", Default: "90d", Usage: "how long the record of management changes is kept, in days such as 90d or hours such as 36h; 0 is for ever"},
 			set:   one(func(c *Config) *time.Duration { return &c.AuditRetention }, parseRetention),
 		},

@@ -75,7 +75,7 @@ const (
 type HubHealth struct {
 	State     HubState
 	Since     time.Time     // when it entered the state; zero while unknown
-	LastError string        // what it said, or why it could not be reached; "" while up
+	LastError string        // why it could not be reached, or what it said against the link; "" while all is well
 	Paused    time.Time     // until when it asked to be left alone; zero if it did not
 	PerMinute int           // registry writes that it is sent in a minute; 0 is no limit
 	Waiting   int           // registrations that wait for their turn at it
