@@ -47,7 +47,8 @@ func TestLinking(t *testing.T) {
 	m.hubs = []dps.LinkedHub{{Instance: dps.DefaultInstance, ID: dps.EmbeddedHub, Kind: dps.KindEmbedded, HostName: "hub", Weight: 1, ApplyPolicy: true}}
 	m.keys = dps.NewKeyPair()
 	m.former = []dps.FormerHub{
-		{ID: "hub-1", Kind: dps.KindIoTHub, HostName: "plant"}, {ID: "hub-2", Kind: dps.KindIoTHub, HostName: "PLANT"},
+		{ID: "hub-1", Kind: dps.KindIoTHub, HostName: "plant"},
+		{ID: "hub-2", Kind: dps.KindIoTHub, HostName: "PLANT"},
 		{ID: "hub-3", Kind: dps.KindEmbedded, HostName: "plant"},
 	}
 	calls := 0
