@@ -106,3 +106,24 @@ func (r HubRights) Allow(want HubRights) bool {
 	}
 	return want != 0 && r&want == want
 }
+
+// StandardHubPolicies returns the shared access policies that every embedded hub has,
+// with fresh keys.
+// Source: azure-docs, articles/iot-hub/iot-hub-dev-guide-sas.md, "Access control and permissions".
+func StandardHubPolicies(hub LinkedHub) []HubPolicy {
+	standard := []struct {
+		name   string
+		rights HubRights
+	}{
+		{HubOwnerPolicy, HubOwnerRights},
+		{"service", ServiceConnect},
+		{"device", HubDeviceConnect},
+		{"registryRead", RegistryRead},
+		{"registryReadWrite", RegistryRead | RegistryWrite},
+	}
+	all := make([]HubPolicy, len(standard))
+	for i, p := range standard {
+		all[i] = HubPolicy{Instance: hub.Instance, Hub: hub.ID, Name: p.name, Rights: p.rights, Keys: NewKeyPair()}
+	}
+	return all
+}

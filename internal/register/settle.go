@@ -165,25 +165,18 @@ func (s *Service) create(c dps.RegistrationChange, p proof, hub dps.LinkedHub) (
 	}
 	deviceID := desiredDeviceID(p.entry, c.Registration)
 	assign(&c.Registration, hub, deviceID, dps.InitialAssignment)
-	now := s.now()
-	c.Device = &dps.HubDevice{
-		Instance: c.Registration.Instance, Hub: hub.ID, DeviceID: deviceID,
-		GenerationID: dps.NewGenerationID(now), Authentication: p.hubAuth, IotEdge: edge(p.entry),
-		Twin: twin, ETag: dps.NewETag(), Created: now, Updated: now,
-	}
+	device := dps.NewHubDevice(hub, dps.HubIdentity{DeviceID: deviceID, Authentication: p.hubAuth, IotEdge: edge(p.entry)}, twin, s.now())
+	c.Device = &device
 	return c, nil
 }
 
 // refresh rewrites the identity only where the device proves itself differently or
 // has other capabilities than last time: a reboot writes no identity.
 func (s *Service) refresh(c dps.RegistrationChange, p proof, device dps.HubDevice) dps.RegistrationChange {
-	if device.Authentication.Equal(p.hubAuth) && device.IotEdge == edge(p.entry) {
-		return c
+	refreshed, changed := device.Refreshed(dps.HubIdentity{DeviceID: device.DeviceID, Authentication: p.hubAuth, IotEdge: edge(p.entry)}, s.now())
+	if changed {
+		c.Device, c.DeviceMatch = &refreshed, device.ETag
 	}
-	c.DeviceMatch = device.ETag
-	device.Authentication, device.IotEdge = p.hubAuth, edge(p.entry)
-	device.ETag, device.Updated = dps.NewETag(), s.now()
-	c.Device = &device
 	return c
 }
 
