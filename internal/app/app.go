@@ -134,13 +134,19 @@ func (a *App) bootstrap(ctx context.Context) error {
 	_, err := a.store.Instance(ctx, dps.DefaultInstance)
 	if dps.CodeOf(err) == dps.InstanceNotFound {
 		a.first = true
-		return a.store.Create(ctx, firstSetup(host, time.Now()))
+		if err := a.store.Create(ctx, firstSetup(host, time.Now())); err != nil {
+			return err
+		}
+		return a.completeHubs(ctx)
 	}
 	if err != nil {
 		return a.data.explain(err)
 	}
 	hubs, err := a.store.Hubs(ctx, dps.DefaultInstance)
 	if err != nil {
+		return err
+	}
+	if err := a.completeHubs(ctx); err != nil {
 		return err
 	}
 	i := slices.IndexFunc(hubs, func(h dps.LinkedHub) bool { return h.ID == dps.EmbeddedHub })
@@ -152,6 +158,24 @@ func (a *App) bootstrap(ctx context.Context) error {
 	}
 	a.options.Log.Info("the embedded hub follows the service's host name", "from", hubs[i].HostName, "to", host)
 	return a.store.RenameHub(ctx, dps.DefaultInstance, dps.EmbeddedHub, host)
+}
+
+// completeHubs gives every embedded hub the shared access policies that it lacks: hubs of
+// earlier versions had the owner's alone.
+func (a *App) completeHubs(ctx context.Context) error {
+	hubs, err := a.store.Hubs(ctx, dps.DefaultInstance)
+	if err != nil {
+		return err
+	}
+	for _, h := range hubs {
+		if h.Kind != dps.KindEmbedded {
+			continue
+		}
+		if err := a.store.AddHubPolicies(ctx, dps.StandardHubPolicies(h)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func firstSetup(host dps.HostName, now time.Time) dps.Setup {

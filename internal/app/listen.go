@@ -196,7 +196,7 @@ func (a *App) https(endpoint string) http.Handler {
 		}),
 	})
 	hub := embedded.New(embedded.Options{
-		Store: a.store, Guard: guard, Instance: dps.DefaultInstance, Hub: dps.EmbeddedHub, Log: o.Log, Now: time.Now,
+		Store: a.store, Guard: guard, Hub: embedded.ByHost(a.store, dps.DefaultInstance), Log: o.Log, Now: time.Now,
 	})
 	device := deviceapi.New(deviceapi.Options{Register: a.devices, Log: o.Log, Now: time.Now})
 

@@ -32,18 +32,21 @@ const (
 	PolicyNotFound
 	HubNotFound
 	DeviceNotFound
+	ModuleNotFound
 	RouteNotFound
 	MethodNotAllowed
 	EnrollmentExists
 	GroupExists
 	CertificateExists
 	DeviceExists
+	DeviceTwice
 	Conflict
 	ConcurrentChange
 	PreconditionFailed
 	TooLarge
 	UnsupportedMediaType
 	Throttled
+	NotOffered
 	Unavailable
 
 	codeCount // keep last
@@ -69,7 +72,9 @@ var codeNames = [codeCount]string{
 	PolicyNotFound:               "PolicyNotFound",
 	HubNotFound:                  "HubNotFound",
 	DeviceNotFound:               "DeviceNotFound",
+	ModuleNotFound:               "ModuleNotFound",
 	DeviceExists:                 "DeviceExists",
+	DeviceTwice:                  "DeviceTwice",
 	RouteNotFound:                "RouteNotFound",
 	MethodNotAllowed:             "MethodNotAllowed",
 	EnrollmentExists:             "EnrollmentExists",
@@ -81,6 +86,7 @@ var codeNames = [codeCount]string{
 	TooLarge:                     "TooLarge",
 	UnsupportedMediaType:         "UnsupportedMediaType",
 	Throttled:                    "Throttled",
+	NotOffered:                   "NotOffered",
 	Unavailable:                  "Unavailable",
 }
 

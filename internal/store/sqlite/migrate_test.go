@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/pressly/goose/v3"
 
 	"github.com/mooring-iot/mooring/internal/audit"
@@ -126,4 +127,42 @@ func TestMigrateFormerHubs(t *testing.T) {
 	if len(former) != 1 || former[0] != (dps.FormerHub{ID: dps.EmbeddedHub, Kind: dps.KindEmbedded, HostName: "old.example"}) {
 		t.Errorf("former hubs = %+v", former)
 	}
+}
+
+// Identities of earlier versions are enabled, and their twins as they were created.
+func TestMigrateHubDevices(t *testing.T) {
+	p := newPlace(t)
+	db := migrateTo(t, p.path, 3)
+	for _, text := range []string{
+		`INSERT INTO instances (id, scope, allocation, token_key, created) VALUES ('default', '0ne0000000A', 'static', x'', 0)`,
+		`INSERT INTO hubs (instance, id, kind, host_name, weight, apply_policy) VALUES ('default', 'embedded', 'embedded', 'localhost', 1, 1)`,
+		`INSERT INTO hub_devices (instance, hub, device_id, generation, auth_type, primary_thumbprint, secondary_thumbprint, iot_edge, tags, desired, etag, created, updated)
+			VALUES ('default', 'embedded', 'dev', '7', 'selfSigned', 'AB', 'CD', 1, '{"t":1}', '{"d":{"e":1}}', 'ZQ==', 1772366400000000000, 1772366460000000000)`,
+	} {
+		_, err := db.ExecContext(t.Context(), text)
+		must(t, err)
+	}
+	must(t, db.Close())
+	s := p.open(t)
+	got, err := s.HubDevice(t.Context(), dps.DefaultInstance, dps.EmbeddedHub, "dev")
+	must(t, err)
+	created := time.Unix(1772366400, 0).UTC()
+	want := dps.HubDevice{
+		Instance: dps.DefaultInstance, Hub: dps.EmbeddedHub, DeviceID: "dev", GenerationID: "7", IotEdge: true,
+		Authentication: dps.HubAuthentication{Type: dps.HubAuthSelfSigned, PrimaryThumbprint: "AB", SecondaryThumbprint: "CD"},
+		Twin:           dps.Twin{Tags: []byte(`{"t":1}`), Desired: []byte(`{"d":{"e":1}}`)}, TwinVersion: 2,
+		DesiredStamp: dps.Stamp{At: created, Version: 1}, ReportedStamp: dps.Stamp{At: created, Version: 1},
+		ETag: "ZQ==", Created: created, Updated: created.Add(time.Minute),
+	}
+	if diff := cmp.Diff(want, got, cmp.Comparer(func(a, b dps.Secret) bool { return a.IsZero() && b.IsZero() })); diff != "" {
+		t.Errorf("identity (-want +got):\n%s", diff)
+	}
+	edge := true
+	found, err := s.FindHubDevices(t.Context(), dps.DefaultInstance, dps.EmbeddedHub, dps.HubDeviceFilter{Edge: &edge}, "", 10)
+	if err != nil || len(found) != 1 {
+		t.Errorf("the index of edge devices has %d, %v", len(found), err)
+	}
+	changed, _, err := got.WithTwin(dps.TwinChange{Desired: []byte(`{"f":2}`)}, created.Add(time.Hour))
+	must(t, err)
+	must(t, s.ChangeHubDevice(t.Context(), got, changed))
 }

@@ -64,7 +64,7 @@ func plan(t *testing.T, db *sql.DB, text string) []string {
 	if !slices.Contains([]string{"SELECT", "INSERT", "UPDATE", "DELETE"}, first) {
 		return nil
 	}
-	args := make([]any, 20)
+	args := make([]any, 24)
 	rows, err := db.QueryContext(t.Context(), "EXPLAIN QUERY PLAN "+text, args...)
 	if err != nil {
 		t.Fatalf("%v: %s", err, text)
@@ -135,7 +135,33 @@ func exercise(t *testing.T, store *sqlite.Store) {
 	must(err)
 	_, err = store.HubDevice(ctx, in, dps.EmbeddedHub, change.Device.DeviceID)
 	must(err)
+	exerciseHub(t, store, *change.Device)
 	must(store.DeleteRegistration(ctx, in, "dev", second.Registration.ETag))
 	must(enrolling.Delete(ctx, in, individual.Ref, dps.Condition{}))
 	must(store.Sweep(ctx))
+}
+
+// exerciseHub runs what services make the embedded hub do.
+func exerciseHub(t *testing.T, store *sqlite.Store, was dps.HubDevice) {
+	t.Helper()
+	ctx := t.Context()
+	changed, _, err := was.WithTwin(dps.TwinChange{Desired: []byte(`{"a":1}`)}, time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := store.ChangeHubDevice(ctx, was, changed); err != nil {
+		t.Fatal(err)
+	}
+	yes, no := true, false
+	for _, f := range []dps.HubDeviceFilter{{}, {ID: "dev"}, {Prefix: "d"}, {Edge: &yes}, {Edge: &no}, {Parent: "ms-azure-iot-edge://x"}, {Edge: &yes, Prefix: "d"}} {
+		if _, err := store.FindHubDevices(ctx, was.Instance, was.Hub, f, "a", 10); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := store.DeleteHubDevice(ctx, was.Instance, was.Hub, was.DeviceID, changed.ETag); err != nil {
+		t.Fatal(err)
+	}
+	if err := store.CreateHubDevice(ctx, was); err != nil {
+		t.Fatal(err)
+	}
 }

@@ -58,6 +58,23 @@ type EmbeddedHubs interface {
 
 	// HubDevices returns up to limit identities after the given ID, sorted by bytes.
 	HubDevices(ctx context.Context, in dps.InstanceID, hub dps.HubID, after dps.DeviceID, limit int) ([]dps.HubDevice, error)
+
+	// FindHubDevices returns those of them that f means.
+	FindHubDevices(ctx context.Context, in dps.InstanceID, hub dps.HubID, f dps.HubDeviceFilter, after dps.DeviceID, limit int) ([]dps.HubDevice, error)
+
+	CountHubDevices(ctx context.Context, in dps.InstanceID, hub dps.HubID) (dps.HubDeviceCount, error)
+
+	// CreateHubDevice fails with DeviceExists.
+	CreateHubDevice(ctx context.Context, d dps.HubDevice) error
+
+	// ChangeHubDevice fails with ConcurrentChange when identity or twin are at another version.
+	ChangeHubDevice(ctx context.Context, was, d dps.HubDevice) error
+
+	// DeleteHubDevice fails with ConcurrentChange when the identity is at another version.
+	DeleteHubDevice(ctx context.Context, in dps.InstanceID, hub dps.HubID, id dps.DeviceID, ifMatch dps.ETag) error
+
+	// AddHubPolicies stores those that are not there yet.
+	AddHubPolicies(ctx context.Context, policies []dps.HubPolicy) error
 }
 
 // Upkeep is what keeps a store in order.
