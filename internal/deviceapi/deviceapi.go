@@ -66,7 +66,7 @@ func request(r *http.Request, p route.Params) (register.Request, error) {
 	req := register.Request{
 		Scope: dps.IDScope(p["scope"]), ID: id, APIVersion: version,
 		Evidence:   register.Evidence{Token: r.Header.Get("Authorization")},
-		TrackingID: httpio.TrackingID(r.Context()), Remote: r.RemoteAddr,
+		Transport:  dps.HTTPS, TrackingID: httpio.TrackingID(r.Context()), Remote: r.RemoteAddr,
 	}
 	if r.TLS != nil {
 		req.Evidence.Chain = r.TLS.PeerCertificates

@@ -28,6 +28,7 @@ const (
 	CertificateNotFound
 	PolicyNotFound
 	DeviceNotFound
+	DecisionNotFound
 	RouteNotFound
 	MethodNotAllowed
 	EnrollmentExists
@@ -60,6 +61,7 @@ var codeNames = [codeCount]string{
 	CertificateNotFound:    "CertificateNotFound",
 	PolicyNotFound:         "PolicyNotFound",
 	DeviceNotFound:         "DeviceNotFound",
+	DecisionNotFound:       "DecisionNotFound",
 	RouteNotFound:          "RouteNotFound",
 	MethodNotAllowed:       "MethodNotAllowed",
 	EnrollmentExists:       "EnrollmentExists",

@@ -76,6 +76,13 @@ type Observer interface {
 	Registered(a dps.AttestationType, status dps.RegistrationStatus, reason dps.Reason, took time.Duration)
 }
 
+// Decisions hears of every refusal.
+type Decisions interface {
+	// Refused is called with each call of a device that is refused, before the device
+	// hears of it. It returns at once.
+	Refused(r dps.Refusal)
+}
+
 // Evidence is what a device proved on its connection.
 type Evidence struct {
 	Chain []*x509.Certificate // client certificates of the TLS handshake, leaf first
@@ -88,6 +95,7 @@ type Request struct {
 	ID         dps.RegistrationID
 	Evidence   Evidence
 	APIVersion string
+	Transport  dps.Transport
 	TrackingID string // names the call in answer and log
 	Remote     string // address of the caller, for the log
 }
@@ -108,21 +116,23 @@ type Record struct {
 // at once would be fine, but zero makes some clients fall back to their default.
 const ReadyAfter = time.Second
 
-// Options are what a Service needs; all are required but Rate.
+// Options are what a Service needs; all are required but Decisions and Rate.
 type Options struct {
-	Store    Store
-	Observer Observer
-	Log      *slog.Logger
-	Now      func() time.Time
-	Rate     int // registrations per minute, for the whole service; 0 is no limit
+	Store     Store
+	Observer  Observer
+	Decisions Decisions // nil if nobody wants to know
+	Log       *slog.Logger
+	Now       func() time.Time
+	Rate      int // registrations per minute, for the whole service; 0 is no limit
 }
 
 // Service registers devices. It is safe for concurrent use.
 type Service struct {
-	store    Store
-	observer Observer
-	log      *slog.Logger
-	now      func() time.Time
+	store     Store
+	observer  Observer
+	decisions Decisions
+	log       *slog.Logger
+	now       func() time.Time
 
 	registrations *rateLimit
 	polls         *pollLimit
@@ -133,7 +143,7 @@ type Service struct {
 // New returns a Service.
 func New(o Options) *Service {
 	return &Service{
-		store: o.Store, observer: o.Observer, log: o.Log, now: o.Now,
+		store: o.Store, observer: o.Observer, decisions: o.Decisions, log: o.Log, now: o.Now,
 		registrations: newRateLimit(o.Rate), polls: newPollLimit(),
 		recent: &recent{}, links: &attest.Links{},
 	}
@@ -157,7 +167,7 @@ func (s *Service) Register(ctx context.Context, req Request) (Ticket, error) {
 	}
 	if proved.refused() {
 		s.observer.Registered(proved.kind, dps.Unassigned, proved.decision.Reason, s.now().Sub(start))
-		return Ticket{}, s.refuse(ctx, req, proved.decision)
+		return Ticket{}, s.refuse(ctx, in.ID, req, proved.decision)
 	}
 	if wait := s.registrations.take(s.now()); wait > 0 {
 		return Ticket{}, throttled(wait)
@@ -195,7 +205,8 @@ func (s *Service) Poll(ctx context.Context, req Request, op dps.OperationID) (Re
 		return Record{}, err
 	}
 	if d.Refused() {
-		return Record{}, s.refuse(ctx, req, d)
+		d.Entry = reg.Entry
+		return Record{}, s.refuse(ctx, in.ID, req, d)
 	}
 	return s.record(ctx, reg)
 }
@@ -214,7 +225,7 @@ func (s *Service) LookUp(ctx context.Context, req Request) (Record, error) {
 		return Record{}, err
 	}
 	if proved.refused() {
-		return Record{}, s.refuse(ctx, req, proved.decision)
+		return Record{}, s.refuse(ctx, in.ID, req, proved.decision)
 	}
 	if wait := s.registrations.take(s.now()); wait > 0 {
 		return Record{}, throttled(wait)
@@ -225,25 +236,26 @@ func (s *Service) LookUp(ctx context.Context, req Request) (Record, error) {
 	}
 	if proved.disabled() {
 		reg.Status, reg.Failure = dps.Disabled, nil
-		s.logRefusal(ctx, req, proved.decision)
+		s.logRefusal(ctx, in.ID, req, proved.decision)
 	}
 	return s.record(ctx, reg)
 }
 
-// refuse logs why a device is refused and returns what it is told.
-func (s *Service) refuse(ctx context.Context, req Request, d *dps.Decision) error {
-	s.logRefusal(ctx, req, d)
+// refuse records why a device is refused and returns what it is told.
+func (s *Service) refuse(ctx context.Context, in dps.InstanceID, req Request, d *dps.Decision) error {
+	s.logRefusal(ctx, in, req, d)
 	return dps.Errorf(dps.Unauthorized, "%s", d.Answer)
 }
 
-func (s *Service) logRefusal(ctx context.Context, req Request, d *dps.Decision) {
+func (s *Service) logRefusal(ctx context.Context, in dps.InstanceID, req Request, d *dps.Decision) {
+	s.keepRefusal(in, req, d)
 	s.log.InfoContext(ctx, "registration refused", append(requestAttrs(req), slog.Any("decision", d))...)
 }
 
 func (s *Service) logOutcome(ctx context.Context, req Request, reg dps.Registration, p proof) {
 	switch {
 	case p.disabled():
-		s.logRefusal(ctx, req, p.decision)
+		s.logRefusal(ctx, reg.Instance, req, p.decision)
 	case reg.Failure != nil:
 		s.log.InfoContext(ctx, "registration failed", append(requestAttrs(req),
 			slog.String("code", reg.Failure.Code.String()), slog.String("message", reg.Failure.Message))...)

@@ -44,6 +44,7 @@ var failures = map[dps.Code]failure{
 	dps.CertificateNotFound:    {http.StatusNotFound, 404000, "ResourceNotFound", "ResourceNotFound", "Certificate not found."},
 	dps.PolicyNotFound:         {http.StatusNotFound, 404000, "ResourceNotFound", "ResourceNotFound", "Policy not found."},
 	dps.DeviceNotFound:         {http.StatusNotFound, 404001, "ResourceNotFound", "DeviceNotFound", "Device not found."},
+	dps.DecisionNotFound:       {http.StatusNotFound, 404000, "ResourceNotFound", "ResourceNotFound", "Decision not found."},
 	dps.RouteNotFound:          {http.StatusNotFound, 404000, "NotFound", "ResourceNotFound", "Not found."},
 	dps.MethodNotAllowed:       {http.StatusMethodNotAllowed, 405000, "MethodNotAllowed", "InvalidOperation", "Method not allowed."},
 	dps.EnrollmentExists:       {http.StatusConflict, 409201, "Conflict", "ResourceAlreadyExists", "Enrollment already exists."},
