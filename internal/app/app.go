@@ -18,6 +18,7 @@ import (
 	"github.com/mooring-iot/mooring/internal/dps"
 	"github.com/mooring-iot/mooring/internal/mqtt"
 	"github.com/mooring-iot/mooring/internal/obs"
+	"github.com/mooring-iot/mooring/internal/statistics"
 	"github.com/mooring-iot/mooring/internal/store/sqlite"
 	"github.com/mooring-iot/mooring/internal/tlsauth"
 )
@@ -40,6 +41,7 @@ type App struct {
 	tls     *tlsauth.Authority
 	mqtt    *mqtt.Server
 	metrics *obs.Metrics
+	diagnostics diagnostics
 	servers []*server
 	closers []func() error
 	notes   []string
@@ -102,6 +104,7 @@ func (a *App) openStore(ctx context.Context) error {
 		return err
 	}
 	a.closers = append(a.closers, a.store.Close)
+	a.openDiagnostics()
 	return nil
 }
 
@@ -164,6 +167,8 @@ func (a *App) FirstStart() bool { return a.first }
 func (a *App) Run(ctx context.Context) error {
 	tasks, ctx := errgroup.WithContext(ctx)
 	tasks.Go(func() error { return a.tls.Run(ctx) })
+	tasks.Go(func() error { return a.diagnostics.decisions.Run(ctx) })
+	tasks.Go(func() error { return a.diagnostics.statistics.Run(ctx) })
 	for _, s := range a.servers {
 		tasks.Go(func() error {
 			if err := s.serve(); err != nil {
@@ -218,8 +223,12 @@ func (a *App) guard() *access.Guard {
 }
 
 // observer counts registrations.
-type observer struct{ metrics *obs.Metrics }
+type observer struct {
+	metrics    *obs.Metrics
+	statistics *statistics.Counter
+}
 
 func (o observer) Registered(kind dps.AttestationType, status dps.RegistrationStatus, reason dps.Reason, took time.Duration) {
 	o.metrics.Registration(string(kind), string(status), string(reason), took)
+	o.statistics.Registered(dps.DefaultInstance, status)
 }

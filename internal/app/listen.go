@@ -54,7 +54,8 @@ const (
 func (a *App) listen(ctx context.Context) error {
 	c := a.options.Config
 	registering := register.New(register.Options{
-		Store: a.store, Observer: observer{a.metrics}, Log: a.options.Log, Now: time.Now, Rate: c.RegistrationRate,
+		Store: a.store, Observer: observer{a.metrics, a.diagnostics.statistics}, Decisions: a.diagnostics.decisions,
+		Log: a.options.Log, Now: time.Now, Rate: c.RegistrationRate,
 	})
 	a.mqtt = mqtt.New(mqtt.Options{Register: registering, Observer: a.metrics, Log: a.options.Log, Now: time.Now})
 	if !c.HTTPS.Off() {
@@ -187,6 +188,7 @@ func (a *App) https(registering *register.Service, endpoint string) http.Handler
 	})
 	own := mooringapi.New(mooringapi.Options{
 		Guard: guard, Audit: changes, Instance: dps.DefaultInstance, Log: o.Log, Now: time.Now,
+		Decisions: a.diagnostics.decisions, Statistics: a.diagnostics.statistics,
 		Routes: transferapi.Routes(transferapi.Options{
 			Guard: guard, Audit: changes, Enroll: enrolling, Instance: dps.DefaultInstance, Log: o.Log, Now: time.Now,
 		}),

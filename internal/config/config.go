@@ -24,6 +24,9 @@ type Config struct {
 	RegistrationRate int           // registrations per minute; 0 is no limit
 	AuditRetention   time.Duration // how long audit entries are kept; 0 is for ever
 
+	DecisionRetention time.Duration // how long decisions on refused devices are kept; 0 is for ever
+	DecisionLimit     int           // how many of them there are at most
+
 	TLSCert   string // with TLSKey, or empty like it
 	TLSKey    string
 	File      string // the YAML file that was read; empty if none

@@ -68,6 +68,7 @@ func TestDefaults(t *testing.T) {
 	got.HTTPS, got.MQTT, got.Portal = config.Listen{}, config.Listen{}, config.Listen{}
 	want := config.Config{
 		Data: "./mooring-data", Hostnames: []string{"localhost"}, AuditRetention: 90 * 24 * time.Hour,
+		DecisionRetention: 7 * 24 * time.Hour, DecisionLimit: 100_000,
 		LogLevel: slog.LevelInfo, LogFormat: config.LogText,
 	}
 	if diff := cmp.Diff(want, got, compare); diff != "" {
@@ -80,6 +81,7 @@ func TestEverySource(t *testing.T) {
 		Data: "/d", Hostnames: []string{"a.example", "192.0.2.1"},
 		HTTPS: listen(t, "off"), MQTT: listen(t, "127.0.0.1:1"), Portal: listen(t, "[::1]:0"), RegistrationRate: 7,
 		TLSCert: "c.pem", TLSKey: "k.pem", AuditRetention: 36 * time.Hour,
+		DecisionRetention: 48 * time.Hour, DecisionLimit: 500,
 		LogLevel: slog.LevelError, LogFormat: config.LogJSON,
 	}
 	tests := []struct {
@@ -89,14 +91,17 @@ func TestEverySource(t *testing.T) {
 		{"flags", "", source{args: []string{
 			"--data=/d", "--hostname=A.example", "--hostname=192.0.2.1", "--hostname=a.example", "--https=off", "--portal=[::1]:0",
 			"--tls-cert=c.pem", "--tls-key=k.pem", "--log-level=error", "--log-format=json", "--audit-retention=36h", "--mqtt=127.0.0.1:1", "--registration-rate=7",
+			"--decision-retention=2d", "--decision-limit=500",
 		}}},
 		{"environment", "", source{env: map[string]string{
 			"MOORING_DATA": "/d", "MOORING_HOSTNAME": "a.example, 192.0.2.1", "MOORING_HTTPS": "off", "MOORING_PORTAL": "[::1]:0",
 			"MOORING_TLS_CERT": "c.pem", "MOORING_TLS_KEY": "k.pem", "MOORING_LOG_LEVEL": "error", "MOORING_LOG_FORMAT": "json",
 			"MOORING_AUDIT_RETENTION": "36h", "MOORING_MQTT": "127.0.0.1:1", "MOORING_REGISTRATION_RATE": "7",
+			"MOORING_DECISION_RETENTION": "2d", "MOORING_DECISION_LIMIT": "500",
 		}}},
 		{"file", "mooring.yaml", source{file: "data: /d\nhostname:\n- a.example\n- 192.0.2.1\nhttps: off\nportal: '[::1]:0'\n" +
-			"tls-cert: c.pem\ntls-key: k.pem\nlog-level: error\nlog-format: json\naudit-retention: 36h\nmqtt: 127.0.0.1:1\nregistration-rate: 7\n"}},
+			"tls-cert: c.pem\ntls-key: k.pem\nlog-level: error\nlog-format: json\naudit-retention: 36h\nmqtt: 127.0.0.1:1\nregistration-rate: 7\n" +
+			"decision-retention: 2d\ndecision-limit: 500\n"}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

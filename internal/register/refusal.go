@@ -12,10 +12,14 @@ func (s *Service) keepRefusal(in dps.InstanceID, req Request, d *dps.Decision) {
 	if s.decisions == nil {
 		return
 	}
-	s.decisions.Refused(dps.Refusal{
+	r := dps.Refusal{
 		Instance: in, TrackingID: req.TrackingID, Time: s.now(), ID: req.ID, Attestation: req.Evidence.shown(),
 		Transport: req.Transport, Remote: req.Remote, Decision: *d, Evidence: req.Evidence.summary(),
-	})
+	}
+	if d.Reason == dps.ReasonDisabled {
+		r.Decision.Answer = string(dps.Disabled) // an outcome, which the device polls
+	}
+	s.decisions.Refused(r)
 }
 
 // shown returns what kind of proof e is, "" of none.
