@@ -33,6 +33,8 @@ const refusalsVariable = "MOORING_TEST_REFUSALS"
 type flood struct {
 	info     wire.Info
 	roots    *x509.CertPool
+	scope    string // another one than the service's is answered with 404, and leaves no trace
+	status   int    // what every device hears
 	refusals int
 	ids      int
 	begun    atomic.Int64
@@ -66,19 +68,19 @@ func (f *flood) work(t *testing.T, source int) {
 			return
 		}
 		id := fmt.Sprintf("flood-%d", n%f.ids)
-		req, err := http.NewRequestWithContext(t.Context(), http.MethodPut, "https://localhost/"+f.info.IDScope+"/registrations/"+id+"/register?api-version=2021-06-01", strings.NewReader("{}"))
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodPut, "https://localhost/"+f.scope+"/registrations/"+id+"/register?api-version=2021-06-01", strings.NewReader("{}"))
 		if err != nil {
 			t.Error(err)
 			return
 		}
-		req.Header.Set("Authorization", sas.Sign(f.info.IDScope+"/registrations/"+id, "registration", []byte("nobody's key"), time.Now().Add(time.Hour)))
+		req.Header.Set("Authorization", sas.Sign(f.scope+"/registrations/"+id, "registration", []byte("nobody's key"), time.Now().Add(time.Hour)))
 		res, err := client.Do(req)
 		if err != nil {
 			t.Error(err)
 			return
 		}
 		_, err = io.Copy(io.Discard, res.Body)
-		if res.Body.Close(); err != nil || res.StatusCode != http.StatusUnauthorized {
+		if res.Body.Close(); err != nil || res.StatusCode != f.status {
 			t.Errorf("%s: %d, %v", id, res.StatusCode, err)
 			return
 		}
@@ -113,25 +115,28 @@ func TestRefusalFlood(t *testing.T) {
 		t.Logf("%s: %.0f good registrations per second, p50 %.1f ms, p99 %.1f ms; database %d KiB", phase, report.RatePerSecond, report.P50, report.P99, databaseSize(t, info)>>10)
 		return report
 	}
-	good("before")
-
-	f := &flood{info: info, roots: roots(t, info), refusals: refusals, ids: refusals / 10}
-	started := time.Now()
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		f.run(t)
-	}()
-	for i := 1; ; i++ {
-		good(fmt.Sprintf("meanwhile-%d", i))
-		select {
-		case <-ended:
-		default:
-			continue
+	// beside measures again and again while f comes.
+	beside := func(f *flood, phase string) time.Duration {
+		started := time.Now()
+		ended := make(chan struct{})
+		go func() {
+			defer close(ended)
+			f.run(t)
+		}()
+		for i := 1; ; i++ {
+			good(fmt.Sprintf("%s-%d", phase, i))
+			select {
+			case <-ended:
+				return time.Since(started)
+			default:
+			}
 		}
-		break
 	}
-	took := time.Since(started)
+	good("before")
+	strangers := &flood{info: info, roots: roots(t, info), scope: "0neFFFFFFFF", status: http.StatusNotFound, refusals: refusals / 10, ids: refusals / 10}
+	alone := beside(strangers, "beside-404")
+	f := &flood{info: info, roots: strangers.roots, scope: info.IDScope, status: http.StatusUnauthorized, refusals: refusals, ids: refusals / 10}
+	took := beside(f, "beside-401")
 	good("after")
 
 	kept, seen, dropped := decisionsKept(t, info)
@@ -146,6 +151,7 @@ func TestRefusalFlood(t *testing.T) {
 	if size := databaseSize(t, info); size > roof {
 		t.Errorf("the database has %d bytes", size)
 	}
+	t.Logf("%d requests for another ID scope within %v (%.0f per second)", strangers.refusals, alone.Round(time.Second), float64(strangers.refusals)/alone.Seconds())
 	t.Logf("%d refusals of %d registration IDs from %d addresses within %v (%.0f per second); %d decisions kept, which count %d, %d dropped",
 		refusals, f.ids, sources, took.Round(time.Second), float64(refusals)/took.Seconds(), kept, seen, dropped)
 }

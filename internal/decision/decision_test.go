@@ -103,6 +103,40 @@ func TestBatchesInTheBackground(t *testing.T) {
 	})
 }
 
+// A flood is written slower and slower: the store has other work.
+func TestPaceOfAFlood(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		stop := w.run(t)
+		written := func(span time.Duration) int {
+			before := 0
+			for _, n := range w.store.written() {
+				before += n
+			}
+			for range span / (100 * time.Millisecond) {
+				for i := range 200 {
+					w.Refused(refusal(fmt.Sprint(i, time.Now().UnixNano()), 0))
+				}
+				time.Sleep(100 * time.Millisecond) //nolint:forbidigo // in a bubble, where it takes no time
+			}
+			after := 0
+			for _, n := range w.store.written() {
+				after += n
+			}
+			return after - before
+		}
+		if n := written(10 * time.Second); n < 9_500 || n > 10_100 {
+			t.Errorf("%d in the first ten seconds, want 1,000 in each", n)
+		}
+		written(5 * time.Second)
+		if n := written(10 * time.Second); n < 1_900 || n > 2_100 {
+			t.Errorf("%d in ten seconds of a flood, want 200 in each", n)
+		}
+		stop()
+	})
+}
+
 func TestMoreThanThereIsRoomFor(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -100,4 +101,42 @@ func TestFloodStaysWithinBounds(t *testing.T) {
 	}
 	t.Logf("%d refusals in %v, %v each for who refuses; recorded %d, dropped %d; database %d KiB",
 		refusals, took, inRefused/time.Duration(refusals), o.recorded, o.dropped, info.Size()>>10)
+}
+
+// TestHostileRefusalsAreSmallOnDisk keeps what is as large as a device can make it.
+func TestHostileRefusalsAreSmallOnDisk(t *testing.T) {
+	t.Parallel()
+	s, path := openStore(t)
+	log := decision.New(decision.Options{Store: s, Observer: &observer{}, Log: slog.New(slog.DiscardHandler), Now: time.Now, Limit: 1000})
+	size := func() int64 {
+		must(t, log.Flush(t.Context()))
+		var total int64
+		for _, file := range []string{path, path + "-wal"} {
+			if info, err := os.Stat(file); err == nil {
+				total = max(total, info.Size())
+			}
+		}
+		return total
+	}
+	const count, each = 500, 16 << 10
+	huge := strings.Repeat("\"<\u2028\\", 10_000)
+	before := size()
+	for i := range count {
+		r := refusal(fmt.Sprintf("%d%s", i, strings.Repeat("x", 120)), 0)
+		r.Remote = fmt.Sprintf("192.0.%d.%d:1", i/256, i%256)
+		r.Decision.Entry = dps.EntryRef{Kind: dps.Group, ID: strings.Repeat("g", 128)}
+		for range 30 {
+			r.Decision.Checks = append(r.Decision.Checks, dps.Check{Name: huge, Detail: huge})
+			r.Evidence.Chain = append(r.Evidence.Chain, dps.CertificateInfo{Subject: huge, Issuer: huge, Serial: huge, SHA1: strings.Repeat("A", 40), SHA256: strings.Repeat("B", 64)})
+		}
+		r.Evidence.Chain = r.Evidence.Chain[:10]
+		log.Refused(r)
+	}
+	if grown := size() - before; grown > count*each {
+		t.Errorf("%d bytes for each refusal, want at most %d", grown/count, each)
+	}
+	all, err := s.Decisions(t.Context(), in, decision.Filter{}, 1000, nil)
+	if must(t, err); len(all) != count {
+		t.Errorf("%d are kept", len(all))
+	}
 }

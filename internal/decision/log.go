@@ -8,16 +8,20 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/time/rate"
+
 	"github.com/mooring-iot/mooring/internal/dps"
 )
 
 // Bounds of what waits, and how it is written: at most batchSize entries each
-// writeEvery, which is 1,000 in a second. That takes some 6 % of the time of the store's
-// writer, which registrations need too.
+// writeEvery, which is 1,000 in a second, and in the long run perSecond. Registrations
+// need the store too, and of a flood the first ten thousand say enough.
 const (
-	maxWaiting  = 4096 // some 8 MB, 25 MB at the worst
+	maxWaiting  = 4096 // some 8 MB, 33 MB at the worst
 	batchSize   = 100
 	writeEvery  = 100 * time.Millisecond
+	perSecond   = 200
+	burst       = 10_000
 	patience    = time.Second // how long a few wait for more
 	retryAfter  = time.Second // after a failure
 	expireEvery = time.Minute
@@ -58,6 +62,7 @@ type Log struct {
 	order   []Key // of waiting, in the order of arrival
 
 	writing sync.Mutex // held while a batch is under way; guards what follows
+	pace    *rate.Limiter
 	failing bool
 	failed  time.Time // when the store last refused a batch
 }
@@ -66,7 +71,7 @@ type Log struct {
 func New(o Options) *Log {
 	return &Log{
 		store: o.Store, observer: o.Observer, log: o.Log, now: o.Now, retention: o.Retention, caps: CapsOf(o.Limit),
-		waiting: make(map[Key]Entry),
+		waiting: make(map[Key]Entry), pace: rate.NewLimiter(perSecond, burst),
 	}
 }
 
@@ -149,13 +154,13 @@ func (l *Log) Flush(ctx context.Context) error {
 	return nil
 }
 
-// writeBatch writes the entries that have waited longest. A polite one leaves a store
-// alone that has just refused. What cannot be written now waits on; what never can is
+// writeBatch writes the entries that have waited longest. A polite one keeps the pace, and
+// leaves a store alone that has just refused. What cannot be written now waits on; what never can is
 // dropped.
 func (l *Log) writeBatch(ctx context.Context, polite bool) error {
 	l.writing.Lock()
 	defer l.writing.Unlock()
-	if since := l.now().Sub(l.failed); polite && since >= 0 && since < retryAfter {
+	if polite && !l.mayWrite() {
 		return nil
 	}
 	batch := l.take()
@@ -179,6 +184,18 @@ func (l *Log) writeBatch(ctx context.Context, polite bool) error {
 		}
 	}
 	return err
+}
+
+// mayWrite reports whether a batch may be written that nobody waits for.
+func (l *Log) mayWrite() bool {
+	now := l.now()
+	if since := now.Sub(l.failed); since >= 0 && since < retryAfter {
+		return false
+	}
+	l.mu.Lock()
+	n := min(len(l.order), batchSize)
+	l.mu.Unlock()
+	return l.pace.AllowN(now, n)
 }
 
 // take removes a batch from what waits.

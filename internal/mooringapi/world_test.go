@@ -56,7 +56,7 @@ type world struct {
 	statistics *statistics.Counter
 }
 
-func newWorld(t *testing.T) *world {
+func newWorld(t testing.TB) *world {
 	t.Helper()
 	const in = dps.DefaultInstance
 	key, err := seal.OpenKey(filepath.Join(t.TempDir(), "key"), true)
@@ -116,7 +116,7 @@ func (w *world) apis(log *slog.Logger, clock func() time.Time) http.Handler {
 	})
 }
 
-func must(t *testing.T, err error) {
+func must(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)

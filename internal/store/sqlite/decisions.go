@@ -17,31 +17,45 @@ import (
 // registrations hardly wait for it.
 const trimBatch = 1000
 
-// tally is how many decisions each instance has: counting a hundred thousand rows with
-// every batch would cost more than writing it.
+// tally is how many decisions there are: counting a hundred thousand rows with every
+// batch would cost more than writing it.
 type tally struct {
-	mu    sync.Mutex // held while decisions are written
-	known map[dps.InstanceID]int
+	mu     sync.Mutex // held while decisions are written
+	known  map[dps.InstanceID]int
+	gained map[source]int // entries since a source was last brought within its cap
 }
+
+// source is where refusals of an instance come from.
+type source struct {
+	instance dps.InstanceID
+	address  string
+}
+
+// maxSources is how many sources are remembered. One that is not costs a look at its
+// entries with its next one.
+const maxSources = 10_000
 
 // RecordDecisions writes entries with different keys, or none of them, and removes the
 // oldest ones beyond caps.
 func (s *Store) RecordDecisions(ctx context.Context, entries []decision.Entry, caps decision.Caps) error {
 	s.decisions.mu.Lock()
 	defer s.decisions.mu.Unlock()
-	b := decisionBatch{caps: caps, count: maps.Clone(s.decisions.known)}
+	b := decisionBatch{caps: caps, count: maps.Clone(s.decisions.known), gained: s.decisions.gained}
 	if b.count == nil {
 		b.count = make(map[dps.InstanceID]int)
+	}
+	if b.gained == nil || len(b.gained) > maxSources {
+		b.gained = make(map[source]int)
 	}
 	err := s.change(ctx, func(t tx) error {
 		b.tx = t
 		return b.write(entries)
 	})
 	if err != nil {
-		s.decisions.known = nil // counted anew: what b has counted is not there
+		s.decisions.known, s.decisions.gained = nil, nil // counted anew: what b has counted is not there
 		return err
 	}
-	s.decisions.known = b.count
+	s.decisions.known, s.decisions.gained = b.count, b.gained
 	return nil
 }
 
@@ -57,39 +71,31 @@ func (s *Store) ExpireDecisions(ctx context.Context, before time.Time) error {
 // decisionBatch is what one transaction writes.
 type decisionBatch struct {
 	tx
-	caps  decision.Caps
-	count map[dps.InstanceID]int // entries of each instance; absent where nobody counted
+	caps   decision.Caps
+	count  map[dps.InstanceID]int // entries of each instance; absent where nobody counted
+	gained map[source]int         // as in tally; absent where nobody looked
 }
 
 func (b *decisionBatch) write(entries []decision.Entry) error {
-	type place struct {
-		instance dps.InstanceID
-		value    string
-	}
-	devices, sources := make(map[place]bool), make(map[place]bool)
+	var added []decision.Entry
 	for _, e := range entries {
 		if err := b.countUp(e.Instance); err != nil {
 			return err
 		}
-		added, err := b.put(e)
+		isNew, err := b.put(e)
 		if err != nil {
 			return err
 		}
-		if added {
+		if isNew {
 			b.count[e.Instance]++
-			devices[place{e.Instance, e.ID.Key()}] = true
-			sources[place{e.Instance, dps.SourceOf(e.Remote)}] = true
+			added = append(added, e)
 		}
 	}
-	for d := range devices {
-		if err := b.remove(d.instance, beyondDevice, string(d.instance), d.value, trimBatch, b.caps.PerDevice); err != nil {
-			return err
-		}
+	if err := b.trimDevices(added); err != nil {
+		return err
 	}
-	for src := range sources {
-		if err := b.remove(src.instance, beyondSource, string(src.instance), src.value, trimBatch, b.caps.PerSource); err != nil {
-			return err
-		}
+	if err := b.trimSources(added); err != nil {
+		return err
 	}
 	for in, n := range b.count {
 		if n <= b.caps.Total {
@@ -98,6 +104,45 @@ func (b *decisionBatch) write(entries []decision.Entry) error {
 		if err := b.remove(in, oldest, string(in), min(n-b.caps.Total, trimBatch)); err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// trimDevices removes what the devices of added entries have beyond their cap.
+func (b *decisionBatch) trimDevices(added []decision.Entry) error {
+	seen := make(map[source]bool, len(added)) // devices, in the place of addresses
+	for _, e := range added {
+		device := source{e.Instance, e.ID.Key()}
+		if seen[device] {
+			continue
+		}
+		seen[device] = true
+		if err := b.remove(e.Instance, beyondDevice, string(e.Instance), e.ID.Key(), trimBatch, b.caps.PerDevice); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// trimSources removes what the sources of added entries have beyond their cap. To find
+// that means to walk through all that a source has: it is done when the source may have
+// reached the cap, and leaves room for a tenth of it, which may then come unlooked at.
+func (b *decisionBatch) trimSources(added []decision.Entry) error {
+	slack := b.caps.PerSource / 10
+	due := make(map[source]bool)
+	for _, e := range added {
+		from := source{e.Instance, dps.SourceOf(e.Remote)}
+		_, known := b.gained[from]
+		b.gained[from]++
+		if !known || b.gained[from] > slack {
+			due[from] = true
+		}
+	}
+	for from := range due {
+		if err := b.remove(from.instance, beyondSource, string(from.instance), from.address, trimBatch, b.caps.PerSource-slack); err != nil {
+			return err
+		}
+		b.gained[from] = 0
 	}
 	return nil
 }
