@@ -35,17 +35,17 @@ type Options struct {
 
 // App is the running service.
 type App struct {
-	options Options
-	data    dataDir
-	store   *sqlite.Store
-	tls     *tlsauth.Authority
-	mqtt    *mqtt.Server
-	metrics *obs.Metrics
+	options     Options
+	data        dataDir
+	store       *sqlite.Store
+	tls         *tlsauth.Authority
+	mqtt        *mqtt.Server
+	metrics     *obs.Metrics
 	diagnostics diagnostics
-	servers []*server
-	closers []func() error
-	notes   []string
-	first   bool
+	servers     []*server
+	closers     []func() error
+	notes       []string
+	first       bool
 }
 
 // server is one listener with what answers on it.

@@ -80,7 +80,8 @@ func (f *flood) work(t *testing.T, source int) {
 			return
 		}
 		_, err = io.Copy(io.Discard, res.Body)
-		if res.Body.Close(); err != nil || res.StatusCode != f.status {
+		res.Body.Close()
+		if err != nil || res.StatusCode != f.status {
 			t.Errorf("%s: %d, %v", id, res.StatusCode, err)
 			return
 		}
@@ -215,7 +216,8 @@ func decisionsKept(t *testing.T, info wire.Info) (kept int, seen, dropped int64)
 		}
 		page = wire.DecisionPage{}
 		err = json.NewDecoder(res.Body).Decode(&page)
-		if res.Body.Close(); err != nil || res.StatusCode != http.StatusOK {
+		res.Body.Close()
+		if err != nil || res.StatusCode != http.StatusOK {
 			t.Fatal(res.StatusCode, err)
 		}
 		kept += len(page.Value)
