@@ -21,6 +21,7 @@ import (
 	"github.com/mooring-iot/mooring/internal/mqtt"
 	"github.com/mooring-iot/mooring/internal/obs"
 	"github.com/mooring-iot/mooring/internal/register"
+	"github.com/mooring-iot/mooring/internal/statistics"
 	"github.com/mooring-iot/mooring/internal/store/sqlite"
 	"github.com/mooring-iot/mooring/internal/tlsauth"
 )
@@ -37,18 +38,19 @@ type Options struct {
 
 // App is the running service.
 type App struct {
-	options Options
-	data    dataDir
-	store   *sqlite.Store
-	tls     *tlsauth.Authority
-	mqtt    *mqtt.Server
-	devices *register.Service
-	hubs    *iothub.Pool
-	metrics *obs.Metrics
-	servers []*server
-	closers []func() error
-	notes   []string
-	first   bool
+	options     Options
+	data        dataDir
+	store       *sqlite.Store
+	tls         *tlsauth.Authority
+	mqtt        *mqtt.Server
+	devices     *register.Service
+	hubs        *iothub.Pool
+	metrics     *obs.Metrics
+	diagnostics diagnostics
+	servers     []*server
+	closers     []func() error
+	notes       []string
+	first       bool
 
 	naming sync.Mutex // held from reading the names of hubs until the certificate has them
 }
@@ -112,6 +114,7 @@ func (a *App) openStore(ctx context.Context) error {
 		return err
 	}
 	a.closers = append(a.closers, a.store.Close)
+	a.openDiagnostics()
 	return nil
 }
 
@@ -202,6 +205,8 @@ func (a *App) Run(ctx context.Context) error {
 	tasks.Go(func() error { return a.tls.Run(ctx) })
 	tasks.Go(func() error { return a.devices.Run(ctx) })
 	tasks.Go(func() error { return a.hubs.Run(ctx) })
+	tasks.Go(func() error { return a.diagnostics.decisions.Run(ctx) })
+	tasks.Go(func() error { return a.diagnostics.statistics.Run(ctx) })
 	for _, s := range a.servers {
 		tasks.Go(func() error {
 			if err := s.serve(); err != nil {
@@ -256,8 +261,12 @@ func (a *App) guard() *access.Guard {
 }
 
 // observer counts registrations.
-type observer struct{ metrics *obs.Metrics }
+type observer struct {
+	metrics    *obs.Metrics
+	statistics *statistics.Counter
+}
 
 func (o observer) Registered(kind dps.AttestationType, status dps.RegistrationStatus, reason dps.Reason, took time.Duration) {
 	o.metrics.Registration(string(kind), string(status), string(reason), took)
+	o.statistics.Registered(dps.DefaultInstance, status)
 }

@@ -57,7 +57,8 @@ func (a *App) listen(ctx context.Context) error {
 		return err
 	}
 	a.devices = register.New(register.Options{
-		Store: a.store, Observer: observer{a.metrics}, Log: a.options.Log, Now: time.Now, Rate: c.RegistrationRate,
+		Store: a.store, Observer: observer{a.metrics, a.diagnostics.statistics}, Decisions: a.diagnostics.decisions,
+		Log: a.options.Log, Now: time.Now, Rate: c.RegistrationRate,
 		Networks: networks(c), Hubs: a.hubs, Webhook: webhooks, WebhookBudget: c.WebhookBudget,
 	})
 	a.mqtt = mqtt.New(mqtt.Options{Register: a.devices, Observer: a.metrics, Log: a.options.Log, Now: time.Now})
@@ -191,6 +192,7 @@ func (a *App) https(endpoint string) http.Handler {
 	})
 	own := mooringapi.New(mooringapi.Options{
 		Guard: guard, Audit: changes, Allocator: a.devices, Instance: dps.DefaultInstance, Log: o.Log, Now: time.Now, Links: a.store, Hubs: a.devices,
+		Decisions: a.diagnostics.decisions, Statistics: a.diagnostics.statistics,
 		Routes: transferapi.Routes(transferapi.Options{
 			Guard: guard, Audit: changes, Enroll: enrolling, Instance: dps.DefaultInstance, Log: o.Log, Now: time.Now,
 		}),

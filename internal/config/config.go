@@ -31,6 +31,9 @@ type Config struct {
 	HubRates HubRates // registry writes per minute at linked hubs
 	HubCA    string   // PEM file of authorities to trust in outgoing calls; empty if none
 
+	DecisionRetention time.Duration // how long decisions on refused devices are kept; 0 is for ever
+	DecisionLimit     int           // how many of them there are at most
+
 	TLSCert   string // with TLSKey, or empty like it
 	TLSKey    string
 	File      string // the YAML file that was read; empty if none

@@ -114,6 +114,14 @@ func fields() []field {
 			set:   one(func(c *Config) *time.Duration { return &c.AuditRetention }, parseRetention),
 		},
 		{
+			Field: Field{Name: "decision-retention", Value: "duration", Default: "7d", Usage: "how long is kept why a device was refused, in days such as 7d or hours such as 36h; 0 is for ever, within decision-limit"},
+			set:   one(func(c *Config) *time.Duration { return &c.DecisionRetention }, parseRetention),
+		},
+		{
+			Field: Field{Name: "decision-limit", Value: "number", Default: "100000", Usage: "how many refusals are kept at most, repetitions counted as one; the oldest go first"},
+			set:   one(func(c *Config) *int { return &c.DecisionLimit }, parseDecisionLimit),
+		},
+		{
 			Field: Field{Name: nameConfig, Value: "file", Usage: "YAML file with any of these settings"},
 			set:   one(func(c *Config) *string { return &c.File }, parseText),
 		},

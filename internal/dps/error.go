@@ -33,6 +33,7 @@ const (
 	HubNotFound
 	DeviceNotFound
 	ModuleNotFound
+	DecisionNotFound
 	RouteNotFound
 	MethodNotAllowed
 	EnrollmentExists
@@ -73,6 +74,7 @@ var codeNames = [codeCount]string{
 	HubNotFound:                  "HubNotFound",
 	DeviceNotFound:               "DeviceNotFound",
 	ModuleNotFound:               "ModuleNotFound",
+	DecisionNotFound:             "DecisionNotFound",
 	DeviceExists:                 "DeviceExists",
 	DeviceTwice:                  "DeviceTwice",
 	RouteNotFound:                "RouteNotFound",

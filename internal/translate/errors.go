@@ -51,6 +51,7 @@ var failures = map[dps.Code]failure{
 	dps.DeviceNotFound:               {http.StatusNotFound, 404001, "ResourceNotFound", "DeviceNotFound", "Device not found."},
 	dps.ModuleNotFound:               {http.StatusNotFound, 404010, "ResourceNotFound", "ModuleNotFound", "Module not found."},
 	dps.DeviceTwice:                  {http.StatusBadRequest, 400011, "InvalidArgument", "DeviceDefinedMultipleTimes", "The device is named more than once."},
+	dps.DecisionNotFound:             {http.StatusNotFound, 404000, "ResourceNotFound", "ResourceNotFound", "Decision not found."},
 	dps.RouteNotFound:                {http.StatusNotFound, 404000, "NotFound", "ResourceNotFound", "Not found."},
 	dps.MethodNotAllowed:             {http.StatusMethodNotAllowed, 405000, "MethodNotAllowed", "InvalidOperation", "Method not allowed."},
 	dps.EnrollmentExists:             {http.StatusConflict, 409201, "Conflict", "ResourceAlreadyExists", "Enrollment already exists."},

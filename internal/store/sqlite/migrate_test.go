@@ -11,7 +11,9 @@ import (
 	"github.com/pressly/goose/v3"
 
 	"github.com/mooring-iot/mooring/internal/audit"
+	"github.com/mooring-iot/mooring/internal/decision"
 	"github.com/mooring-iot/mooring/internal/dps"
+	"github.com/mooring-iot/mooring/internal/statistics"
 	"github.com/mooring-iot/mooring/internal/store/sqlite"
 )
 
@@ -165,4 +167,28 @@ func TestMigrateHubDevices(t *testing.T) {
 	changed, _, err := got.WithTwin(dps.TwinChange{Desired: []byte(`{"f":2}`)}, created.Add(time.Hour))
 	must(t, err)
 	must(t, s.ChangeHubDevice(t.Context(), got, changed))
+}
+
+func TestMigrateDecisions(t *testing.T) {
+	p := newPlace(t)
+	db := migrateTo(t, p.path, 3)
+	tokenKey := p.key.Seal([]byte(`{"p":"c2VjcmV0IGtleSBvZiB0b2tlbnM="}`), []byte("instance\x00default"))
+	_, err := db.ExecContext(t.Context(), `INSERT INTO instances (id, scope, allocation, etag, tags, token_key, created) VALUES ('default', '0ne0000000A', 'static', 'e', '{}', $1, $2)`,
+		tokenKey, start.UnixNano())
+	must(t, err)
+	_, err = db.ExecContext(t.Context(), `INSERT INTO audit (instance, time, principal, operation, kind, id_key, id, old_etag, new_etag, result, several, succeeded, failed, tracking_id, remote)
+		VALUES ('default', 1, 'policy:p', 'put', 'enrollment', 'a', 'a', '', 'e', 'ok', 0, 0, 0, 't', 'r')`)
+	must(t, err)
+	must(t, db.Close())
+	s := p.open(t)
+	entries, err := s.Audit(t.Context(), dps.DefaultInstance, audit.Filter{}, 10, nil)
+	if must(t, err); len(entries) != 1 {
+		t.Errorf("old audit entries = %+v", entries)
+	}
+	e := decision.Entry{Refusal: dps.Refusal{Instance: dps.DefaultInstance, ID: "a", TrackingID: "t", Time: start}, First: start, Count: 1}
+	must(t, s.RecordDecisions(t.Context(), []decision.Entry{e}, decision.CapsOf(10)))
+	_, err = s.Decision(t.Context(), dps.DefaultInstance, "t")
+	must(t, err)
+	row := statistics.Row{Instance: dps.DefaultInstance, Width: time.Hour, Bucket: statistics.Bucket{Start: start, Counts: statistics.Counts{Refused: 1}}}
+	must(t, s.AddCounts(t.Context(), []statistics.Row{row}))
 }

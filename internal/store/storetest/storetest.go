@@ -9,9 +9,11 @@ import (
 	"time"
 
 	"github.com/mooring-iot/mooring/internal/audit"
+	"github.com/mooring-iot/mooring/internal/decision"
 	"github.com/mooring-iot/mooring/internal/dps"
 	"github.com/mooring-iot/mooring/internal/enroll"
 	"github.com/mooring-iot/mooring/internal/register"
+	"github.com/mooring-iot/mooring/internal/statistics"
 )
 
 // Store is all that the service asks of storage.
@@ -22,6 +24,8 @@ type Store interface {
 	EmbeddedHubs
 	Upkeep
 	audit.Store
+	decision.Store
+	statistics.Store
 }
 
 // Instances are the provisioning services and who may call them.
@@ -110,6 +114,8 @@ func Run(t *testing.T, open Open) {
 		{"remnants", remnantCases},
 		{"hub devices", deviceCases},
 		{"audit", auditCases},
+		{"decisions", decisionCases},
+		{"statistics", statisticsCases},
 		{"queries", queryCases},
 		{"concurrency", concurrencyCases},
 	}
