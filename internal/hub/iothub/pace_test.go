@@ -197,7 +197,7 @@ func TestTurnGivesUp(t *testing.T) {
 			wait.Go(func() {
 				ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
 				defer cancel()
-				if err := take(ctx); dps.CodeOf(err) != dps.HubUnavailable {
+				if err := take(ctx); dps.CodeOf(err) != dps.Throttled {
 					t.Errorf("its time is over: %v", err)
 				}
 			})
