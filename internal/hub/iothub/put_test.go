@@ -270,3 +270,26 @@ func TestPutKeepsTheDocument(t *testing.T) {
 		t.Errorf("If-Match %s (-want +got):\n%s", match, diff)
 	}
 }
+
+// A hub that is full refuses, by whichever call, and the identities that it has can
+// still be changed.
+func TestFullHub(t *testing.T) {
+	t.Parallel()
+	for _, fault := range []fakehub.Fault{{}, {Kind: fakehub.NoBulk}} {
+		hub := inMemory(fakehub.Options{MaxDevices: 1})
+		hub.SetFaults(fault)
+		client := remote(direct(hub))
+		if _, err := client.Put(t.Context(), put("a")); err != nil {
+			t.Fatal(err)
+		}
+		second := put("a")
+		second.DeviceID = "dev-2"
+		_, err := client.Put(t.Context(), second)
+		if _, again := dps.MayRepeat(err); dps.CodeOf(err) != dps.HubRefused || dps.FailureOf(err).Number != 413002 || again {
+			t.Errorf("%q: %v", fault.Kind, err)
+		}
+		if outcome, err := client.Put(t.Context(), put("b")); err != nil || !outcome.Existed {
+			t.Errorf("%q: %v, %v", fault.Kind, outcome, err)
+		}
+	}
+}

@@ -17,7 +17,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// TestHubs runs the suite against every hub there is to run it against.
+// TestHubs runs the suite against every hub there is: another one is another line.
 func TestHubs(t *testing.T) {
 	t.Parallel()
 	for name, open := range map[string]func(t *testing.T) hubtest.World{
