@@ -205,6 +205,17 @@ func (d *dryRun) choose(ctx context.Context) (dps.LinkedHub, error) {
 		}
 		d.step(StepReprovision, "the device would keep its hub, which is no longer linked")
 	}
+	c, err := allocate.Explain(d.request())
+	d.answer.Policy, d.answer.Candidates = c.Policy, hostNames(c.Candidates)
+	d.answer.Steps = append(d.answer.Steps, c.Steps...)
+	if err != nil || c.Policy != dps.Custom {
+		return c.Hub, err
+	}
+	return d.ask(ctx, c.Candidates)
+}
+
+// request is what allocation is asked for.
+func (d *dryRun) request() allocate.Request {
 	r := allocate.Request{
 		ID: d.q.ID, Placement: d.entry.Placement, Default: d.in.Allocation, Linked: d.hubs,
 		Remote: d.q.Remote, Networks: d.service.networks,
@@ -212,13 +223,7 @@ func (d *dryRun) choose(ctx context.Context) (dps.LinkedHub, error) {
 	if d.prev.Assignment != nil {
 		r.Current = d.prev.Assignment.Hub
 	}
-	c, err := allocate.Explain(r)
-	d.answer.Policy, d.answer.Candidates = c.Policy, hostNames(c.Candidates)
-	d.answer.Steps = append(d.answer.Steps, c.Steps...)
-	if err != nil || c.Policy != dps.Custom {
-		return c.Hub, err
-	}
-	return d.ask(ctx, c.Candidates)
+	return r
 }
 
 // stay returns the hub on which the device stays. A webhook is asked all the same: it may
@@ -229,15 +234,17 @@ func (d *dryRun) stay(ctx context.Context, hub dps.LinkedHub) (dps.LinkedHub, er
 		why = "the enrollment has no reprovisionPolicy, and devices of api-version " + lastStickyVersion + " and before do not expect to be moved"
 	}
 	d.step(StepReprovision, "the device keeps its hub: "+why)
-	d.answer.Policy = d.entry.Placement.Policy
-	if d.answer.Policy == "" {
-		d.answer.Policy = d.in.Allocation
-	}
+	d.answer.Policy = d.request().Policy()
 	d.answer.Candidates = []dps.HostName{hub.HostName}
-	if d.answer.Policy != dps.Custom || !d.q.CallWebhook {
+	switch {
+	case d.answer.Policy != dps.Custom:
 		return hub, nil
+	case !d.q.CallWebhook:
+		d.step(StepWebhook, "the webhook is called all the same, and may have a payload for the device; it was not asked")
+		return hub, nil
+	default:
+		return d.ask(ctx, []dps.LinkedHub{hub})
 	}
-	return d.ask(ctx, []dps.LinkedHub{hub})
 }
 
 // ask lets the webhook choose, if it is to be called.
