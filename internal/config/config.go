@@ -162,7 +162,7 @@ func (l *loader) crossCheck() {
 // problem adds what is wrong with a value, one problem for each of joined errors.
 func (l *loader) problem(f field, g *given, err error) {
 	all := []error{err}
-	if joined, ok := err.(interface{ Unwrap() []error }); ok { //nolint:errorlint // only errors.Join itself is meant
+	if joined, ok := err.(interface{ Unwrap() []error }); ok {
 		all = joined.Unwrap()
 	}
 	for _, err := range all {
