@@ -191,8 +191,11 @@ func TestQueryRefuses(t *testing.T) {
 	refused(t, "long", w.do("POST", "/devices/query"+version, string(long)), 400, "ArgumentInvalid", "longer")
 	body := `{"query":"SELECT * FROM devices"}`
 	for _, h := range [][]string{
-		{"x-ms-max-item-count", "0"}, {"x-ms-max-item-count", "-1"}, {"x-ms-max-item-count", "many"},
-		{"x-ms-continuation", "?"}, {"x-ms-continuation", "YSBi"},
+		{"x-ms-max-item-count", "0"},
+		{"x-ms-max-item-count", "-1"},
+		{"x-ms-max-item-count", "many"},
+		{"x-ms-continuation", "?"},
+		{"x-ms-continuation", "YSBi"},
 	} {
 		refused(t, fmt.Sprint(h), w.do("POST", "/devices/query"+version, body, h...), 400, "ArgumentInvalid", h[0])
 	}
@@ -209,8 +212,12 @@ func TestQueryPages(t *testing.T) {
 		query, count string
 		page         int
 	}{
-		{"SELECT * FROM devices", "", 100}, {"SELECT * FROM devices", "7", 7}, {"SELECT * FROM devices", "1000", 100},
-		{"SELECT deviceId FROM devices", "", 100}, {"SELECT deviceId FROM devices", "125", 125}, {"SELECT deviceId FROM devices", "5000", 250},
+		{"SELECT * FROM devices", "", 100},
+		{"SELECT * FROM devices", "7", 7},
+		{"SELECT * FROM devices", "1000", 100},
+		{"SELECT deviceId FROM devices", "", 100},
+		{"SELECT deviceId FROM devices", "125", 125},
+		{"SELECT deviceId FROM devices", "5000", 250},
 	} {
 		var all []string
 		token := ""

@@ -49,6 +49,7 @@ func TestStatementsSeek(t *testing.T) {
 	}
 	defer db.Close()
 	for _, text := range statements {
+		checkIndexes(t, text, plan(t, db, text))
 		for _, step := range plan(t, db, text) {
 			m := wide.FindStringSubmatch(step)
 			if m != nil && !slices.Contains(few, m[1]+m[2]) {
@@ -139,6 +140,16 @@ func exercise(t *testing.T, store *sqlite.Store) {
 	must(store.DeleteRegistration(ctx, in, "dev", second.Registration.ETag))
 	must(enrolling.Delete(ctx, in, individual.Ref, dps.Condition{}))
 	must(store.Sweep(ctx))
+}
+
+// checkIndexes fails where a search of few among many devices does not use its index.
+func checkIndexes(t *testing.T, text string, steps []string) {
+	t.Helper()
+	for condition, index := range map[string]string{"AND iot_edge = 1": "hub_devices_edge", "AND parent <> ''": "hub_devices_parent"} {
+		if strings.Contains(text, condition) && !strings.Contains(strings.Join(steps, "\n"), index) {
+			t.Errorf("%s is not used by\n%s\nbut %q", index, text, steps)
+		}
+	}
 }
 
 // exerciseHub runs what services make the embedded hub do.

@@ -43,7 +43,7 @@ var deviceCases = []testCase{
 			reg, d := registration(dps.RegistrationID(name)), device(dps.DeviceID(name))
 			set(&d)
 			w.commit(t, dps.RegistrationChange{Registration: reg, Device: &d})
-			got := read[dps.HubDevice](t)(w.HubDevice(t.Context(), here, dps.EmbeddedHub, d.DeviceID))
+			got := w.hubDevice(t, d.DeviceID)
 			same(t, name, got, d)
 			if (got.Twin.Tags == nil) != (d.Twin.Tags == nil) || (got.Twin.Desired == nil) != (d.Twin.Desired == nil) {
 				t.Errorf("%s: twin = %q, want %q", name, got.Twin, d.Twin)
