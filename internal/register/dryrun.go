@@ -213,6 +213,7 @@ func (d *dryRun) choose(ctx context.Context) (plan, error) {
 		hub, err := d.ask(ctx, pl.candidates)
 		return pl.toward(hub, q), err
 	case pl.stays:
+		d.step(StepWebhook, "the webhook is called all the same, and may have a payload for the device; it was not asked")
 		return pl.toward(pl.candidates[0], q), nil
 	default:
 		return pl, nil
@@ -223,56 +224,10 @@ func whyItStays(policy *dps.ReprovisionPolicy) string {
 	if policy == nil {
 		return "the enrollment has no reprovisionPolicy, and devices of api-version " + lastStickyVersion + " and before do not expect to be moved"
 	}
-<<<<<<< HEAD
 	return "updateHubAssignment is false"
 }
 
 // ask lets the webhook choose.
-=======
-	c, err := allocate.Explain(d.request())
-	d.answer.Policy, d.answer.Candidates = c.Policy, hostNames(c.Candidates)
-	d.answer.Steps = append(d.answer.Steps, c.Steps...)
-	if err != nil || c.Policy != dps.Custom {
-		return c.Hub, err
-	}
-	return d.ask(ctx, c.Candidates)
-}
-
-// request is what allocation is asked for.
-func (d *dryRun) request() allocate.Request {
-	r := allocate.Request{
-		ID: d.q.ID, Placement: d.entry.Placement, Default: d.in.Allocation, Linked: d.hubs,
-		Remote: d.q.Remote, Networks: d.service.networks,
-	}
-	if d.prev.Assignment != nil {
-		r.Current = d.prev.Assignment.Hub
-	}
-	return r
-}
-
-// stay returns the hub on which the device stays. A webhook is asked all the same: it may
-// have a payload for the device.
-func (d *dryRun) stay(ctx context.Context, hub dps.LinkedHub) (dps.LinkedHub, error) {
-	why := "updateHubAssignment is false"
-	if d.entry.Placement.Reprovision == nil {
-		why = "the enrollment has no reprovisionPolicy, and devices of api-version " + lastStickyVersion + " and before do not expect to be moved"
-	}
-	d.step(StepReprovision, "the device keeps its hub: "+why)
-	d.answer.Policy = d.request().Policy()
-	d.answer.Candidates = []dps.HostName{hub.HostName}
-	switch {
-	case d.answer.Policy != dps.Custom:
-		return hub, nil
-	case !d.q.CallWebhook:
-		d.step(StepWebhook, "the webhook is called all the same, and may have a payload for the device; it was not asked")
-		return hub, nil
-	default:
-		return d.ask(ctx, []dps.LinkedHub{hub})
-	}
-}
-
-// ask lets the webhook choose, if it is to be called.
->>>>>>> allocation
 func (d *dryRun) ask(ctx context.Context, candidates []dps.LinkedHub) (dps.LinkedHub, error) {
 	if d.service.webhook == nil {
 		return dps.LinkedHub{}, dps.Errorf(dps.CustomAllocationFailed, "Custom allocation failed: this service calls no webhooks.")
