@@ -91,7 +91,7 @@ func TestBatchesInTheBackground(t *testing.T) {
 			t.Errorf("a thousand at once: %v", got)
 		}
 		time.Sleep(time.Minute) //nolint:forbidigo // as above
-		if age := time.Since(w.store.expired); age < time.Hour || age > time.Hour+2*time.Minute {
+		if age := time.Since(w.store.expiry()); age < time.Hour || age > time.Hour+2*time.Minute {
 			t.Errorf("expired what is older than %v", age)
 		}
 		w.Refused(refusal("last", 0))

@@ -87,6 +87,13 @@ func (s *store) fail(err error) {
 	s.err = err
 }
 
+// expiry returns before when entries expired.
+func (s *store) expiry() time.Time {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.expired
+}
+
 // written returns the sizes of the batches.
 func (s *store) written() []int {
 	s.mu.Lock()

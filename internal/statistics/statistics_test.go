@@ -71,6 +71,13 @@ func (s *store) ExpireCounts(_ context.Context, width time.Duration, before time
 	return nil
 }
 
+// done returns how often counts were written, and before when they expired.
+func (s *store) done() (writes int, minutes, hours time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.writes, s.expired[statistics.Minute], s.expired[statistics.Hour]
+}
+
 func (s *store) fail(err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -175,13 +182,14 @@ func TestWrittenInTheBackground(t *testing.T) {
 			c.Registered(in, dps.Assigned)
 		}
 		time.Sleep(90 * time.Second) //nolint:forbidigo // in a bubble, where it takes no time
-		if s.writes != 1 {
-			t.Errorf("%d writes, want one", s.writes)
+		writes, minutes, hours := s.done()
+		if writes != 1 {
+			t.Errorf("%d writes, want one", writes)
 		}
-		if age := time.Since(s.expired[statistics.Minute]); age < 24*time.Hour || age > 25*time.Hour {
+		if age := time.Since(minutes); age < 24*time.Hour || age > 25*time.Hour {
 			t.Errorf("minutes expire after %v", age)
 		}
-		if age := time.Since(s.expired[statistics.Hour]); age < 90*24*time.Hour || age > 91*24*time.Hour {
+		if age := time.Since(hours); age < 90*24*time.Hour || age > 91*24*time.Hour {
 			t.Errorf("hours expire after %v", age)
 		}
 		s.fail(errors.New("disk full"))
