@@ -147,6 +147,24 @@ func ExampleError() {
 
 // The control plane of Mooring takes the resource ID and the token that
 // 'mooring info --json' prints.
+func ExampleDecisions_All() {
+	connectionString, opts, stop := exampleService(`200 {"value":[{"registrationId":"sensor-7","count":3,"reason":"leaf-expired",
+		"summary":"The certificate of the device has expired.","remedy":"issue the certificate anew"}],"dropped":0}`)
+	defer stop()
+
+	client, err := service.NewClient(connectionString, opts)
+	if err != nil {
+		log.Fatal(err)
+	}
+	for d, err := range client.Decisions().All(context.Background(), service.DecisionFilter{EnrollmentGroupID: "line-7"}) {
+		if err != nil {
+			log.Fatal(err)
+		}
+		fmt.Println(d.RegistrationID, d.Count, d.Summary, d.Remedy)
+	}
+	// Output: sensor-7 3 The certificate of the device has expired. issue the certificate anew
+}
+
 func ExampleControlPlane() {
 	connectionString, opts, stop := exampleService(`200 {"value":[{"name":"factory","properties":{"subject":"Factory Root","isVerified":true}}]}`)
 	defer stop()

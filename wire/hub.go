@@ -24,6 +24,7 @@ type HubDevice struct {
 	Authentication             HubAuthentication `json:"authentication"`
 	Capabilities               Capabilities      `json:"capabilities"`
 	DeviceScope                string            `json:"deviceScope,omitempty"`
+	ParentScopes               []string          `json:"parentScopes,omitempty"`
 }
 
 // HubAuthentication is how a device proves itself to its hub.
@@ -52,6 +53,7 @@ type HubTwin struct {
 	ETag                      string          `json:"etag"`
 	DeviceETag                string          `json:"deviceEtag"`
 	Status                    string          `json:"status"`
+	StatusReason              string          `json:"statusReason,omitempty"`
 	StatusUpdateTime          string          `json:"statusUpdateTime"`
 	ConnectionState           string          `json:"connectionState"`
 	LastActivityTime          string          `json:"lastActivityTime"`
@@ -64,6 +66,7 @@ type HubTwin struct {
 	Properties                HubProperties   `json:"properties"`
 	Capabilities              Capabilities    `json:"capabilities"`
 	DeviceScope               string          `json:"deviceScope,omitempty"`
+	ParentScopes              []string        `json:"parentScopes,omitempty"`
 }
 
 // HubProperties are the two halves of a twin, each with $metadata and $version.
@@ -77,3 +80,127 @@ type HubError struct {
 	Message          string `json:"Message"`
 	ExceptionMessage string `json:"ExceptionMessage"`
 }
+
+// HubDeviceRequest is a device identity as clients write it. They send back whole
+// documents: members that only the hub writes are not looked at.
+type HubDeviceRequest struct {
+	DeviceID       string                    `json:"deviceId"`
+	Status         string                    `json:"status"`
+	StatusReason   string                    `json:"statusReason"`
+	Authentication *HubAuthenticationRequest `json:"authentication"`
+	Capabilities   *HubCapabilitiesRequest   `json:"capabilities"`
+	DeviceScope    *string                   `json:"deviceScope"`
+	ParentScopes   *[]string                 `json:"parentScopes"`
+}
+
+// HubAuthenticationRequest is how a device shall prove itself to its hub.
+type HubAuthenticationRequest struct {
+	SymmetricKey struct {
+		PrimaryKey   string `json:"primaryKey"`
+		SecondaryKey string `json:"secondaryKey"`
+	} `json:"symmetricKey"`
+	X509Thumbprint struct {
+		PrimaryThumbprint   string `json:"primaryThumbprint"`
+		SecondaryThumbprint string `json:"secondaryThumbprint"`
+	} `json:"x509Thumbprint"`
+	Type string `json:"type"`
+}
+
+// HubCapabilitiesRequest is what a device shall be able to do.
+type HubCapabilitiesRequest struct {
+	IotEdge *bool `json:"iotEdge"`
+}
+
+// HubTwinRequest is a twin as services write it.
+type HubTwinRequest struct {
+	DeviceID   string               `json:"deviceId"`
+	Tags       json.RawMessage      `json:"tags"`
+	Properties HubPropertiesRequest `json:"properties"`
+}
+
+// HubPropertiesRequest are the halves of a twin. Reported properties are taken in bulk
+// operations only.
+type HubPropertiesRequest struct {
+	Desired  json.RawMessage `json:"desired"`
+	Reported json.RawMessage `json:"reported"`
+}
+
+// Modes of a bulk operation on identities. Services compare them without regard to
+// case: the Node SDK spells some of them with a capital.
+// Source: azure-iot-hub-python, service.json, definition ExportImportDevice.
+const (
+	HubCreate                = "create"
+	HubUpdate                = "update"
+	HubUpdateIfMatchETag     = "updateIfMatchETag"
+	HubDelete                = "delete"
+	HubDeleteIfMatchETag     = "deleteIfMatchETag"
+	HubUpdateTwin            = "updateTwin"
+	HubUpdateTwinIfMatchETag = "updateTwinIfMatchETag"
+)
+
+// MaxHubBulkItems is how many identities one bulk operation takes.
+const MaxHubBulkItems = 100
+
+// HubBulkItem is one element of a bulk operation on identities.
+type HubBulkItem struct {
+	ID             string                    `json:"id"`
+	ModuleID       string                    `json:"moduleId"`
+	ETag           string                    `json:"eTag"`
+	ImportMode     string                    `json:"importMode"`
+	Status         string                    `json:"status"`
+	StatusReason   string                    `json:"statusReason"`
+	Authentication *HubAuthenticationRequest `json:"authentication"`
+	Capabilities   *HubCapabilitiesRequest   `json:"capabilities"`
+	DeviceScope    *string                   `json:"deviceScope"`
+	ParentScopes   *[]string                 `json:"parentScopes"`
+	TwinETag       string                    `json:"twinETag"`
+	Tags           json.RawMessage           `json:"tags"`
+	Properties     HubPropertiesRequest      `json:"properties"`
+}
+
+// HubBulkResult is the answer to a bulk operation: 200 when all succeeded, else 400.
+type HubBulkResult struct {
+	IsSuccessful bool             `json:"isSuccessful"`
+	Errors       []HubBulkError   `json:"errors"`   // never null, like warnings
+	Warnings     []HubBulkWarning `json:"warnings"` // an identity and its twin are written as one, so there are none
+}
+
+// HubBulkError says why one element was refused.
+type HubBulkError struct {
+	DeviceID    string `json:"deviceId"`
+	ModuleID    string `json:"moduleId,omitempty"`
+	ErrorCode   int    `json:"errorCode"`
+	ErrorStatus string `json:"errorStatus"`
+	Operation   string `json:"operation"`
+}
+
+// HubBulkWarning says what is missing of an element that was taken.
+type HubBulkWarning struct {
+	DeviceID      string `json:"deviceId"`
+	WarningCode   string `json:"warningCode"`
+	WarningStatus string `json:"warningStatus"`
+}
+
+// HubRegistryStatistics counts the identities of a hub.
+type HubRegistryStatistics struct {
+	TotalDeviceCount    int64 `json:"totalDeviceCount"`
+	EnabledDeviceCount  int64 `json:"enabledDeviceCount"`
+	DisabledDeviceCount int64 `json:"disabledDeviceCount"`
+}
+
+// HubServiceStatistics counts the devices that are connected to a hub.
+type HubServiceStatistics struct {
+	ConnectedDeviceCount int64 `json:"connectedDeviceCount"`
+}
+
+// HubProjection is a record of a query that selects some members only.
+type HubProjection struct {
+	DeviceID    string `json:"deviceId"`
+	DeviceScope string `json:"deviceScope,omitempty"`
+}
+
+// Item types of a page of a query at a hub.
+const (
+	ItemTypeTwin = "Twin"
+	ItemTypeRaw  = "Raw"
+)

@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/mooring-iot/mooring/internal/dps"
 	"github.com/mooring-iot/mooring/internal/hub/iothub"
 	"github.com/mooring-iot/mooring/wire"
 )
@@ -38,13 +39,15 @@ func hubClient(cmd *cobra.Command, e *env) (*iothub.Client, error) {
 		return nil, err
 	}
 	for _, hub := range info.Hubs {
-		for _, text := range hub.ConnectionStrings {
-			conn, err := iothub.ParseConnectionString(text)
-			if err != nil {
-				return nil, err
-			}
-			return iothub.New(conn, client, time.Now), nil
+		text, ok := hub.ConnectionStrings[dps.HubOwnerPolicy]
+		if !ok {
+			continue // one over the wire
 		}
+		conn, err := iothub.ParseConnectionString(text)
+		if err != nil {
+			return nil, err
+		}
+		return iothub.New(conn, client, time.Now), nil
 	}
 	return nil, fmt.Errorf("the service has no embedded hub")
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/mooring-iot/mooring/internal/app"
 	"github.com/mooring-iot/mooring/internal/config"
+	"github.com/mooring-iot/mooring/internal/dps"
 	"github.com/mooring-iot/mooring/internal/obs"
 	"github.com/mooring-iot/mooring/wire"
 )
@@ -83,8 +84,8 @@ func printInfo(e *env, info wire.Info) {
 		fmt.Fprintf(w, "Connection string\t%s\n", info.ConnectionStrings[name])
 	}
 	for _, hub := range info.Hubs {
-		for _, name := range sortedKeys(hub.ConnectionStrings) {
-			fmt.Fprintf(w, "Hub %s\t%s\n", hub.HostName, hub.ConnectionStrings[name])
+		if text, ok := hub.ConnectionStrings[dps.HubOwnerPolicy]; ok { // --json has the other policies
+			fmt.Fprintf(w, "Hub %s\t%s\n", hub.HostName, text)
 		}
 	}
 	fmt.Fprintf(w, "CA file for clients\t%s\n", info.CAFile)

@@ -47,7 +47,7 @@ func New(o Options) *Guard {
 // Service lets a request pass that carries a SAS token of a policy with the right
 // want, and notes whose change it is, if it is one. It fails with Unauthorized.
 func (g *Guard) Service(r *http.Request, in dps.InstanceID, want dps.Rights) error {
-	token, err := g.token(r)
+	token, err := g.token(r, g.names)
 	if err != nil {
 		return err
 	}
@@ -66,9 +66,10 @@ func (g *Guard) Service(r *http.Request, in dps.InstanceID, want dps.Rights) err
 }
 
 // Hub lets a request pass that carries a SAS token of a policy of an embedded hub
-// with the right want. It fails with Unauthorized.
+// with the right want. The token is for the hub's host name; a hub that bears the
+// service's own is known by all of them. It fails with Unauthorized.
 func (g *Guard) Hub(r *http.Request, hub dps.LinkedHub, want dps.HubRights) error {
-	token, err := g.token(r)
+	token, err := g.token(r, g.namesOf(hub))
 	if err != nil {
 		return err
 	}
@@ -85,14 +86,23 @@ func (g *Guard) Hub(r *http.Request, hub dps.LinkedHub, want dps.HubRights) erro
 	return nil
 }
 
+func (g *Guard) namesOf(hub dps.LinkedHub) []string {
+	for _, name := range g.names {
+		if hub.HostName.Equal(dps.HostName(name)) {
+			return g.names
+		}
+	}
+	return []string{string(hub.HostName)}
+}
+
 // token reads the SAS token of a request and checks what needs no key: that it is
-// for this service and this path.
-func (g *Guard) token(r *http.Request) (sas.Token, error) {
+// for one of names and this path.
+func (g *Guard) token(r *http.Request, names []string) (sas.Token, error) {
 	token, err := sas.Parse(r.Header.Get("Authorization"))
 	if err != nil {
 		return token, dps.Wrap(dps.Unauthorized, err, "Unauthorized")
 	}
-	for _, name := range g.names {
+	for _, name := range names {
 		// A client may have escaped the path before it escaped the resource, or not.
 		if sas.Covers(token.Resource, hostPath(name, r.URL.EscapedPath())) || sas.Covers(token.Resource, hostPath(name, r.URL.Path)) {
 			return token, nil

@@ -167,7 +167,7 @@ func TestRefusalsKeepKeysOutOfTheLog(t *testing.T) {
 func TestHub(t *testing.T) {
 	t.Parallel()
 	w := newWorld()
-	hub := dps.LinkedHub{Instance: "default", ID: "embedded"}
+	hub := dps.LinkedHub{Instance: "default", ID: "embedded", HostName: "DPS.example"}
 	tests := []struct {
 		policy  string
 		want    dps.HubRights
@@ -197,6 +197,35 @@ func TestHub(t *testing.T) {
 	}
 }
 
+// A token is for the hub whose name it bears: the same keys do not open another one.
+func TestHubNames(t *testing.T) {
+	t.Parallel()
+	w := newWorld()
+	key := w.store.hub["iothubowner"].Keys.Primary.Reveal()
+	tests := []struct {
+		hub      dps.HostName
+		resource string
+		refused  bool
+	}{
+		{hub: "hub-b.example", resource: "hub-b.example"},
+		{hub: "hub-b.example", resource: "HUB-B.example:8443"},
+		{hub: "hub-b.example", resource: "hub-b.example/devices/x"},
+		{hub: "hub-b.example", resource: "hub-b.example/devices/y", refused: true},
+		{hub: "hub-b.example", resource: "hub-a.example", refused: true},
+		{hub: "hub-b.example", resource: "dps.example", refused: true},
+		{hub: "dps.example", resource: "[::1]"},
+		{hub: "dps.example", resource: "hub-b.example", refused: true},
+		{hub: "", resource: "", refused: true},
+	}
+	for _, tt := range tests {
+		token := sas.Sign(tt.resource, "iothubowner", key, now.Add(time.Hour))
+		err := w.Hub(request("/devices/x", token), dps.LinkedHub{Instance: "default", ID: "h", HostName: tt.hub}, dps.RegistryRead)
+		if (err != nil) != tt.refused || (tt.refused && dps.CodeOf(err) != dps.Unauthorized) {
+			t.Errorf("a token for %q at hub %q: %v, want refused = %v", tt.resource, tt.hub, err, tt.refused)
+		}
+	}
+}
+
 func TestStoreFailureIsNoRefusal(t *testing.T) {
 	t.Parallel()
 	w := newWorld()
@@ -205,7 +234,7 @@ func TestStoreFailureIsNoRefusal(t *testing.T) {
 	if err := w.Service(request("/", token), "default", dps.EnrollmentRead); !errors.Is(err, errDown) {
 		t.Errorf("service: %v, want %v", err, errDown)
 	}
-	if err := w.Hub(request("/", token), dps.LinkedHub{}, dps.RegistryRead); !errors.Is(err, errDown) {
+	if err := w.Hub(request("/", token), dps.LinkedHub{HostName: "dps.example"}, dps.RegistryRead); !errors.Is(err, errDown) {
 		t.Errorf("hub: %v, want %v", err, errDown)
 	}
 }

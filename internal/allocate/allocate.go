@@ -73,6 +73,12 @@ func (r Request) choose(t *trace) (Choice, error) {
 	return c, err
 }
 
+// Policy returns the policy that applies, whatever hubs there are.
+func (r Request) Policy() dps.AllocationPolicy {
+	policy, _ := r.policy(nil)
+	return policy
+}
+
 // policy returns the policy that applies and the hubs that the enrollment names.
 // The single host name of the first API versions means static.
 func (r Request) policy(t *trace) (dps.AllocationPolicy, []dps.HostName) {

@@ -55,6 +55,9 @@ func TestExplainAgrees(t *testing.T) {
 		r := drawRequest(rt)
 		want, wantErr := allocate.Choose(r)
 		got, err := allocate.Explain(r)
+		if r.Policy() != want.Policy {
+			rt.Fatalf("Policy = %s, Choose says %s", r.Policy(), want.Policy)
+		}
 		if want.Steps != nil || (err == nil) != (wantErr == nil) || dps.MessageOf(err) != dps.MessageOf(wantErr) {
 			rt.Fatalf("Explain = %v, Choose = %v, %+v", err, wantErr, want.Steps)
 		}

@@ -1,11 +1,13 @@
 package app
 
 import (
+	"fmt"
 	"slices"
 
 	"github.com/mooring-iot/mooring/internal/allocate"
 	"github.com/mooring-iot/mooring/internal/config"
 	"github.com/mooring-iot/mooring/internal/dps"
+	"github.com/mooring-iot/mooring/internal/outbound"
 	"github.com/mooring-iot/mooring/internal/webhook"
 )
 
@@ -27,11 +29,15 @@ func webhookRules(c config.Config) dps.WebhookRules {
 }
 
 // webhooks returns the caller of webhooks, which ends with the service.
-func (a *App) webhooks() *webhook.Client {
-	c := webhook.New(webhook.Options{Rules: webhookRules(a.options.Config)})
+func (a *App) webhooks() (*webhook.Client, error) {
+	trust, err := outbound.TLS(a.options.Config.HubCA)
+	if err != nil {
+		return nil, fmt.Errorf("--hub-ca: %w", err)
+	}
+	c := webhook.New(webhook.Options{TLS: trust, Rules: webhookRules(a.options.Config)})
 	a.closers = append(a.closers, func() error {
 		c.Close()
 		return nil
 	})
-	return c
+	return c, nil
 }

@@ -17,10 +17,12 @@ import (
 	"github.com/mooring-iot/mooring/internal/access"
 	"github.com/mooring-iot/mooring/internal/config"
 	"github.com/mooring-iot/mooring/internal/dps"
+	"github.com/mooring-iot/mooring/internal/hub/iothub"
 	"github.com/mooring-iot/mooring/internal/mqtt"
 	"github.com/mooring-iot/mooring/internal/obs"
 	"github.com/mooring-iot/mooring/internal/register"
 	"github.com/mooring-iot/mooring/internal/signin"
+	"github.com/mooring-iot/mooring/internal/statistics"
 	"github.com/mooring-iot/mooring/internal/store/sqlite"
 	"github.com/mooring-iot/mooring/internal/tlsauth"
 )
@@ -37,18 +39,20 @@ type Options struct {
 
 // App is the running service.
 type App struct {
-	options Options
-	data    dataDir
-	store   *sqlite.Store
-	tls     *tlsauth.Authority
-	signin  *signin.Service
-	mqtt    *mqtt.Server
-	devices *register.Service
-	metrics *obs.Metrics
-	servers []*server
-	closers []func() error
-	notes   []string
-	first   bool
+	options     Options
+	data        dataDir
+	store       *sqlite.Store
+	tls         *tlsauth.Authority
+	signin      *signin.Service
+	mqtt        *mqtt.Server
+	devices     *register.Service
+	hubs        *iothub.Pool
+	metrics     *obs.Metrics
+	diagnostics diagnostics
+	servers     []*server
+	closers     []func() error
+	notes       []string
+	first       bool
 
 	naming sync.Mutex // held from reading the names of hubs until the certificate has them
 }
@@ -86,6 +90,9 @@ func (a *App) open(ctx context.Context) error {
 	if err := a.bootstrap(ctx); err != nil {
 		return err
 	}
+	if err := a.openHubs(); err != nil {
+		return err
+	}
 	a.signin = newSignin(a.store, a.options.Log)
 	if err := a.signin.Ensure(ctx); err != nil {
 		return a.data.explain(err)
@@ -113,6 +120,7 @@ func (a *App) openStore(ctx context.Context) error {
 		return err
 	}
 	a.closers = append(a.closers, a.store.Close)
+	a.openDiagnostics()
 	return nil
 }
 
@@ -135,13 +143,19 @@ func (a *App) bootstrap(ctx context.Context) error {
 	_, err := a.store.Instance(ctx, dps.DefaultInstance)
 	if dps.CodeOf(err) == dps.InstanceNotFound {
 		a.first = true
-		return a.store.Create(ctx, firstSetup(host, time.Now()))
+		if err := a.store.Create(ctx, firstSetup(host, time.Now())); err != nil {
+			return err
+		}
+		return a.completeHubs(ctx)
 	}
 	if err != nil {
 		return a.data.explain(err)
 	}
 	hubs, err := a.store.Hubs(ctx, dps.DefaultInstance)
 	if err != nil {
+		return err
+	}
+	if err := a.completeHubs(ctx); err != nil {
 		return err
 	}
 	i := slices.IndexFunc(hubs, func(h dps.LinkedHub) bool { return h.ID == dps.EmbeddedHub })
@@ -153,6 +167,24 @@ func (a *App) bootstrap(ctx context.Context) error {
 	}
 	a.options.Log.Info("the embedded hub follows the service's host name", "from", hubs[i].HostName, "to", host)
 	return a.store.RenameHub(ctx, dps.DefaultInstance, dps.EmbeddedHub, host)
+}
+
+// completeHubs gives every embedded hub the shared access policies that it lacks: hubs of
+// earlier versions had the owner's alone.
+func (a *App) completeHubs(ctx context.Context) error {
+	hubs, err := a.store.Hubs(ctx, dps.DefaultInstance)
+	if err != nil {
+		return err
+	}
+	for _, h := range hubs {
+		if h.Kind != dps.KindEmbedded {
+			continue
+		}
+		if err := a.store.AddHubPolicies(ctx, dps.StandardHubPolicies(h)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func firstSetup(host dps.HostName, now time.Time) dps.Setup {
@@ -178,6 +210,9 @@ func (a *App) Run(ctx context.Context) error {
 	tasks, ctx := errgroup.WithContext(ctx)
 	tasks.Go(func() error { return a.tls.Run(ctx) })
 	tasks.Go(func() error { return a.devices.Run(ctx) })
+	tasks.Go(func() error { return a.hubs.Run(ctx) })
+	tasks.Go(func() error { return a.diagnostics.decisions.Run(ctx) })
+	tasks.Go(func() error { return a.diagnostics.statistics.Run(ctx) })
 	for _, s := range a.servers {
 		tasks.Go(func() error {
 			if err := s.serve(); err != nil {
@@ -232,8 +267,12 @@ func (a *App) guard() *access.Guard {
 }
 
 // observer counts registrations.
-type observer struct{ metrics *obs.Metrics }
+type observer struct {
+	metrics    *obs.Metrics
+	statistics *statistics.Counter
+}
 
 func (o observer) Registered(kind dps.AttestationType, status dps.RegistrationStatus, reason dps.Reason, took time.Duration) {
 	o.metrics.Registration(string(kind), string(status), string(reason), took)
+	o.statistics.Registered(dps.DefaultInstance, status)
 }

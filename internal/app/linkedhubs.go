@@ -2,10 +2,7 @@ package app
 
 import (
 	"context"
-	"crypto/tls"
-	"errors"
-	"net/http"
-	"net/url"
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -13,6 +10,7 @@ import (
 	"github.com/mooring-iot/mooring/internal/configure"
 	"github.com/mooring-iot/mooring/internal/dps"
 	"github.com/mooring-iot/mooring/internal/hub/iothub"
+	"github.com/mooring-iot/mooring/internal/outbound"
 )
 
 // serverNames returns the names of the server certificate: those of the service, and of
@@ -48,31 +46,20 @@ func (a *App) hubsChanged(ctx context.Context, _ dps.InstanceID) {
 
 // configuring is the service that changes the instance.
 func (a *App) configuring() *configure.Service {
-	return configure.New(configure.Options{Store: a.store, Checker: newHubChecker(), Linked: a.hubsChanged})
+	return configure.New(configure.Options{Store: a.store, Checker: a.hubs, Linked: a.hubsChanged})
 }
 
-// hubChecker calls hubs over the wire before they are linked.
-type hubChecker struct{ http *http.Client }
-
-func newHubChecker() hubChecker {
-	return hubChecker{&http.Client{
-		Transport:     &http.Transport{TLSClientConfig: &tls.Config{MinVersion: tls.VersionTLS12}, DisableKeepAlives: true},
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}}
-}
-
-// Check lists a device of the hub.
-func (c hubChecker) Check(ctx context.Context, hub dps.LinkedHub) error {
-	conn := iothub.ConnectionString{HostName: hub.Access.Endpoint, KeyName: hub.Access.KeyName, Key: hub.Access.Key.Reveal()}
-	_, err := iothub.New(conn, c.http, time.Now).Devices(ctx, 1)
-	if refusal, refused := errors.AsType[*iothub.Error](err); refused {
-		return dps.Errorf(dps.HubRefused, "%s", refusal)
-	}
-	if failure, ok := errors.AsType[*url.Error](err); ok {
-		err = failure.Err // the rest is our own URL
-	}
+// openHubs makes the clients of the hubs over the wire; it calls none.
+func (a *App) openHubs() error {
+	c := a.options.Config
+	client, err := outbound.New(outbound.Options{CAFile: c.HubCA})
 	if err != nil {
-		return dps.Errorf(dps.HubUnavailable, "it cannot be reached: %s", err)
+		return fmt.Errorf("--hub-ca: %w", err)
 	}
+	a.hubs = iothub.NewPool(iothub.Options{
+		Client: client, PerMinute: c.HubRates.PerMinute, ByHost: c.HubRates.ByHost, Now: time.Now, Log: a.options.Log,
+		Observer: a.metrics.Hubs(),
+	})
+	a.closers = append(a.closers, a.hubs.Close)
 	return nil
 }

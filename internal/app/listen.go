@@ -52,9 +52,14 @@ const (
 // listen binds every listener.
 func (a *App) listen(ctx context.Context) error {
 	c := a.options.Config
+	webhooks, err := a.webhooks()
+	if err != nil {
+		return err
+	}
 	a.devices = register.New(register.Options{
-		Store: a.store, Observer: observer{a.metrics}, Log: a.options.Log, Now: time.Now, Rate: c.RegistrationRate,
-		Networks: networks(c), Webhook: a.webhooks(),
+		Store: a.store, Observer: observer{a.metrics, a.diagnostics.statistics}, Decisions: a.diagnostics.decisions,
+		Log: a.options.Log, Now: time.Now, Rate: c.RegistrationRate,
+		Networks: networks(c), Hubs: a.hubs, Webhook: webhooks, WebhookBudget: c.WebhookBudget,
 	})
 	a.mqtt = mqtt.New(mqtt.Options{Register: a.devices, Observer: a.metrics, Log: a.options.Log, Now: time.Now})
 	endpoint, api := c.Hostnames[0], http.Handler(nil)
@@ -190,13 +195,14 @@ func (a *App) https(endpoint string) http.Handler {
 	})
 	own := mooringapi.New(mooringapi.Options{
 		Guard: guard, Audit: changes, Allocator: a.devices, Instance: dps.DefaultInstance, Log: o.Log, Now: time.Now, Links: a.store, Hubs: a.devices,
+		Decisions: a.diagnostics.decisions, Statistics: a.diagnostics.statistics,
 		Portal: a.signin,
 		Routes: transferapi.Routes(transferapi.Options{
 			Guard: guard, Audit: changes, Enroll: enrolling, Instance: dps.DefaultInstance, Log: o.Log, Now: time.Now,
 		}),
 	})
 	hub := embedded.New(embedded.Options{
-		Store: a.store, Guard: guard, Instance: dps.DefaultInstance, Hub: dps.EmbeddedHub, Log: o.Log, Now: time.Now,
+		Store: a.store, Guard: guard, Hub: embedded.ByHost(a.store, dps.DefaultInstance), Log: o.Log, Now: time.Now,
 	})
 	device := deviceapi.New(deviceapi.Options{Register: a.devices, Log: o.Log, Now: time.Now})
 

@@ -63,6 +63,7 @@ func SameProof(shown, registered string) *dps.Decision {
 
 // Gone refuses a device whose enrollment was deleted while it was being attested.
 func Gone(d *dps.Decision, ref dps.EntryRef) {
+	d.Entry = ref
 	d.Refuse("enrollment", ref.String()+" was deleted a moment ago", dps.Verdict{
 		Reason: dps.ReasonNoEnrollment, Answer: answerUnauthorized, Remedy: "enroll the device or a CA of its chain",
 	})

@@ -40,9 +40,11 @@ func Token(d *dps.Decision, ev KeyEvidence, now time.Time) sas.Token {
 	return token
 }
 
-// clip bounds what a log repeats of a device's words.
+// clip bounds what is repeated of a device's words, and ends before what would begin
+// another field of a token that was escaped as a whole, its signature among them.
 func clip(text string) string {
 	const most = 200
+	text, _, _ = strings.Cut(text, "&")
 	if len(text) > most {
 		return text[:most] + "..."
 	}
@@ -56,6 +58,7 @@ func refuseToken(d *dps.Decision, check, detail string, reason dps.Reason, remed
 // IndividualKey checks that one of the enrollment's keys signed the token. Both are
 // always tried, in constant time.
 func IndividualKey(d *dps.Decision, token sas.Token, e dps.Enrollment) {
+	d.Entry = e.Ref
 	if e.Attestation.Type != dps.SymmetricKey {
 		refuseToken(d, "enrollment", fmt.Sprintf("%s attests by %s, the device showed a SAS token", e.Ref, e.Attestation.Type),
 			dps.ReasonOtherAttestation, "change the enrollment's attestation to symmetricKey, or delete it so that a group decides")
@@ -84,6 +87,7 @@ func GroupKey(d *dps.Decision, token sas.Token, id dps.RegistrationID, groups []
 		}
 		for _, spelling := range spellings(id) {
 			if keys := DerivedKeys(*g.Attestation.SymmetricKey, spelling); signed(token, keys) {
+				d.Entry = g.Ref
 				d.Pass("enrollment", g.Ref.String())
 				d.Pass("signature", "by the device's key under the group")
 				return g, keys

@@ -48,6 +48,13 @@ func X509(ev X509Evidence, known Known, now time.Time) (dps.EntryRef, *dps.Decis
 	if !a.presented() || !a.named() {
 		return dps.EntryRef{}, a.d
 	}
+	a.d.Entry = a.decide()
+	return a.d.Entry, a.d
+}
+
+// decide returns the enrollment that decides, or the one that stands in the way.
+func (a *attempt) decide() dps.EntryRef {
+	known := a.known
 	if known.Individual != nil {
 		return a.individual(*known.Individual)
 	}
@@ -104,14 +111,14 @@ func (a *attempt) named() bool {
 	return false
 }
 
-func (a *attempt) individual(e dps.Enrollment) (dps.EntryRef, *dps.Decision) {
+func (a *attempt) individual(e dps.Enrollment) dps.EntryRef {
 	const name = "enrollment"
 	if e.Attestation.Type != dps.X509 {
 		a.d.Refuse(name, fmt.Sprintf("%s attests by %s, the device showed a certificate", e.Ref, e.Attestation.Type), dps.Verdict{
 			Reason: dps.ReasonOtherAttestation, Answer: answerUnauthorized,
 			Remedy: "change the enrollment's attestation to X.509, or delete it so that a group decides",
 		})
-		return e.Ref, a.d
+		return e.Ref
 	}
 	a.d.Pass(name, e.Ref.String())
 	if e.Attestation.X509.ByReference() {
@@ -119,7 +126,7 @@ func (a *attempt) individual(e dps.Enrollment) (dps.EntryRef, *dps.Decision) {
 	} else {
 		a.pinned(e)
 	}
-	return e.Ref, a.d
+	return e.Ref
 }
 
 // pinned checks a leaf that the enrollment holds.
@@ -160,17 +167,16 @@ func (a *attempt) referenced(e dps.Enrollment) {
 	a.follow(goal{accept: func(an *Anchor) bool { return an.Verified && x.Refers(an.CA) }, names: x.CAReferences()})
 }
 
-func (a *attempt) leafTaken(owner dps.EntryRef) (dps.EntryRef, *dps.Decision) {
+func (a *attempt) leafTaken(owner dps.EntryRef) dps.EntryRef {
 	a.d.Refuse("enrollment", fmt.Sprintf("the presented certificate belongs to the %s, not to registration ID %q", owner, a.ev.ID), dps.Verdict{
 		Reason: dps.ReasonCertificateTaken, Answer: answerUnauthorized,
 		Remedy: "name the enrollment like the certificate's common name",
 	})
-	return owner, a.d
+	return owner
 }
 
-func (a *attempt) group() (dps.EntryRef, *dps.Decision) {
-	group := a.follow(goal{needGroup: true, accept: func(an *Anchor) bool { return an.Verified }})
-	return group, a.d
+func (a *attempt) group() dps.EntryRef {
+	return a.follow(goal{needGroup: true, accept: func(an *Anchor) bool { return an.Verified }})
 }
 
 // valid checks the time of one certificate.

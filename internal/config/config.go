@@ -28,6 +28,12 @@ type Config struct {
 	RegistrationRate int           // registrations per minute; 0 is no limit
 	AuditRetention   time.Duration // how long audit entries are kept; 0 is for ever
 
+	HubRates HubRates // registry writes per minute at linked hubs
+	HubCA    string   // PEM file of authorities to trust in outgoing calls; empty if none
+
+	DecisionRetention time.Duration // how long decisions on refused devices are kept; 0 is for ever
+	DecisionLimit     int           // how many of them there are at most
+
 	TLSCert   string // with TLSKey, or empty like it
 	TLSKey    string
 	File      string // the YAML file that was read; empty if none
@@ -156,7 +162,7 @@ func (l *loader) crossCheck() {
 // problem adds what is wrong with a value, one problem for each of joined errors.
 func (l *loader) problem(f field, g *given, err error) {
 	all := []error{err}
-	if joined, ok := err.(interface{ Unwrap() []error }); ok { //nolint:errorlint // only errors.Join itself is meant
+	if joined, ok := err.(interface{ Unwrap() []error }); ok {
 		all = joined.Unwrap()
 	}
 	for _, err := range all {

@@ -102,8 +102,24 @@ func fields() []field {
 			set:   one(func(c *Config) *int { return &c.RegistrationRate }, parseRate),
 		},
 		{
+			Field: Field{Name: "hub-rate", Value: "number", Default: "100", Usage: "registry writes per minute at each linked hub, or host=number for one of them; 0 is no limit; repeatable", List: true},
+			set:   setHubRates,
+		},
+		{
+			Field: Field{Name: "hub-ca", Value: "file", Usage: "CA certificates in PEM that are trusted at linked hubs and webhooks, besides the system's"},
+			set:   one(func(c *Config) *string { return &c.HubCA }, parseText),
+		},
+		{
 			Field: Field{Name: "audit-retention", Value: "duration", Default: "90d", Usage: "how long the record of management changes is kept, in days such as 90d or hours such as 36h; 0 is for ever"},
 			set:   one(func(c *Config) *time.Duration { return &c.AuditRetention }, parseRetention),
+		},
+		{
+			Field: Field{Name: "decision-retention", Value: "duration", Default: "7d", Usage: "how long is kept why a device was refused, in days such as 7d or hours such as 36h; 0 is for ever, within decision-limit"},
+			set:   one(func(c *Config) *time.Duration { return &c.DecisionRetention }, parseRetention),
+		},
+		{
+			Field: Field{Name: "decision-limit", Value: "number", Default: "100000", Usage: "how many refusals are kept at most, repetitions counted as one; the oldest go first"},
+			set:   one(func(c *Config) *int { return &c.DecisionLimit }, parseDecisionLimit),
 		},
 		{
 			Field: Field{Name: nameConfig, Value: "file", Usage: "YAML file with any of these settings"},

@@ -154,6 +154,20 @@ func parseRetention(text string) (time.Duration, error) {
 	return d, nil
 }
 
+// Bounds of how many decisions are kept.
+const (
+	minDecisions = 100
+	maxDecisions = 10_000_000
+)
+
+func parseDecisionLimit(text string) (int, error) {
+	n, err := strconv.Atoi(text)
+	if err != nil || n < minDecisions || n > maxDecisions {
+		return 0, fmt.Errorf("is not a number of refusals to keep (want %d to %d)", minDecisions, maxDecisions)
+	}
+	return n, nil
+}
+
 func parseLogLevel(text string) (slog.Level, error) {
 	switch text {
 	case "debug":

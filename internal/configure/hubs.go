@@ -188,7 +188,7 @@ func (s *Service) add(ctx context.Context, l *linking, i int, in dps.InstanceID,
 	var link dps.HubLink
 	if d.Kind == dps.KindEmbedded {
 		link, err = newEmbedded(i, in, id, d)
-		l.change.Policies = append(l.change.Policies, link.Policy)
+		l.change.Policies = append(append(l.change.Policies, link.Policy), dps.StandardHubPolicies(link.Hub)[1:]...) // the first is the owner's
 	} else {
 		link, err = newIoTHub(i, in, id, d)
 		l.calls = append(l.calls, call{i, link.Hub})

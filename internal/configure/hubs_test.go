@@ -47,7 +47,8 @@ func TestLinking(t *testing.T) {
 	m.hubs = []dps.LinkedHub{{Instance: dps.DefaultInstance, ID: dps.EmbeddedHub, Kind: dps.KindEmbedded, HostName: "hub", Weight: 1, ApplyPolicy: true}}
 	m.keys = dps.NewKeyPair()
 	m.former = []dps.FormerHub{
-		{ID: "hub-1", Kind: dps.KindIoTHub, HostName: "plant"}, {ID: "hub-2", Kind: dps.KindIoTHub, HostName: "PLANT"},
+		{ID: "hub-1", Kind: dps.KindIoTHub, HostName: "plant"},
+		{ID: "hub-2", Kind: dps.KindIoTHub, HostName: "PLANT"},
 		{ID: "hub-3", Kind: dps.KindEmbedded, HostName: "plant"},
 	}
 	calls := 0
@@ -68,7 +69,7 @@ func TestLinking(t *testing.T) {
 		Instance: dps.DefaultInstance, ID: "hub-2", Kind: dps.KindIoTHub, HostName: "plant", Location: "westeurope", Weight: 1, ApplyPolicy: true,
 		Access: &dps.HubAccess{Endpoint: "plant:8443", KeyName: "iothubowner", Key: draft.Key},
 	}
-	if len(change.Link) != 2 || len(change.Update)+len(change.Unlink) != 0 || len(change.Policies) != 1 {
+	if len(change.Link) != 2 || len(change.Update)+len(change.Unlink) != 0 || len(change.Policies) != len(dps.StandardHubPolicies(want)) {
 		t.Fatalf("change = %+v", change)
 	}
 	if diff := cmp.Diff(want, change.Link[0], equal); diff != "" {

@@ -55,19 +55,19 @@ func (p *plane) linked(t *testing.T) string {
 	return strings.Join(names, " ")
 }
 
-// stored returns a linked hub as the store has it.
-func (p *plane) stored(t *testing.T, host dps.HostName) dps.LinkedHub {
+// plant returns the hub plant.example as the store has it.
+func (p *plane) plant(t *testing.T) dps.LinkedHub {
 	t.Helper()
 	hubs, err := p.store.Hubs(t.Context(), dps.DefaultInstance)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, h := range hubs {
-		if h.HostName.Equal(host) {
+		if h.HostName.Equal("plant.example") {
 			return h
 		}
 	}
-	t.Fatalf("%s is not among %v", host, hubs)
+	t.Fatalf("it is not among %v", hubs)
 	return dps.LinkedHub{}
 }
 
@@ -96,7 +96,7 @@ func TestLinkUpdateUnlink(t *testing.T) {
 	if diff := cmp.Diff(p.resource(t), got); diff != "" {
 		t.Errorf("GET differs from the answer of PUT:\n%s", diff)
 	}
-	plant := p.stored(t, "plant.example")
+	plant := p.plant(t)
 	if plant.Access == nil || plant.Access.Endpoint != "Plant.example:8443" || plant.Access.Key.Base64() != hubKey || plant.ID == "" {
 		t.Errorf("stored: %+v, %+v", plant, plant.Access)
 	}
@@ -109,7 +109,7 @@ func TestLinkUpdateUnlink(t *testing.T) {
 	two := 2
 	got.Properties.IotHubs[1].AllocationWeight = &two
 	got = answerOf[wire.ProvisioningService](t, p.putHubs(t, got.Properties.IotHubs))
-	after := p.stored(t, "plant.example")
+	after := p.plant(t)
 	if after.ID != plant.ID || after.Weight != 2 || after.Access.Key.Base64() != hubKey || len(p.checker.asked) != 1 {
 		t.Errorf("after a new weight: %+v, %d checks", after, len(p.checker.asked))
 	}
@@ -120,7 +120,7 @@ func TestLinkUpdateUnlink(t *testing.T) {
 	got = answerOf[wire.ProvisioningService](t, p.putHubs(t, got.Properties.IotHubs))
 	got.Properties.IotHubs[1].ConnectionString = hubString("plant.example:9443", "****")
 	got = answerOf[wire.ProvisioningService](t, p.putHubs(t, got.Properties.IotHubs))
-	after = p.stored(t, "plant.example")
+	after = p.plant(t)
 	if after.ID != plant.ID || after.Access.Key.Base64() != fresh || after.Access.Endpoint != "plant.example:9443" || len(p.checker.asked) != 3 {
 		t.Errorf("after a new key: %+v, %d checks", after.Access, len(p.checker.asked))
 	}
@@ -135,7 +135,7 @@ func TestLinkUpdateUnlink(t *testing.T) {
 		t.Errorf("linked: %s", names)
 	}
 	answerOf[wire.ProvisioningService](t, p.putHubs(t, []wire.LinkedHub{{ConnectionString: hubString("plant.example", hubKey), Location: "local"}}))
-	if again := p.stored(t, "plant.example"); again.ID != plant.ID || again.Weight != 1 || !again.ApplyPolicy || again.Location != "" {
+	if again := p.plant(t); again.ID != plant.ID || again.Weight != 1 || !again.ApplyPolicy || again.Location != "" {
 		t.Errorf("linked again: %+v", again)
 	}
 }
@@ -162,12 +162,12 @@ func TestHubCheck(t *testing.T) {
 	// A new key is tried before it is stored; a hub that is down can still be taken out.
 	refuses(t, "a wrong key", p.putHubs(t, append(hubs, wire.LinkedHub{ConnectionString: hubString("plant.example", dps.NewKey().Base64())})),
 		400, "InvalidArgument", "plant.example cannot be used")
-	if key := p.stored(t, "plant.example").Access.Key.Base64(); key != hubKey {
+	if key := p.plant(t).Access.Key.Base64(); key != hubKey {
 		t.Error("a refused key was stored")
 	}
 	no := false
 	answerOf[wire.ProvisioningService](t, p.putHubs(t, append(hubs, wire.LinkedHub{Name: "plant.example", ApplyAllocationPolicy: &no})))
-	if p.stored(t, "plant.example").ApplyPolicy {
+	if p.plant(t).ApplyPolicy {
 		t.Error("the hub still takes devices")
 	}
 }

@@ -66,8 +66,8 @@ func request(r *http.Request, p route.Params) (register.Request, error) {
 	}
 	req := register.Request{
 		Scope: dps.IDScope(p["scope"]), ID: id, APIVersion: version,
-		Evidence:   register.Evidence{Token: r.Header.Get("Authorization")},
-		TrackingID: httpio.TrackingID(r.Context()), Remote: r.RemoteAddr,
+		Evidence:  register.Evidence{Token: r.Header.Get("Authorization")},
+		Transport: dps.HTTPS, TrackingID: httpio.TrackingID(r.Context()), Remote: r.RemoteAddr,
 	}
 	if r.TLS != nil {
 		req.Evidence.Chain = r.TLS.PeerCertificates

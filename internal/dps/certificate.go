@@ -147,16 +147,20 @@ func (c Certificate) Info() (CertificateInfo, error) {
 	if err != nil {
 		return CertificateInfo{}, err
 	}
+	return infoOf(parsed), nil
+}
+
+func infoOf(c *x509.Certificate) CertificateInfo {
 	return CertificateInfo{
-		Subject:   DistinguishedName(parsed.RawSubject),
-		Issuer:    DistinguishedName(parsed.RawIssuer),
-		SHA1:      SHA1Thumbprint(c.DER),
-		SHA256:    c.Thumbprint().String(),
-		Serial:    serialHex(parsed.SerialNumber.Bytes()),
-		NotBefore: parsed.NotBefore.UTC(),
-		NotAfter:  parsed.NotAfter.UTC(),
-		Version:   parsed.Version,
-	}, nil
+		Subject:   DistinguishedName(c.RawSubject),
+		Issuer:    DistinguishedName(c.RawIssuer),
+		SHA1:      SHA1Thumbprint(c.Raw),
+		SHA256:    ThumbprintOf(c.Raw).String(),
+		Serial:    serialHex(c.SerialNumber.Bytes()),
+		NotBefore: c.NotBefore.UTC(),
+		NotAfter:  c.NotAfter.UTC(),
+		Version:   c.Version,
+	}
 }
 
 func serialHex(b []byte) string {

@@ -49,9 +49,10 @@ type Check struct {
 // check that fails ends it.
 type Decision struct {
 	Checks []Check
-	Reason Reason // why it ended badly, or ReasonNone
-	Answer string // the text that the device is told, when refused
-	Remedy string // what an operator can do about it, when refused
+	Entry  EntryRef // the enrollment that it reached; zero if none
+	Reason Reason   // why it ended badly, or ReasonNone
+	Answer string   // the text that the device is told, when refused
+	Remedy string   // what an operator can do about it, when refused
 }
 
 // Pass records a check that held.

@@ -32,18 +32,22 @@ const (
 	PolicyNotFound
 	HubNotFound
 	DeviceNotFound
+	ModuleNotFound
+	DecisionNotFound
 	RouteNotFound
 	MethodNotAllowed
 	EnrollmentExists
 	GroupExists
 	CertificateExists
 	DeviceExists
+	DeviceTwice
 	Conflict
 	ConcurrentChange
 	PreconditionFailed
 	TooLarge
 	UnsupportedMediaType
 	Throttled
+	NotOffered
 	Unavailable
 
 	codeCount // keep last
@@ -69,7 +73,10 @@ var codeNames = [codeCount]string{
 	PolicyNotFound:               "PolicyNotFound",
 	HubNotFound:                  "HubNotFound",
 	DeviceNotFound:               "DeviceNotFound",
+	ModuleNotFound:               "ModuleNotFound",
+	DecisionNotFound:             "DecisionNotFound",
 	DeviceExists:                 "DeviceExists",
+	DeviceTwice:                  "DeviceTwice",
 	RouteNotFound:                "RouteNotFound",
 	MethodNotAllowed:             "MethodNotAllowed",
 	EnrollmentExists:             "EnrollmentExists",
@@ -81,6 +88,7 @@ var codeNames = [codeCount]string{
 	TooLarge:                     "TooLarge",
 	UnsupportedMediaType:         "UnsupportedMediaType",
 	Throttled:                    "Throttled",
+	NotOffered:                   "NotOffered",
 	Unavailable:                  "Unavailable",
 }
 

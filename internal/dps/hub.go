@@ -48,7 +48,7 @@ const (
 	MaxHubWeight = 1000
 )
 
-// NewEmbeddedHub returns a hub of this process as it starts, with its one policy.
+// NewEmbeddedHub returns a hub of this process as it starts, with its owner's policy.
 func NewEmbeddedHub(in InstanceID, id HubID, host HostName) (LinkedHub, HubPolicy) {
 	hub := LinkedHub{Instance: in, ID: id, Kind: KindEmbedded, HostName: host, Weight: MinHubWeight, ApplyPolicy: true}
 	return hub, HubPolicy{Instance: in, Hub: id, Name: HubOwnerPolicy, Rights: HubOwnerRights, Keys: NewKeyPair()}
@@ -75,7 +75,7 @@ const (
 type HubHealth struct {
 	State     HubState
 	Since     time.Time     // when it entered the state; zero while unknown
-	LastError string        // what it said, or why it could not be reached; "" while up
+	LastError string        // why it could not be reached, or what it said against the link; "" while all is well
 	Paused    time.Time     // until when it asked to be left alone; zero if it did not
 	PerMinute int           // registry writes that it is sent in a minute; 0 is no limit
 	Waiting   int           // registrations that wait for their turn at it
@@ -169,3 +169,24 @@ var hostPattern = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$
 // IsHostName reports whether s may be the name of a hub: a DNS name or an IPv4 address,
 // without scheme, port or path.
 func IsHostName(s string) bool { return len(s) <= maxHostName && hostPattern.MatchString(s) }
+
+// StandardHubPolicies returns the shared access policies that every embedded hub has,
+// with fresh keys.
+// Source: azure-docs, articles/iot-hub/iot-hub-dev-guide-sas.md, "Access control and permissions".
+func StandardHubPolicies(hub LinkedHub) []HubPolicy {
+	standard := []struct {
+		name   string
+		rights HubRights
+	}{
+		{HubOwnerPolicy, HubOwnerRights},
+		{"service", ServiceConnect},
+		{"device", HubDeviceConnect},
+		{"registryRead", RegistryRead},
+		{"registryReadWrite", RegistryRead | RegistryWrite},
+	}
+	all := make([]HubPolicy, len(standard))
+	for i, p := range standard {
+		all[i] = HubPolicy{Instance: hub.Instance, Hub: hub.ID, Name: p.name, Rights: p.rights, Keys: NewKeyPair()}
+	}
+	return all
+}

@@ -76,26 +76,37 @@ func twinSection(field string, raw json.RawMessage, limit int) (json.RawMessage,
 	if isNull(raw) {
 		return nil, nil
 	}
-	value, err := decodeNumbers(raw)
-	if err != nil {
-		return nil, Invalidf(field, "must be JSON")
-	}
-	object, ok := value.(map[string]any)
-	if !ok {
-		return nil, Invalidf(field, "must be an object")
-	}
-	for _, name := range serviceMembers {
-		delete(object, name)
-	}
-	size, err := objectSize(field, object, 1)
+	object, size, err := sectionObject(field, raw)
 	if err != nil {
 		return nil, err
 	}
 	if size > limit {
-		return nil, Invalidf(field, "is %d bytes by the rules for twins; the limit is %d", size, limit)
+		return nil, tooLargeSection(field, size, limit)
 	}
 	dropNulls(object)
 	return json.Marshal(object)
+}
+
+func tooLargeSection(field string, size, limit int) error {
+	return Invalidf(field, "is %d bytes by the rules for twins; the limit is %d", size, limit)
+}
+
+// sectionObject reads one section, without the members that hubs write, and its size.
+// Everything but the size is checked.
+func sectionObject(field string, raw json.RawMessage) (object map[string]any, size int, err error) {
+	value, err := decodeNumbers(raw)
+	if err != nil {
+		return nil, 0, Invalidf(field, "must be JSON")
+	}
+	object, ok := value.(map[string]any)
+	if !ok {
+		return nil, 0, Invalidf(field, "must be an object")
+	}
+	for _, name := range serviceMembers {
+		delete(object, name)
+	}
+	size, err = objectSize(field, object, 1)
+	return object, size, err
 }
 
 func decodeNumbers(raw json.RawMessage) (any, error) {

@@ -43,8 +43,10 @@ func TestAllocate(t *testing.T) {
 	w.send(t, "PUT", "/enrollmentGroups/line-7", strings.TrimSuffix(line, "}")+static)
 	must(t, w.store.Commit(t.Context(), newRegistration("sensor-9")))
 	why := []wire.AllocateStep{
-		{Step: "enrollment", Text: "individual enrollment sensor-7"}, {Step: "policy", Text: "static, the policy of the enrollment"},
-		{Step: "candidates", Text: "hub.example: named by the enrollment"}, {Step: "hub", Text: "hub.example: the one that is named"},
+		{Step: "enrollment", Text: "individual enrollment sensor-7"},
+		{Step: "policy", Text: "static, the policy of the enrollment"},
+		{Step: "candidates", Text: "hub.example: named by the enrollment"},
+		{Step: "hub", Text: "hub.example: the one that is named"},
 	}
 	want := wire.AllocateAnswer{
 		RegistrationID: "Sensor-7", EnrollmentID: "sensor-7", Outcome: "assigned", AllocationPolicy: "static", Candidates: []string{"hub.example"},

@@ -48,7 +48,7 @@ func (s *server) listAudit(w http.ResponseWriter, r *http.Request, _ route.Param
 		page.Value[i] = auditEntry(e)
 	}
 	if next != nil {
-		if page.Continuation, err = writeAuditToken(*next); err != nil {
+		if page.Continuation, err = writeToken(pageToken{Time: next.Time.UnixNano(), Seq: next.Seq}); err != nil {
 			return err
 		}
 	}
@@ -107,29 +107,38 @@ func readTop(text string, usual int) (int, error) {
 	return n, nil
 }
 
-// auditToken is what stands in a continuation. It holds for any filter and page size,
+// pageToken is what stands in a continuation. It holds for any filter and page size,
 // after restarts and after changes.
-type auditToken struct {
+type pageToken struct {
 	Time int64 `json:"t"` // nanoseconds since 1970
 	Seq  int64 `json:"s"`
 }
 
-// maxAuditToken bounds a continuation, in bytes.
-const maxAuditToken = 256
+// maxToken bounds a continuation, in bytes.
+const maxToken = 256
 
-func writeAuditToken(c audit.Cursor) (string, error) {
-	text, err := json.Marshal(auditToken{Time: c.Time.UnixNano(), Seq: c.Seq})
+func writeToken(t pageToken) (string, error) {
+	text, err := json.Marshal(t)
 	return base64.RawURLEncoding.EncodeToString(text), err
 }
 
-func readAuditToken(text string) (*audit.Cursor, error) {
+// readToken returns nil for "".
+func readToken(text string) (*pageToken, error) {
 	if text == "" {
 		return nil, nil
 	}
-	var t auditToken
+	var t pageToken
 	raw, err := base64.RawURLEncoding.DecodeString(text)
-	if err != nil || len(text) > maxAuditToken || json.Unmarshal(raw, &t) != nil || t.Seq < 1 {
+	if err != nil || len(text) > maxToken || json.Unmarshal(raw, &t) != nil || t.Seq < 1 {
 		return nil, notOurs()
+	}
+	return &t, nil
+}
+
+func readAuditToken(text string) (*audit.Cursor, error) {
+	t, err := readToken(text)
+	if err != nil || t == nil {
+		return nil, err
 	}
 	return &audit.Cursor{Time: time.Unix(0, t.Time), Seq: t.Seq}, nil
 }

@@ -11,25 +11,29 @@ import (
 
 	"github.com/mooring-iot/mooring/internal/access"
 	"github.com/mooring-iot/mooring/internal/audit"
+	"github.com/mooring-iot/mooring/internal/decision"
 	"github.com/mooring-iot/mooring/internal/dps"
 	"github.com/mooring-iot/mooring/internal/httpio"
 	"github.com/mooring-iot/mooring/internal/route"
+	"github.com/mooring-iot/mooring/internal/statistics"
 	"github.com/mooring-iot/mooring/internal/translate"
 	"github.com/mooring-iot/mooring/wire"
 )
 
 // Options are what the API needs; all but Links, Hubs, Portal and Routes are required.
 type Options struct {
-	Guard     *access.Guard
-	Audit     *audit.Log
-	Allocator Allocator
-	Instance  dps.InstanceID // the instance that this host serves
-	Log       *slog.Logger
-	Now       func() time.Time
-	Links     Links         // nil has no operations on hubs
-	Hubs      Hubs          // nil calls no hubs over the wire: their health is unknown, nothing is to be cleaned up
-	Portal    Portal        // nil where there is none
-	Routes    []route.Route // further operations, which check for themselves who calls
+	Guard      *access.Guard
+	Audit      *audit.Log
+	Decisions  *decision.Log
+	Statistics *statistics.Counter
+	Allocator  Allocator
+	Instance   dps.InstanceID // the instance that this host serves
+	Log        *slog.Logger
+	Now        func() time.Time
+	Links      Links         // nil has no operations on hubs
+	Hubs       Hubs          // nil calls no hubs over the wire: their health is unknown, nothing is to be cleaned up
+	Portal     Portal        // nil where there is none
+	Routes     []route.Route // further operations, which check for themselves who calls
 }
 
 // server answers the operations.
@@ -38,7 +42,7 @@ type server struct{ Options }
 // New returns the handler of the API.
 func New(o Options) http.Handler {
 	s := &server{o}
-	routes := slices.Concat(s.auditRoutes(), s.hubRoutes(), s.allocateRoutes(), o.Routes)
+	routes := slices.Concat(s.auditRoutes(), s.decisionRoutes(), s.statisticsRoutes(), s.hubRoutes(), s.allocateRoutes(), o.Routes)
 	routes = append(routes, s.portalRoutes()...)
 	return &httpio.API{Routes: route.NewTable(routes...), Refuse: s.refuse, Log: o.Log}
 }

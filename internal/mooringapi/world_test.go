@@ -17,6 +17,7 @@ import (
 	"github.com/mooring-iot/mooring/internal/audit"
 	"github.com/mooring-iot/mooring/internal/configure"
 	"github.com/mooring-iot/mooring/internal/controlapi"
+	"github.com/mooring-iot/mooring/internal/decision"
 	"github.com/mooring-iot/mooring/internal/dps"
 	"github.com/mooring-iot/mooring/internal/enroll"
 	"github.com/mooring-iot/mooring/internal/httpio"
@@ -25,6 +26,7 @@ import (
 	"github.com/mooring-iot/mooring/internal/sas"
 	"github.com/mooring-iot/mooring/internal/seal"
 	"github.com/mooring-iot/mooring/internal/serviceapi"
+	"github.com/mooring-iot/mooring/internal/statistics"
 	"github.com/mooring-iot/mooring/internal/store/sqlite"
 	"github.com/mooring-iot/mooring/wire"
 )
@@ -34,6 +36,10 @@ var now = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 type observer struct{}
 
 func (observer) Committed(int, time.Duration, error) {}
+
+func (observer) DecisionsRecorded(int64) {}
+
+func (observer) DecisionsDropped(int64) {}
 
 func (observer) Registered(dps.AttestationType, dps.RegistrationStatus, dps.Reason, time.Duration) {}
 
@@ -45,9 +51,12 @@ type world struct {
 	setup dps.Setup
 	keys  dps.KeyPair // of every policy
 	log   bytes.Buffer
+
+	decisions  *decision.Log
+	statistics *statistics.Counter
 }
 
-func newWorld(t *testing.T) *world {
+func newWorld(t testing.TB) *world {
 	t.Helper()
 	const in = dps.DefaultInstance
 	key, err := seal.OpenKey(filepath.Join(t.TempDir(), "key"), true)
@@ -91,7 +100,11 @@ func (w *world) apis(log *slog.Logger, clock func() time.Time) http.Handler {
 	control := controlapi.New(controlapi.Options{
 		Guard: guard, Enroll: enrolling, Configure: configure.New(configure.Options{Store: w.store}), Instance: in, Endpoint: "dps.example", Log: log, Audit: changes,
 	})
-	own := mooringapi.New(mooringapi.Options{Guard: guard, Audit: changes, Allocator: registering, Instance: in, Log: log, Now: clock})
+	w.decisions = decision.New(decision.Options{Store: w.store, Observer: observer{}, Log: log, Now: clock, Limit: 1000})
+	w.statistics = statistics.New(statistics.Options{Store: w.store, Log: log, Now: clock})
+	own := mooringapi.New(mooringapi.Options{
+		Guard: guard, Audit: changes, Decisions: w.decisions, Statistics: w.statistics, Allocator: registering, Instance: in, Log: log, Now: clock,
+	})
 	return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		switch first, _, _ := strings.Cut(r.URL.Path[1:], "/"); first {
 		case "subscriptions", "providers":
@@ -104,7 +117,7 @@ func (w *world) apis(log *slog.Logger, clock func() time.Time) http.Handler {
 	})
 }
 
-func must(t *testing.T, err error) {
+func must(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)

@@ -23,13 +23,14 @@ import (
 // conn is one device's connection. Its goroutine reads a packet, answers it, and
 // reads the next: what a client sends meanwhile waits in the kernel.
 type conn struct {
-	server   *Server
-	net      net.Conn
-	reader   *packet.Reader
-	remote   string
-	evidence register.Evidence
-	id       identity
-	silence  time.Duration // longest pause between two packets
+	server    *Server
+	net       net.Conn
+	reader    *packet.Reader
+	remote    string
+	transport dps.Transport
+	evidence  register.Evidence
+	id        identity
+	silence   time.Duration // longest pause between two packets
 
 	subscribed bool
 	qos        packet.QoS // of the subscription
@@ -294,7 +295,8 @@ func (c *conn) call(r request, payload []byte, trackingID string) (int, *wire.Re
 		return 0, nil, 0, err
 	}
 	req := register.Request{
-		Scope: c.id.Scope, ID: c.id.ID, Evidence: c.evidence, APIVersion: c.id.APIVersion, TrackingID: trackingID, Remote: c.remote,
+		Scope: c.id.Scope, ID: c.id.ID, Evidence: c.evidence, APIVersion: c.id.APIVersion,
+		Transport: c.transport, TrackingID: trackingID, Remote: c.remote,
 	}
 	// What was begun for a device is finished, and found by its next call.
 	ctx := context.Background()

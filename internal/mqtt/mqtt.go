@@ -16,6 +16,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/mooring-iot/mooring/internal/dps"
 	"github.com/mooring-iot/mooring/internal/register"
 )
 
@@ -114,7 +115,7 @@ func lowest(c net.Conn) net.Conn {
 // serveTLS shakes hands and serves one connection.
 func (s *Server) serveTLS(nc *tls.Conn) {
 	defer s.observer.Connected("mqtt")()
-	c := s.newConn(nc)
+	c := s.newConn(nc, dps.MQTT)
 	if !s.add(c) {
 		_ = nc.NetConn().Close()
 		return
@@ -128,10 +129,10 @@ func (s *Server) serveTLS(nc *tls.Conn) {
 	s.serve(c)
 }
 
-// ServeConn serves one connection until it ends, and closes it. chain are the
-// client certificates of its TLS handshake.
+// ServeConn serves one connection over WebSocket until it ends, and closes it. chain
+// are the client certificates of its TLS handshake.
 func (s *Server) ServeConn(nc net.Conn, chain []*x509.Certificate) {
-	c := s.newConn(nc)
+	c := s.newConn(nc, dps.MQTTWebSocket)
 	c.evidence.Chain = chain
 	if !s.add(c) {
 		_ = nc.Close()
@@ -141,9 +142,9 @@ func (s *Server) ServeConn(nc net.Conn, chain []*x509.Certificate) {
 	s.serve(c)
 }
 
-func (s *Server) newConn(nc net.Conn) *conn {
+func (s *Server) newConn(nc net.Conn, t dps.Transport) *conn {
 	bound(nc)
-	return &conn{server: s, net: nc, remote: nc.RemoteAddr().String()}
+	return &conn{server: s, net: nc, remote: nc.RemoteAddr().String(), transport: t}
 }
 
 func (s *Server) serve(c *conn) {

@@ -38,6 +38,7 @@ type Metrics struct {
 	commitTime    prometheus.Histogram
 	connections   *prometheus.GaugeVec
 	accepted      *prometheus.CounterVec
+	decisions     *prometheus.CounterVec
 
 	mu   sync.Mutex
 	open map[net.Conn]struct{} // connections that are counted as open
@@ -52,6 +53,7 @@ func NewMetrics(version string) *Metrics {
 	m.requests = m.histograms("mooring_http_request_seconds", "Time to answer a request, by API and status.", latencyBuckets, "api", "method", "status")
 	m.commits = m.counters("mooring_store_commits_total", "Durable commits of the store, by result.", "result")
 	m.connections = prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "mooring_connections", Help: "Open connections, by listener."}, []string{"listener"})
+	m.decisions = m.counters("mooring_decisions_total", "Refusals of devices, by whether they were recorded, or dropped for want of room.", "result")
 	m.accepted = m.counters("mooring_connections_accepted_total", "Connections accepted, by listener.", "listener")
 	m.writes = prometheus.NewCounter(prometheus.CounterOpts{Name: "mooring_store_writes_total", Help: "Changes committed by the store."})
 	m.groupSize = prometheus.NewHistogram(prometheus.HistogramOpts{
@@ -100,6 +102,16 @@ func (m *Metrics) Registration(kind, outcome, reason string, took time.Duration)
 	m.attestations.WithLabelValues(kind, result).Inc()
 	m.registrations.WithLabelValues(outcome, reason).Inc()
 	m.registering.WithLabelValues(outcome).Observe(took.Seconds())
+}
+
+// DecisionsRecorded counts refusals that were recorded.
+func (m *Metrics) DecisionsRecorded(refusals int64) {
+	m.decisions.WithLabelValues("recorded").Add(float64(refusals))
+}
+
+// DecisionsDropped counts refusals that there was no room for.
+func (m *Metrics) DecisionsDropped(refusals int64) {
+	m.decisions.WithLabelValues("dropped").Add(float64(refusals))
 }
 
 // Committed counts one commit of the store.

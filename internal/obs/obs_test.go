@@ -26,6 +26,8 @@ func TestMetricsShowWhatHappened(t *testing.T) {
 	m.Registration("", "unassigned", "no-evidence", time.Millisecond)
 	m.Committed(7, time.Millisecond, nil)
 	m.Committed(3, time.Millisecond, errors.New("disk full"))
+	m.DecisionsRecorded(5)
+	m.DecisionsDropped(2)
 	m.Measure("device", http.NotFoundHandler()).ServeHTTP(httptest.NewRecorder(), httptest.NewRequest("BREW", "/", http.NoBody))
 
 	text := scrape(t, m)
@@ -36,6 +38,8 @@ func TestMetricsShowWhatHappened(t *testing.T) {
 		`mooring_attestations_total{kind="x509",result="held"} 1`,
 		`mooring_attestations_total{kind="none",result="refused"} 1`,
 		`mooring_store_writes_total 7`,
+		`mooring_decisions_total{result="recorded"} 5`,
+		`mooring_decisions_total{result="dropped"} 2`,
 		`mooring_store_commits_total{result="failed"} 1`,
 		`mooring_http_request_seconds_count{api="device",method="other",status="404"} 1`,
 	} {

@@ -213,6 +213,7 @@ func (d *dryRun) choose(ctx context.Context) (plan, error) {
 		hub, err := d.ask(ctx, pl.candidates)
 		return pl.toward(hub, q), err
 	case pl.stays:
+		d.step(StepWebhook, "the webhook is called all the same, and may have a payload for the device; it was not asked")
 		return pl.toward(pl.candidates[0], q), nil
 	default:
 		return pl, nil

@@ -50,8 +50,8 @@ func dryWorld(t *testing.T) (*world, *register.Service, *function) {
 	}), f
 }
 
-func at(policy dps.AllocationPolicy, names ...dps.HostName) dps.Placement {
-	return dps.Placement{Policy: policy, IotHubs: names}
+func static(names ...dps.HostName) dps.Placement {
+	return dps.Placement{Policy: dps.Static, IotHubs: names}
 }
 
 func TestDryRun(t *testing.T) {
@@ -74,47 +74,66 @@ func TestDryRun(t *testing.T) {
 		why       string // in the steps
 	}{
 		{
-			"a new device", at(dps.Static, hostName), register.DryRunQuestion{ID: "new", Entry: group("line")}, nil,
+			"a new device", static(hostName),
+			register.DryRunQuestion{ID: "new", Entry: group("line")},
+			nil,
 			register.DryRunAnswer{Outcome: register.WouldAssign, Policy: dps.Static, Candidates: both[:1], Hub: hostName, DeviceID: "new", Substatus: dps.InitialAssignment, Data: register.DataInitial},
 			"enrollment: enrollment group line; policy: static",
 		},
 		{
-			"at a hub over the wire", dps.Placement{Policy: dps.GeoLatency}, register.DryRunQuestion{ID: "new", Entry: group("line"), Remote: near}, nil,
+			"at a hub over the wire",
+			dps.Placement{Policy: dps.GeoLatency},
+			register.DryRunQuestion{ID: "new", Entry: group("line"), Remote: near},
+			nil,
 			register.DryRunAnswer{Outcome: register.WouldAssign, Policy: dps.GeoLatency, Candidates: both, Hub: far, DeviceID: "new", Substatus: dps.InitialAssignment, Data: register.DataInitial},
 			"network: 10.1.2.3 is in 10.0.0.0/8, near to westeurope; location: westeurope: far.example.com; hub: far.example.com: the only one left; identity: whether",
 		},
 		{
-			"it stays by its policy", at(dps.Static, hostName), register.DryRunQuestion{ID: "Sensor"}, nil,
+			"it stays by its policy", static(hostName),
+			register.DryRunQuestion{ID: "Sensor"},
+			nil,
 			register.DryRunAnswer{Outcome: register.WouldStay, Policy: dps.Static, Candidates: both[:1], Hub: hostName, DeviceID: "sensor", Substatus: dps.InitialAssignment, Data: register.DataKept, Current: here},
 			"hub: hub.example.com: the one that is named",
 		},
 		{
-			"it moves with its twin", at(dps.Static, far), register.DryRunQuestion{ID: "sensor"}, nil,
+			"it moves with its twin", static(far),
+			register.DryRunQuestion{ID: "sensor"},
+			nil,
 			register.DryRunAnswer{Outcome: register.WouldMove, Policy: dps.Static, Candidates: both[1:], Hub: far, DeviceID: "sensor", Substatus: dps.DeviceDataMigrated, Data: register.DataMigrated, Current: here},
 			"migrateDeviceData is true",
 		},
 		{
-			"it moves without", with(at(dps.Static, far), reset), register.DryRunQuestion{ID: "sensor"}, nil,
+			"it moves without", with(static(far), reset),
+			register.DryRunQuestion{ID: "sensor"},
+			nil,
 			register.DryRunAnswer{Outcome: register.WouldMove, Policy: dps.Static, Candidates: both[1:], Hub: far, DeviceID: "sensor", Substatus: dps.DeviceDataReset, Data: register.DataReset, Current: here},
 			"migrateDeviceData is false",
 		},
 		{
-			"it never moves", with(at(dps.Static, far), never), register.DryRunQuestion{ID: "sensor"}, nil,
+			"it never moves", with(static(far), never),
+			register.DryRunQuestion{ID: "sensor"},
+			nil,
 			register.DryRunAnswer{Outcome: register.WouldStay, Policy: dps.Static, Candidates: both[:1], Hub: hostName, DeviceID: "sensor", Substatus: dps.InitialAssignment, Data: register.DataKept, Current: here},
 			"reprovision: the device keeps its hub: updateHubAssignment is false",
 		},
 		{
-			"it does not expect to move", at(dps.Static, far), register.DryRunQuestion{ID: "sensor", APIVersion: "2018-04-01"}, nil,
+			"it does not expect to move", static(far),
+			register.DryRunQuestion{ID: "sensor", APIVersion: "2018-04-01"},
+			nil,
 			register.DryRunAnswer{Outcome: register.WouldStay, Policy: dps.Static, Candidates: both[:1], Hub: hostName, DeviceID: "sensor", Substatus: dps.InitialAssignment, Data: register.DataKept, Current: here},
 			"no reprovisionPolicy",
 		},
 		{
-			"the webhook is not asked", hook, register.DryRunQuestion{ID: "sensor"}, nil,
+			"the webhook is not asked", hook,
+			register.DryRunQuestion{ID: "sensor"},
+			nil,
 			register.DryRunAnswer{Outcome: register.WouldAsk, Policy: dps.Custom, Candidates: both, Current: here},
 			"left out: apart.example.com: applyAllocationPolicy is false, and the enrollment does not name it; candidates: hub.example.com, far.example.com: linked, and the enrollment names no hubs; hub: the webhook decides",
 		},
 		{
-			"the webhook is asked", hook, register.DryRunQuestion{ID: "sensor", CallWebhook: true, Payload: json.RawMessage(`7`)}, nil,
+			"the webhook is asked", hook,
+			register.DryRunQuestion{ID: "sensor", CallWebhook: true, Payload: json.RawMessage(`7`)},
+			nil,
 			register.DryRunAnswer{
 				Outcome: register.WouldMove, Policy: dps.Custom, Candidates: both, Hub: far, DeviceID: "sensor", Substatus: dps.DeviceDataMigrated, Data: register.DataMigrated, Current: here,
 				Payload: json.RawMessage(`{"a":1}`),
@@ -122,7 +141,9 @@ func TestDryRun(t *testing.T) {
 			"webhook: the webhook chose far.example.com",
 		},
 		{
-			"the webhook fails", hook, register.DryRunQuestion{ID: "sensor", CallWebhook: true}, dps.Errorf(dps.CustomAllocationFailed, "Custom allocation failed with status code: 404"),
+			"the webhook fails", hook,
+			register.DryRunQuestion{ID: "sensor", CallWebhook: true},
+			dps.Errorf(dps.CustomAllocationFailed, "Custom allocation failed with status code: 404"),
 			register.DryRunAnswer{
 				Outcome: register.WouldFail, Policy: dps.Custom, Candidates: both, Current: here,
 				Failure: &dps.Failure{Code: dps.CustomAllocationFailed, Message: "Custom allocation failed with status code: 404"},
@@ -130,7 +151,9 @@ func TestDryRun(t *testing.T) {
 			"webhook: Custom allocation failed with status code: 404",
 		},
 		{
-			"no hub", at(dps.Static), register.DryRunQuestion{ID: "new", Entry: group("line")}, nil,
+			"no hub", static(),
+			register.DryRunQuestion{ID: "new", Entry: group("line")},
+			nil,
 			register.DryRunAnswer{
 				Outcome: register.WouldFail, Policy: dps.Static, Candidates: both,
 				Failure: &dps.Failure{Code: dps.NoHub, Message: "Static allocation needs exactly one hub in the enrollment's iotHubs; there are 0."},
@@ -200,7 +223,7 @@ func TestDryRunAsksUnderNever(t *testing.T) {
 		t.Errorf("%+v, %v", got, err)
 	}
 	q.CallWebhook = false
-	if got, err = s.DryRun(t.Context(), in, q); err != nil || got.Outcome != register.WouldStay || got.Payload != nil || f.called != 2 {
+	if got, err = s.DryRun(t.Context(), in, q); err != nil || got.Outcome != register.WouldStay || got.Payload != nil || f.called != 2 || !strings.Contains(steps(got), "webhook: the webhook is called all the same") {
 		t.Errorf("%+v, %v", got, err)
 	}
 	q.CallWebhook = true // of a service that calls none

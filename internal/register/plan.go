@@ -38,9 +38,10 @@ func (p plan) webhook() bool { return p.policy == dps.Custom }
 
 // plan says where a device goes. It fails with NoHub; the plan then has what led there.
 func (s *Service) plan(q question) (plan, error) {
+	r := s.allocation(q)
 	current := linked(q.hubs, q.assignment)
 	if current != nil && stays(q.entry.Placement.Reprovision, q.apiVersion) {
-		p := plan{policy: policyOf(q), candidates: []dps.LinkedHub{*current}, stays: true}
+		p := plan{policy: r.Policy(), candidates: []dps.LinkedHub{*current}, stays: true}
 		if p.webhook() { // asked all the same: it may have something for the device
 			return p, nil
 		}
@@ -50,7 +51,7 @@ func (s *Service) plan(q question) (plan, error) {
 	if q.explain {
 		choose = allocate.Explain
 	}
-	c, err := choose(s.allocation(q))
+	c, err := choose(r)
 	p := plan{policy: c.Policy, candidates: c.Candidates, steps: c.Steps}
 	if err != nil || p.webhook() {
 		return p, err
@@ -68,14 +69,6 @@ func (s *Service) allocation(q question) allocate.Request {
 		r.Current = q.assignment.Hub
 	}
 	return r
-}
-
-// policyOf is the allocation policy that applies to an enrollment.
-func policyOf(q question) dps.AllocationPolicy {
-	if q.entry.Placement.Policy != "" {
-		return q.entry.Placement.Policy
-	}
-	return q.in.Allocation
 }
 
 // toward completes a plan with the hub that was chosen.

@@ -86,6 +86,13 @@ type Observer interface {
 	Registered(a dps.AttestationType, status dps.RegistrationStatus, reason dps.Reason, took time.Duration)
 }
 
+// Decisions hears of every refusal.
+type Decisions interface {
+	// Refused is called with each call of a device that is refused, before the device
+	// hears of it. It returns at once.
+	Refused(r dps.Refusal)
+}
+
 // Evidence is what a device proved on its connection.
 type Evidence struct {
 	Chain []*x509.Certificate // client certificates of the TLS handshake, leaf first
@@ -99,8 +106,9 @@ type Request struct {
 	Evidence   Evidence
 	APIVersion string
 	Payload    json.RawMessage // for the webhook of a custom allocation; nil if the device sent none
-	TrackingID string          // names the call in answer and log
-	Remote     string          // address of the caller, with or without a port
+	Transport  dps.Transport
+	TrackingID string // names the call in answer and log
+	Remote     string // address of the caller, with or without a port
 }
 
 // Ticket is an accepted registration, to be polled.
@@ -120,17 +128,18 @@ type Record struct {
 // at once would be fine, but zero makes some clients fall back to their default.
 const ReadyAfter = time.Second
 
-// Options are what a Service needs; all are required but Rate, Networks and the budgets,
-// and Hubs and Webhook where no enrollment leads to them.
+// Options are what a Service needs; all are required but Decisions, Rate, Networks and
+// the budgets, and Hubs and Webhook where no enrollment leads to them.
 type Options struct {
-	Store    Store
-	Hubs     Hubs
-	Webhook  Webhook
-	Observer Observer
-	Log      *slog.Logger
-	Now      func() time.Time
-	Rate     int                // registrations per minute, for the whole service; 0 is no limit
-	Networks *allocate.Networks // which locations are near to whom; nil is none
+	Store     Store
+	Hubs      Hubs
+	Webhook   Webhook
+	Observer  Observer
+	Decisions Decisions // nil if nobody wants to know
+	Log       *slog.Logger
+	Now       func() time.Time
+	Rate      int                // registrations per minute, for the whole service; 0 is no limit
+	Networks  *allocate.Networks // which locations are near to whom; nil is none
 
 	HubBudget     time.Duration // for a hub that is slow, from the first attempt on; 0 is DefaultHubBudget
 	WebhookBudget time.Duration // for a webhook that fails; 0 is DefaultWebhookBudget
@@ -144,13 +153,14 @@ const (
 
 // Service registers devices. It is safe for concurrent use.
 type Service struct {
-	store    Store
-	hubs     Hubs
-	webhook  Webhook
-	observer Observer
-	log      *slog.Logger
-	now      func() time.Time
-	networks *allocate.Networks
+	store     Store
+	hubs      Hubs
+	webhook   Webhook
+	observer  Observer
+	decisions Decisions
+	log       *slog.Logger
+	now       func() time.Time
+	networks  *allocate.Networks
 
 	line          *line
 	budget        time.Duration
@@ -165,7 +175,7 @@ type Service struct {
 // New returns a Service.
 func New(o Options) *Service {
 	s := &Service{
-		store: o.Store, hubs: o.Hubs, webhook: o.Webhook, observer: o.Observer, log: o.Log, now: o.Now, networks: o.Networks,
+		store: o.Store, hubs: o.Hubs, webhook: o.Webhook, observer: o.Observer, decisions: o.Decisions, log: o.Log, now: o.Now, networks: o.Networks,
 		budget: cmp.Or(o.HubBudget, DefaultHubBudget), webhookBudget: cmp.Or(o.WebhookBudget, DefaultWebhookBudget),
 		registrations: newRateLimit(o.Rate), polls: newPollLimit(),
 		recent: &recent{}, links: &attest.Links{},
@@ -192,7 +202,7 @@ func (s *Service) Register(ctx context.Context, req Request) (Ticket, error) {
 	}
 	if proved.refused() {
 		s.observer.Registered(proved.kind, dps.Unassigned, proved.decision.Reason, s.now().Sub(start))
-		return Ticket{}, s.refuse(ctx, req, proved.decision)
+		return Ticket{}, s.refuse(ctx, in.ID, req, proved.decision)
 	}
 	if wait := s.registrations.take(s.now()); wait > 0 {
 		return Ticket{}, throttled(wait)
@@ -232,7 +242,8 @@ func (s *Service) Poll(ctx context.Context, req Request, op dps.OperationID) (Re
 		return Record{}, err
 	}
 	if d.Refused() {
-		return Record{}, s.refuse(ctx, req, d)
+		d.Entry = reg.Entry
+		return Record{}, s.refuse(ctx, in.ID, req, d)
 	}
 	if reg.Status == dps.Assigning {
 		if reg, err = s.followed(ctx, reg); err != nil {
@@ -270,7 +281,7 @@ func (s *Service) LookUp(ctx context.Context, req Request) (Record, error) {
 		return Record{}, err
 	}
 	if proved.refused() {
-		return Record{}, s.refuse(ctx, req, proved.decision)
+		return Record{}, s.refuse(ctx, in.ID, req, proved.decision)
 	}
 	if wait := s.registrations.take(s.now()); wait > 0 {
 		return Record{}, throttled(wait)
@@ -281,25 +292,26 @@ func (s *Service) LookUp(ctx context.Context, req Request) (Record, error) {
 	}
 	if proved.disabled() {
 		reg.Status, reg.Failure = dps.Disabled, nil
-		s.logRefusal(ctx, req, proved.decision)
+		s.logRefusal(ctx, in.ID, req, proved.decision)
 	}
 	return s.record(ctx, reg)
 }
 
-// refuse logs why a device is refused and returns what it is told.
-func (s *Service) refuse(ctx context.Context, req Request, d *dps.Decision) error {
-	s.logRefusal(ctx, req, d)
+// refuse records why a device is refused and returns what it is told.
+func (s *Service) refuse(ctx context.Context, in dps.InstanceID, req Request, d *dps.Decision) error {
+	s.logRefusal(ctx, in, req, d)
 	return dps.Errorf(dps.Unauthorized, "%s", d.Answer)
 }
 
-func (s *Service) logRefusal(ctx context.Context, req Request, d *dps.Decision) {
+func (s *Service) logRefusal(ctx context.Context, in dps.InstanceID, req Request, d *dps.Decision) {
+	s.keepRefusal(in, req, d)
 	s.log.InfoContext(ctx, "registration refused", append(requestAttrs(req), slog.Any("decision", d))...)
 }
 
 func (s *Service) logOutcome(ctx context.Context, req Request, reg dps.Registration, p proof) {
 	switch {
 	case p.disabled():
-		s.logRefusal(ctx, req, p.decision)
+		s.logRefusal(ctx, reg.Instance, req, p.decision)
 	case reg.Failure != nil:
 		s.log.InfoContext(ctx, "registration failed", append(requestAttrs(req),
 			slog.String("code", reg.Failure.Code.String()), slog.String("message", reg.Failure.Message))...)

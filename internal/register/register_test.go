@@ -40,7 +40,8 @@ func TestFirstRegistration(t *testing.T) {
 		Authentication: dps.HubAuthentication{
 			Type: dps.HubAuthSelfSigned, PrimaryThumbprint: thumbprint(device.Certificate), SecondaryThumbprint: thumbprint(device.Certificate),
 		},
-		Twin: dps.Twin{Tags: json.RawMessage(`{"site":"north"}`), Desired: json.RawMessage(`{"rate":5}`)},
+		Twin:        dps.Twin{Tags: json.RawMessage(`{"site":"north"}`), Desired: json.RawMessage(`{"rate":5}`)},
+		TwinVersion: 2, DesiredStamp: dps.Stamp{At: w.now, Version: 1}, ReportedStamp: dps.Stamp{At: w.now, Version: 1},
 		ETag: got.ETag, Created: w.now, Updated: w.now,
 	}
 	if diff := cmp.Diff(wantDevice, got); diff != "" || got.GenerationID == "" || got.ETag == "" {

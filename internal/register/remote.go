@@ -190,6 +190,9 @@ func (s *Service) arrive(r *run, j *job, pl plan) (verdict, error) {
 		}
 		if migrated {
 			c := leave(j.change(), pl)
+			if twin.Reported == nil {
+				twin.Reported = []byte(`{}`) // a twin that was moved has its section, if an empty one
+			}
 			device := dps.NewHubDevice(pl.to, id, twin, s.now())
 			c.Device = &device
 			assign(&c.Registration, pl.to, id.DeviceID, dps.DeviceDataMigrated)

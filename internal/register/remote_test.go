@@ -165,13 +165,9 @@ func (w *remoteWorld) retwin(t *testing.T, hub dps.HubID, id dps.DeviceID, twin 
 	}
 	d, err := w.store.HubDevice(t.Context(), in, hub, id)
 	must(t, err)
-	old := d.ETag
-	d.Twin, d.ETag = twin, dps.NewETag()
-	reg, err := w.store.Registration(t.Context(), in, dps.RegistrationID(id))
+	changed, _, err := d.WithTwin(dps.TwinChange{Tags: twin.Tags, Desired: twin.Desired, Reported: twin.Reported}, time.Now())
 	must(t, err)
-	was := reg.ETag
-	reg.ETag = dps.NewETag()
-	must(t, w.store.Commit(t.Context(), dps.RegistrationChange{Registration: reg, IfMatch: was, Device: &d, DeviceMatch: old}))
+	must(t, w.store.ChangeHubDevice(t.Context(), d, changed))
 }
 
 func (w *remoteWorld) authOf(t *testing.T, hub dps.HubID, id dps.DeviceID) dps.HubAuthentication {

@@ -2,7 +2,6 @@ package register_test
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
 	"maps"
@@ -207,7 +206,11 @@ func newRemoteWorld(t *testing.T) *remoteWorld {
 	link("a", dps.KindIoTHub)
 	link("b", dps.KindIoTHub)
 	link("near", dps.KindEmbedded)
-	w.insertHubs(t)
+	stored, err := w.store.Instance(t.Context(), in)
+	must(t, err)
+	change := dps.InstanceChange{Instance: stored, IfMatch: stored.ETag, Hubs: dps.HubsChange{Link: w.linked}}
+	change.Instance.ETag = dps.NewETag()
+	must(t, w.store.Configure(t.Context(), change))
 	w.Service = w.remote(w.store)
 	w.start(t)
 	return w
@@ -338,16 +341,3 @@ func (w *remoteWorld) settled(t *testing.T) {
 var errKilled = errors.New("killed")
 
 func deviceName(i int) string { return fmt.Sprintf("dev-%03d", i) }
-
-// insertHubs links the hubs behind the store's back.
-func (w *remoteWorld) insertHubs(t *testing.T) {
-	t.Helper()
-	db, err := sql.Open("sqlite", "file:"+w.path)
-	must(t, err)
-	defer db.Close()
-	for _, h := range w.linked {
-		_, err := db.ExecContext(t.Context(), `INSERT INTO hubs (instance, id, kind, host_name, weight, apply_policy) VALUES ($1, $2, $3, $4, 1, 1)`,
-			string(h.Instance), string(h.ID), string(h.Kind), string(h.HostName))
-		must(t, err)
-	}
-}

@@ -20,10 +20,13 @@ type Handler func(w http.ResponseWriter, r *http.Request, p Params) error
 
 // Route is one operation of an API.
 type Route struct {
-	Method  string
-	Pattern string // "/enrollments/{id}"; a {name} segment matches anything but ""
+	Method  string // AnyMethod matches all
+	Pattern string // "/enrollments/{id}"; a {name} segment matches anything but "", a last {name...} any number of segments
 	Handle  Handler
 }
+
+// AnyMethod stands for every method that no other route of the same path has.
+const AnyMethod = "*"
 
 // Table is the routes of one API. Where two patterns match, the one with more fixed
 // segments wins.
@@ -33,6 +36,7 @@ type compiled struct {
 	Route
 	segments []string
 	fixed    int
+	open     bool // whether more segments may follow
 }
 
 // NewTable returns a table of routes.
@@ -40,6 +44,9 @@ func NewTable(routes ...Route) *Table {
 	t := &Table{}
 	for _, r := range routes {
 		c := compiled{Route: r, segments: split(r.Pattern)}
+		if last := len(c.segments) - 1; strings.HasSuffix(c.segments[last], "...}") {
+			c.segments, c.open = c.segments[:last], true
+		}
 		for _, s := range c.segments {
 			if !isParam(s) {
 				c.fixed++
@@ -61,15 +68,15 @@ type Match struct {
 // an unknown path (none) from a wrong method.
 func (t *Table) Find(r *http.Request) (m Match, ok bool) {
 	segments := split(r.URL.EscapedPath())
-	best := -1
+	best, exact := -1, false
 	for _, c := range t.routes {
 		params, matches := c.match(segments)
 		switch {
 		case !matches:
-		case c.Method != r.Method:
+		case c.Method != r.Method && c.Method != AnyMethod:
 			m.Allowed = append(m.Allowed, c.Method)
-		case c.fixed > best:
-			best = c.fixed
+		case c.fixed > best || c.fixed == best && !exact:
+			best, exact = c.fixed, c.Method == r.Method
 			m.Route, m.Params = c.Route, params
 		}
 	}
@@ -77,7 +84,7 @@ func (t *Table) Find(r *http.Request) (m Match, ok bool) {
 }
 
 func (c compiled) match(segments []string) (Params, bool) {
-	if len(segments) != len(c.segments) {
+	if len(segments) < len(c.segments) || len(segments) > len(c.segments) && !c.open {
 		return nil, false
 	}
 	var params Params

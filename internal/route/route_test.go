@@ -22,6 +22,9 @@ func table() *route.Table {
 		route.Route{Method: "GET", Pattern: "/{a}/b"},
 		route.Route{Method: "GET", Pattern: "/a/{b}"},
 		route.Route{Method: "GET", Pattern: "/a/b"},
+		route.Route{Method: "GET", Pattern: "/open/{id}/parts/{part}"},
+		route.Route{Method: route.AnyMethod, Pattern: "/open/{id}/parts/{rest...}"},
+		route.Route{Method: route.AnyMethod, Pattern: "/all/{rest...}"},
 	)
 }
 
@@ -43,6 +46,12 @@ func TestFind(t *testing.T) {
 		{name: "escaped percent is decoded once", method: "GET", path: "/enrollments/a%2541", pattern: "/enrollments/{id}", params: route.Params{"id": "a%41"}},
 		{name: "whole path escaped is unknown", method: "GET", path: "/enrollments%2Fdev-1"},
 		{name: "wrong method", method: "DELETE", path: "/enrollments/x"},
+		{name: "any method", method: "PATCH", path: "/all/x", pattern: "/all/{rest...}"},
+		{name: "no more segments", method: "GET", path: "/ALL/", pattern: "/all/{rest...}"},
+		{name: "many more segments", method: "GET", path: "/all/x/y/z", pattern: "/all/{rest...}"},
+		{name: "a method of its own wins", method: "GET", path: "/open/x/parts/y", pattern: "/open/{id}/parts/{part}", params: route.Params{"id": "x", "part": "y"}},
+		{name: "any other method", method: "PUT", path: "/open/x/parts/y", pattern: "/open/{id}/parts/{rest...}", params: route.Params{"id": "x"}},
+		{name: "too few segments", method: "GET", path: "/open/x"},
 		{name: "unknown", method: "GET", path: "/other/x/y"},
 		{name: "empty value", method: "GET", path: "/enrollments//"},
 		{name: "root", method: "GET", path: "/"},
@@ -73,7 +82,7 @@ func FuzzFind(f *testing.F) {
 	f.Add("//%")
 	f.Fuzz(func(t *testing.T, path string) {
 		r := &http.Request{Method: "GET", URL: &url.URL{Path: path}}
-		if m, ok := table().Find(r); ok && m.Route.Method != "GET" {
+		if m, ok := table().Find(r); ok && m.Route.Method != "GET" && m.Route.Method != route.AnyMethod {
 			t.Errorf("Find(%q) gave %s", path, m.Route.Method)
 		}
 	})

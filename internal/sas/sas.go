@@ -73,7 +73,7 @@ func split(s string) (map[string]string, error) {
 			return nil, fmt.Errorf("%w: a field without '='", ErrMalformed)
 		}
 		if _, again := fields[name]; again {
-			return nil, fmt.Errorf("%w: field %q twice", ErrMalformed, name)
+			return nil, fmt.Errorf("%w: a field twice", ErrMalformed) // its name may be a key put in the wrong place
 		}
 		fields[name] = value
 	}

@@ -228,7 +228,8 @@ func TestPayloadIsShown(t *testing.T) {
 		t.Errorf("%d %s", res.Code, res.Body)
 	}
 	for _, c := range []struct{ method, path, body string }{
-		{"GET", "/registrations/sensor-7", ""}, {"GET", "/enrollments/sensor-7", ""},
+		{"GET", "/registrations/sensor-7", ""},
+		{"GET", "/enrollments/sensor-7", ""},
 		{"POST", "/registrations/line-7/query", `{"query": "SELECT * WHERE payload.line.no = 7"}`},
 	} {
 		if res := w.send(c.method, c.path+version, c.body); res.Code != 200 || !strings.Contains(res.Body.String(), shown) {

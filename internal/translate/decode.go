@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"reflect"
 	"slices"
 	"strings"
 	"unicode/utf8"
@@ -44,7 +45,7 @@ func decodeError(err error) error {
 func typeError(mismatch *json.UnmarshalTypeError) error {
 	field := memberPath(mismatch.Field)
 	if field == "" {
-		return dps.Errorf(dps.Invalid, "body: must be a JSON object, not %s", article(mismatch.Value))
+		return dps.Errorf(dps.Invalid, "body: must be a JSON %s, not %s", rootType(mismatch.Type.Kind()), article(mismatch.Value))
 	}
 	return dps.Invalidf(field, "must be %s, not %s", jsonType(mismatch.Type.Kind().String()), article(mismatch.Value))
 }
@@ -55,6 +56,13 @@ func memberPath(field string) string {
 	return strings.Join(slices.DeleteFunc(parts, func(p string) bool {
 		return p == "" || (p[0] >= 'A' && p[0] <= 'Z')
 	}), ".")
+}
+
+func rootType(kind reflect.Kind) string {
+	if kind == reflect.Slice {
+		return "array"
+	}
+	return "object"
 }
 
 func jsonType(kind string) string {

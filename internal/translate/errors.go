@@ -49,6 +49,9 @@ var failures = map[dps.Code]failure{
 	dps.CertificateNotFound:          {http.StatusNotFound, 404000, "ResourceNotFound", "ResourceNotFound", "Certificate not found."},
 	dps.PolicyNotFound:               {http.StatusNotFound, 404000, "ResourceNotFound", "ResourceNotFound", "Policy not found."},
 	dps.DeviceNotFound:               {http.StatusNotFound, 404001, "ResourceNotFound", "DeviceNotFound", "Device not found."},
+	dps.ModuleNotFound:               {http.StatusNotFound, 404010, "ResourceNotFound", "ModuleNotFound", "Module not found."},
+	dps.DeviceTwice:                  {http.StatusBadRequest, 400011, "InvalidArgument", "DeviceDefinedMultipleTimes", "The device is named more than once."},
+	dps.DecisionNotFound:             {http.StatusNotFound, 404000, "ResourceNotFound", "ResourceNotFound", "Decision not found."},
 	dps.RouteNotFound:                {http.StatusNotFound, 404000, "NotFound", "ResourceNotFound", "Not found."},
 	dps.MethodNotAllowed:             {http.StatusMethodNotAllowed, 405000, "MethodNotAllowed", "InvalidOperation", "Method not allowed."},
 	dps.EnrollmentExists:             {http.StatusConflict, 409201, "Conflict", "ResourceAlreadyExists", "Enrollment already exists."},
@@ -60,6 +63,7 @@ var failures = map[dps.Code]failure{
 	dps.TooLarge:                     {http.StatusRequestEntityTooLarge, 413001, "RequestEntityTooLarge", "MessageTooLarge", "Request body too large."},
 	dps.UnsupportedMediaType:         {http.StatusUnsupportedMediaType, 415000, "UnsupportedMediaType", "InvalidOperation", "Content-Type must be application/json."},
 	dps.Throttled:                    {http.StatusTooManyRequests, 429001, "TooManyRequests", "ThrottlingException", "Operations are being throttled for this tenant."},
+	dps.NotOffered:                   {http.StatusNotImplemented, 501000, "NotImplemented", "InvalidOperation", "Not offered."},
 	dps.Unavailable:                  {http.StatusServiceUnavailable, 503001, "ServiceUnavailable", "ServiceUnavailable", "The service is unavailable; try again later."},
 }
 

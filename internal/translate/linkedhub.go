@@ -20,8 +20,12 @@ func LinkedHub(l dps.HubLink) wire.LinkedHub {
 	if l.Hub.Access != nil {
 		endpoint = l.Hub.Access.Endpoint
 	}
+	host := endpoint
+	if bare, _ := splitEndpoint(endpoint); !bare.Equal(l.Hub.HostName) {
+		host = string(l.Hub.HostName) + ";GatewayHostName=" + endpoint
+	}
 	return wire.LinkedHub{
-		ConnectionString: "HostName=" + endpoint + ";SharedAccessKeyName=" + l.Policy.Name + ";SharedAccessKey=" + keyMask,
+		ConnectionString: "HostName=" + host + ";SharedAccessKeyName=" + l.Policy.Name + ";SharedAccessKey=" + keyMask,
 		Location:         location, Name: string(l.Hub.HostName), Kind: string(l.Hub.Kind),
 		AllocationWeight: &l.Hub.Weight, ApplyAllocationPolicy: &l.Hub.ApplyPolicy,
 	}
@@ -114,10 +118,17 @@ func connectionPart(d *dps.HubDraft, name, value string) (err error) {
 	const field = "connectionString"
 	switch name {
 	case "hostname":
-		d.Endpoint = value
+		if d.Endpoint == "" { // a gateway may have come before
+			d.Endpoint = value
+		}
 		var ok bool
 		if d.HostName, ok = splitEndpoint(value); !ok || !dps.IsHostName(string(d.HostName)) {
 			return dps.Invalidf(field, "HostName must be a host name, with or without a port")
+		}
+	case "gatewayhostname":
+		d.Endpoint = value
+		if name, ok := splitEndpoint(value); !ok || !dps.IsHostName(string(name)) {
+			return dps.Invalidf(field, "GatewayHostName must be a host name, with or without a port")
 		}
 	case "sharedaccesskeyname":
 		if d.KeyName, err = dps.ParsePolicyName(value); err != nil {
@@ -131,7 +142,7 @@ func connectionPart(d *dps.HubDraft, name, value string) (err error) {
 			return dps.Invalidf(field, "SharedAccessKey %s", strings.TrimPrefix(dps.MessageOf(err), field+": "))
 		}
 	default:
-		return dps.Invalidf(field, "may only have HostName, SharedAccessKeyName and SharedAccessKey: it must be that of a policy of the hub, not of a device or module")
+		return dps.Invalidf(field, "may only have HostName, GatewayHostName, SharedAccessKeyName and SharedAccessKey: it must be that of a policy of the hub, not of a device or module")
 	}
 	return nil
 }

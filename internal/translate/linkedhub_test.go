@@ -18,15 +18,27 @@ func TestHubDraft(t *testing.T) {
 		name, hub string
 		want      dps.HubDraft
 	}{
-		{"as Azure writes it", `{"connectionString":"HostName=a.example;SharedAccessKeyName=p;SharedAccessKey=` + key + `","location":"West Europe","allocationWeight":2,"applyAllocationPolicy":false}`,
-			dps.HubDraft{HostName: "a.example", Endpoint: "a.example", KeyName: "p", Key: dps.NewSecret([]byte("0123456789abcdef")), Location: "West Europe", Weight: &two, ApplyPolicy: &no}},
-		{"other order, case and blanks", `{"connectionString":" sharedaccesskey = ` + key + ` ; HOSTNAME = A.example:8443; SharedAccessKeyName=p; "}`,
-			dps.HubDraft{HostName: "A.example", Endpoint: "A.example:8443", KeyName: "p", Key: dps.NewSecret([]byte("0123456789abcdef"))}},
-		{"masked", `{"connectionString":"HostName=a.example;SharedAccessKeyName=p;SharedAccessKey=****","name":"other"}`,
-			dps.HubDraft{HostName: "a.example", Endpoint: "a.example", KeyName: "p"}},
+		{
+			"as Azure writes it", `{"connectionString":"HostName=a.example;SharedAccessKeyName=p;SharedAccessKey=` + key + `","location":"West Europe","allocationWeight":2,"applyAllocationPolicy":false}`,
+			dps.HubDraft{HostName: "a.example", Endpoint: "a.example", KeyName: "p", Key: dps.NewSecret([]byte("0123456789abcdef")), Location: "West Europe", Weight: &two, ApplyPolicy: &no},
+		},
+		{
+			"other order, case and blanks", `{"connectionString":" sharedaccesskey = ` + key + ` ; HOSTNAME = A.example:8443; SharedAccessKeyName=p; "}`,
+			dps.HubDraft{HostName: "A.example", Endpoint: "A.example:8443", KeyName: "p", Key: dps.NewSecret([]byte("0123456789abcdef"))},
+		},
+		{
+			"through a gateway", `{"connectionString":"GatewayHostName=127.0.0.1:8443;HostName=a.example;SharedAccessKeyName=p;SharedAccessKey=****"}`,
+			dps.HubDraft{HostName: "a.example", Endpoint: "127.0.0.1:8443", KeyName: "p"},
+		},
+		{
+			"masked", `{"connectionString":"HostName=a.example;SharedAccessKeyName=p;SharedAccessKey=****","name":"other"}`,
+			dps.HubDraft{HostName: "a.example", Endpoint: "a.example", KeyName: "p"},
+		},
 		{"name alone", `{"name":"a.example","kind":"IoTHub"}`, dps.HubDraft{HostName: "a.example", Kind: dps.KindIoTHub}},
-		{"embedded", `{"connectionString":"HostName=a.example","kind":"embedded","selectedIdentity":null}`,
-			dps.HubDraft{HostName: "a.example", Endpoint: "a.example", Kind: dps.KindEmbedded}},
+		{
+			"embedded", `{"connectionString":"HostName=a.example","kind":"embedded","selectedIdentity":null}`,
+			dps.HubDraft{HostName: "a.example", Endpoint: "a.example", Kind: dps.KindEmbedded},
+		},
 	}
 	secrets := cmp.Comparer(func(a, b dps.Secret) bool { return a.Base64() == b.Base64() })
 	for _, tt := range tests {
@@ -52,7 +64,7 @@ func TestHubDraft(t *testing.T) {
 func FuzzHubConnection(f *testing.F) {
 	for _, seed := range []string{
 		"HostName=a.example:8443;SharedAccessKeyName=p;SharedAccessKey=MDEyMzQ1Njc4OWFiY2RlZg==", "HostName=a", "=;=", "HostName=[::1]:1",
-		"HostName=a:99999;SharedAccessKey=****", "hostname=a;hostname=b", "HostName=a;SharedAccessKeyName=\x00", "\xff", ";;;",
+		"HostName=a:99999;SharedAccessKey=****", "hostname=a;hostname=b", "HostName=a;GatewayHostName=b:8443", "HostName=a;SharedAccessKeyName=\x00", "\xff", ";;;",
 	} {
 		f.Add(seed)
 	}

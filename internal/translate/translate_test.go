@@ -364,7 +364,7 @@ func TestHubDeviceWithKeys(t *testing.T) {
 
 func TestHubTwinWithoutTwin(t *testing.T) {
 	t.Parallel()
-	got, err := translate.HubTwin(dps.HubDevice{DeviceID: "Dev"})
+	got, err := translate.HubTwin(dps.NewHubDevice(dps.LinkedHub{}, dps.HubIdentity{DeviceID: "Dev"}, dps.Twin{}, time.Time{}))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
@@ -86,7 +87,8 @@ func (f *function) connections() int {
 // client returns a client that trusts the function and may call this machine.
 func (f *function) client(t *testing.T, timeout time.Duration) *webhook.Client {
 	t.Helper()
-	trust := f.Client().Transport.(*http.Transport).TLSClientConfig.RootCAs
+	trust := x509.NewCertPool()
+	trust.AddCert(f.Certificate())
 	c := webhook.New(webhook.Options{TLS: &tls.Config{RootCAs: trust, MinVersion: tls.VersionTLS12}, Rules: dps.WebhookRules{Loopback: true}, Timeout: timeout})
 	t.Cleanup(c.Close)
 	return c

@@ -143,24 +143,31 @@ func TestRefusals(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	for i, row := range refusals {
-		fill := func(s string) string { return strings.ReplaceAll(s, "$", fmt.Sprint(i)) }
 		t.Run(row.name, func(t *testing.T) {
-			for _, line := range row.certs {
-				w.declare(t, fill(line))
-			}
-			for _, line := range row.setUp {
-				method, rest, _ := strings.Cut(fill(line), " ")
-				path, body, _ := strings.Cut(rest, " ")
-				w.must(t, method, w.expand(t, path, plain), w.expand(t, body, inJSON))
-			}
-			id := "dev-$"
-			if row.id != "" {
-				id = row.id
-			}
-			r := w.send(t, "PUT", "/"+w.info.IDScope+"/registrations/"+fill(id)+"/register", "{}", strings.Fields(fill(row.with))...)
-			w.wasRefused(t, r, row, fill(row.check))
+			r, check := w.play(t, i, row)
+			w.wasRefused(t, r, row, check)
 		})
 	}
+}
+
+// play sets a row up and returns what its device hears, and the check that has to fail.
+func (w *world) play(t *testing.T, i int, row refusal) (r reply, check string) {
+	t.Helper()
+	fill := func(s string) string { return strings.ReplaceAll(s, "$", fmt.Sprint(i)) }
+	for _, line := range row.certs {
+		w.declare(t, fill(line))
+	}
+	for _, line := range row.setUp {
+		method, rest, _ := strings.Cut(fill(line), " ")
+		path, body, _ := strings.Cut(rest, " ")
+		w.must(t, method, w.expand(t, path, plain), w.expand(t, body, inJSON))
+	}
+	id := "dev-$"
+	if row.id != "" {
+		id = row.id
+	}
+	r = w.send(t, "PUT", "/"+w.info.IDScope+"/registrations/"+fill(id)+"/register", "{}", strings.Fields(fill(row.with))...)
+	return r, fill(row.check)
 }
 
 // wasRefused compares what the device heard, and what stands in the log, with row.

@@ -1,10 +1,15 @@
 package wire_test
 
 import (
+	"bufio"
+	"cmp"
 	"encoding/json"
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -78,6 +83,63 @@ func TestDryRunCallsTheWebhook(t *testing.T) {
 	if got := allocate(question + `, "callWebhook": true}`); got.Outcome != "failed" || got.ErrorCode != 400208 {
 		t.Errorf("%+v", got)
 	}
+}
+
+// The function in the documentation works as it says.
+func TestDocumentedFunction(t *testing.T) {
+	t.Parallel()
+	python := cmp.Or(os.Getenv("MOORING_TEST_PYTHON"), "python3")
+	if _, err := exec.LookPath(python); err != nil {
+		if strings.Contains(os.Getenv("MOORING_TEST_REQUIRE"), "interop") {
+			t.Fatal(err)
+		}
+		t.Skip("there is no Python")
+	}
+	page, err := os.ReadFile("../../docs/allocation.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(page), "```python\n")
+	program, _, found := strings.Cut(rest, "```")
+	if !found {
+		t.Fatal("docs/allocation.md has no program in Python")
+	}
+	port := runFunction(t, python, program)
+	w := newWorld(t, "--webhook-allow", "http", "--webhook-allow", "loopback")
+	w.must(t, "PUT", "/enrollments/press-7", `{"registrationId": "press-7", "attestation": {"type": "symmetricKey"}, "allocationPolicy": "custom",
+		"iotHubs": ["localhost"], "customAllocationDefinition": {"webhookUrl": "http://127.0.0.1:`+port+`/api/allocate?code=KEY", "apiVersion": "2021-10-01"}}`)
+	got := w.must(t, "POST", wire.AllocatePath, `{"registrationId": "press-7", "payload": {"site": "local"}, "callWebhook": true}`)
+	text, _ := json.Marshal(map[string]any{"hub": got["iotHubHostName"], "twin": got["initialTwin"], "payload": got["payload"], "outcome": got["outcome"]})
+	if want := `{"hub":"localhost","outcome":"assigned","payload":{"welcome":"press-7"},"twin":{"tags":{"site":"local"}}}`; string(text) != want {
+		t.Errorf("%s, want %s", text, want)
+	}
+}
+
+// runFunction runs a program that says on which port it listens, until the test ends.
+func runFunction(t *testing.T, python, program string) (port string) {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "allocate.py")
+	if err := os.WriteFile(file, []byte(program), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(t.Context(), python, file, "0")
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+	})
+	line, err := bufio.NewReader(out).ReadString('\n')
+	port, found := strings.CutPrefix(strings.TrimSpace(line), "listening on ")
+	if err != nil || !found {
+		t.Fatalf("the program wrote %q, %v", line, err)
+	}
+	return port
 }
 
 func sameJSON(a, b string) bool {

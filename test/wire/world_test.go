@@ -232,7 +232,7 @@ func api(path string) string {
 		return "service"
 	case "subscriptions", "providers":
 		return "control"
-	case "devices", "twins":
+	case "devices", "twins", "statistics", "configurations", "jobs", "digitaltwins", "messages":
 		return "hub"
 	default:
 		return "device"

@@ -1,5 +1,9 @@
 // Package iothub calls a hub over its registry REST: any service that speaks that
 // of Azure IoT Hub, an embedded hub of this program among them.
+//
+// Pool holds the linked hubs for provisioning: it paces writes, keeps away from hubs
+// that asked for it or are down, and repeats nothing by itself but what another
+// writer's change made void. Client is the plain one for commands.
 // Source: azure-iot-hub-python, service.json.
 package iothub
 
@@ -9,33 +13,30 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"net/url"
 	"strconv"
 	"strings"
 	"time"
 
-	"github.com/mooring-iot/mooring/internal/sas"
 	"github.com/mooring-iot/mooring/wire"
 )
 
-// tokenLifetime is how long a token of ours is good.
-const tokenLifetime = 5 * time.Minute
-
-// maxAnswer bounds what is read of an answer, in bytes: 1000 identities are under 2 MB.
-const maxAnswer = 16 << 20
+// maxList bounds what is read of a list, in bytes: 1000 identities are under 2 MB.
+const maxList = 16 << 20
 
 // ConnectionString says where a hub is and how to get in.
 type ConnectionString struct {
-	HostName string // may have a port
+	HostName string // of the hub; may have a port
+	Endpoint string // what is dialled: GatewayHostName where there is one; HostName when ""
 	KeyName  string
 	Key      []byte
 }
 
-// ParseConnectionString reads "HostName=...;SharedAccessKeyName=...;SharedAccessKey=...".
+// ParseConnectionString reads "HostName=...;SharedAccessKeyName=...;SharedAccessKey=...",
+// and GatewayHostName where the hub is called through another host.
 func ParseConnectionString(text string) (ConnectionString, error) {
-	fields := make(map[string]string, 3)
+	fields := make(map[string]string, 4)
 	for part := range strings.SplitSeq(strings.TrimSpace(text), ";") {
 		if part == "" {
 			continue // behind a ; at the end
@@ -46,7 +47,7 @@ func ParseConnectionString(text string) (ConnectionString, error) {
 		}
 		fields[strings.ToLower(name)] = value
 	}
-	c := ConnectionString{HostName: fields["hostname"], KeyName: fields["sharedaccesskeyname"]}
+	c := ConnectionString{HostName: fields["hostname"], Endpoint: fields["gatewayhostname"], KeyName: fields["sharedaccesskeyname"]}
 	if c.HostName == "" || c.KeyName == "" {
 		return c, errors.New("connection string: HostName and SharedAccessKeyName are required")
 	}
@@ -59,15 +60,17 @@ func ParseConnectionString(text string) (ConnectionString, error) {
 }
 
 // Client calls one hub. It is safe for concurrent use.
-type Client struct {
-	conn ConnectionString
-	http *http.Client
-	now  func() time.Time
-}
+type Client struct{ door door }
 
 // New returns a client that sends through c and takes the time from now.
 func New(conn ConnectionString, c *http.Client, now func() time.Time) *Client {
-	return &Client{conn: conn, http: c, now: now}
+	endpoint := conn.Endpoint
+	if endpoint == "" {
+		endpoint = conn.HostName
+	}
+	return &Client{door: door{
+		hostName: conn.HostName, endpoint: endpoint, keyName: conn.KeyName, key: conn.Key, http: c, now: now, token: new(token),
+	}}
 }
 
 // Error is a refusal of the hub.
@@ -98,35 +101,21 @@ func (c *Client) Twin(ctx context.Context, id string) (json.RawMessage, error) {
 }
 
 func (c *Client) get(ctx context.Context, path string, query url.Values) (json.RawMessage, error) {
-	if query == nil {
-		query = url.Values{}
-	}
-	query.Set("api-version", wire.HubAPIVersion)
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "https://"+c.conn.HostName+path+"?"+query.Encode(), http.NoBody)
+	a, err := c.door.send(ctx, request{method: http.MethodGet, path: path, query: query, limit: maxList})
 	if err != nil {
 		return nil, err
 	}
-	req.Header.Set("Authorization", sas.Sign(c.conn.HostName, c.conn.KeyName, c.conn.Key, c.now().Add(tokenLifetime)))
-	res, err := c.http.Do(req)
-	if err != nil {
-		return nil, err
+	if a.status != http.StatusOK {
+		return nil, refusal(a)
 	}
-	defer res.Body.Close()
-	body, err := io.ReadAll(io.LimitReader(res.Body, maxAnswer))
-	if err != nil {
-		return nil, fmt.Errorf("reading the hub's answer: %w", err)
-	}
-	if res.StatusCode != http.StatusOK {
-		return nil, refusal(res, body)
-	}
-	return body, nil
+	return a.body, nil
 }
 
-func refusal(res *http.Response, body []byte) error {
+func refusal(a answer) error {
 	var text wire.HubError
-	message := strings.TrimSpace(string(body))
-	if json.Unmarshal(body, &text) == nil && text.Message != "" {
+	message := strings.TrimSpace(string(a.body))
+	if json.Unmarshal(a.body, &text) == nil && text.Message != "" {
 		_, message, _ = strings.Cut(text.Message, ";")
 	}
-	return &Error{Status: res.StatusCode, Code: res.Header.Get(wire.HeaderHubErrorCode), Message: message}
+	return &Error{Status: a.status, Code: a.header.Get(wire.HeaderHubErrorCode), Message: message}
 }

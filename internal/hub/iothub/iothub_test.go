@@ -28,7 +28,8 @@ func TestParseConnectionString(t *testing.T) {
 		{name: "with a port", text: "HostName=hub.example:8443;SharedAccessKeyName=a;SharedAccessKey=" + key, want: iothub.ConnectionString{HostName: "hub.example:8443", KeyName: "a"}},
 		{name: "another order and case", text: " sharedaccesskey=" + key + ";SHAREDACCESSKEYNAME=a;hostname=h\n", want: iothub.ConnectionString{HostName: "h", KeyName: "a"}},
 		{name: "a semicolon at the end", text: "HostName=h;SharedAccessKeyName=a;SharedAccessKey=" + key + ";", want: iothub.ConnectionString{HostName: "h", KeyName: "a"}},
-		{name: "fields that do not matter", text: "HostName=h;SharedAccessKeyName=a;SharedAccessKey=" + key + ";GatewayHostName=g", want: iothub.ConnectionString{HostName: "h", KeyName: "a"}},
+		{name: "a gateway", text: "HostName=h;SharedAccessKeyName=a;SharedAccessKey=" + key + ";GatewayHostName=g:8443", want: iothub.ConnectionString{HostName: "h", Endpoint: "g:8443", KeyName: "a"}},
+		{name: "fields that do not matter", text: "HostName=h;SharedAccessKeyName=a;SharedAccessKey=" + key + ";DeviceId=d", want: iothub.ConnectionString{HostName: "h", KeyName: "a"}},
 		{name: "empty", refused: true},
 		{name: "a field without a value", text: "HostName", refused: true},
 		{name: "no host", text: "SharedAccessKeyName=a;SharedAccessKey=" + key, refused: true},
@@ -47,7 +48,7 @@ func TestParseConnectionString(t *testing.T) {
 			}
 			continue
 		}
-		if got.HostName != tt.want.HostName || got.KeyName != tt.want.KeyName || !bytes.Equal(got.Key, []byte{0, 1, 2, 3}) {
+		if got.HostName != tt.want.HostName || got.KeyName != tt.want.KeyName || got.Endpoint != tt.want.Endpoint || !bytes.Equal(got.Key, []byte{0, 1, 2, 3}) {
 			t.Errorf("%s: %+v", tt.name, got)
 		}
 	}

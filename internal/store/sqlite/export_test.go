@@ -3,6 +3,9 @@ package sqlite
 import (
 	"maps"
 	"slices"
+
+	"github.com/mooring-iot/mooring/internal/decision"
+	"github.com/mooring-iot/mooring/internal/dps"
 )
 
 // Statements returns the texts of every statement that was prepared. Call it when
@@ -10,4 +13,10 @@ import (
 func (s *Store) Statements() []string {
 	all := slices.Collect(maps.Keys(s.readers.statements))
 	return append(all, slices.Collect(maps.Keys(s.writer.statements))...)
+}
+
+// DecisionsText returns the statement by which decisions are found.
+func (s *Store) DecisionsText(f decision.Filter, after *decision.Cursor) string {
+	st := decisionsStatement(dps.DefaultInstance, f, 10, after)
+	return st.text()
 }

@@ -245,13 +245,14 @@ func (s *Store) scanHubPolicy(row scanner) (dps.HubPolicy, error) {
 	}, nil
 }
 
+// insertHubPolicy stores a policy unless there is one of that name.
 func (s *Store) insertHubPolicy(t tx, p dps.HubPolicy) error {
 	key := strings.ToLower(p.Name)
 	sealed, err := s.sealed(keysRow(p.Keys), label("hub policy", string(p.Instance), string(p.Hub), key))
 	if err != nil {
 		return err
 	}
-	return t.exec(`INSERT INTO hub_policies (instance, hub, name_key, name, rights, keys) VALUES ($1, $2, $3, $4, $5, $6)`,
+	return t.exec(`INSERT INTO hub_policies (instance, hub, name_key, name, rights, keys) VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING`,
 		string(p.Instance), string(p.Hub), key, p.Name, uint8(p.Rights), sealed)
 }
 
@@ -264,4 +265,16 @@ func unlessExists(written int64, err error) error {
 		return changedMeanwhile()
 	}
 	return nil
+}
+
+// AddHubPolicies stores those policies of embedded hubs that are not there yet.
+func (s *Store) AddHubPolicies(ctx context.Context, policies []dps.HubPolicy) error {
+	return s.change(ctx, func(t tx) error {
+		for _, p := range policies {
+			if err := s.insertHubPolicy(t, p); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
 }

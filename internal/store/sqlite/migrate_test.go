@@ -7,10 +7,13 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/pressly/goose/v3"
 
 	"github.com/mooring-iot/mooring/internal/audit"
+	"github.com/mooring-iot/mooring/internal/decision"
 	"github.com/mooring-iot/mooring/internal/dps"
+	"github.com/mooring-iot/mooring/internal/statistics"
 	"github.com/mooring-iot/mooring/internal/store/sqlite"
 )
 
@@ -126,4 +129,66 @@ func TestMigrateFormerHubs(t *testing.T) {
 	if len(former) != 1 || former[0] != (dps.FormerHub{ID: dps.EmbeddedHub, Kind: dps.KindEmbedded, HostName: "old.example"}) {
 		t.Errorf("former hubs = %+v", former)
 	}
+}
+
+// Identities of earlier versions are enabled, and their twins as they were created.
+func TestMigrateHubDevices(t *testing.T) {
+	p := newPlace(t)
+	db := migrateTo(t, p.path, 3)
+	for _, text := range []string{
+		`INSERT INTO instances (id, scope, allocation, token_key, created) VALUES ('default', '0ne0000000A', 'static', x'', 0)`,
+		`INSERT INTO hubs (instance, id, kind, host_name, weight, apply_policy) VALUES ('default', 'embedded', 'embedded', 'localhost', 1, 1)`,
+		`INSERT INTO hub_devices (instance, hub, device_id, generation, auth_type, primary_thumbprint, secondary_thumbprint, iot_edge, tags, desired, etag, created, updated)
+			VALUES ('default', 'embedded', 'dev', '7', 'selfSigned', 'AB', 'CD', 1, '{"t":1}', '{"d":{"e":1}}', 'ZQ==', 1772366400000000000, 1772366460000000000)`,
+	} {
+		_, err := db.ExecContext(t.Context(), text)
+		must(t, err)
+	}
+	must(t, db.Close())
+	s := p.open(t)
+	got, err := s.HubDevice(t.Context(), dps.DefaultInstance, dps.EmbeddedHub, "dev")
+	must(t, err)
+	created := time.Unix(1772366400, 0).UTC()
+	want := dps.HubDevice{
+		Instance: dps.DefaultInstance, Hub: dps.EmbeddedHub, DeviceID: "dev", GenerationID: "7", IotEdge: true,
+		Authentication: dps.HubAuthentication{Type: dps.HubAuthSelfSigned, PrimaryThumbprint: "AB", SecondaryThumbprint: "CD"},
+		Twin:           dps.Twin{Tags: []byte(`{"t":1}`), Desired: []byte(`{"d":{"e":1}}`)}, TwinVersion: 2,
+		DesiredStamp: dps.Stamp{At: created, Version: 1}, ReportedStamp: dps.Stamp{At: created, Version: 1},
+		ETag: "ZQ==", Created: created, Updated: created.Add(time.Minute),
+	}
+	if diff := cmp.Diff(want, got, cmp.Comparer(func(a, b dps.Secret) bool { return a.IsZero() && b.IsZero() })); diff != "" {
+		t.Errorf("identity (-want +got):\n%s", diff)
+	}
+	edge := true
+	found, err := s.FindHubDevices(t.Context(), dps.DefaultInstance, dps.EmbeddedHub, dps.HubDeviceFilter{Edge: &edge}, "", 10)
+	if err != nil || len(found) != 1 {
+		t.Errorf("the index of edge devices has %d, %v", len(found), err)
+	}
+	changed, _, err := got.WithTwin(dps.TwinChange{Desired: []byte(`{"f":2}`)}, created.Add(time.Hour))
+	must(t, err)
+	must(t, s.ChangeHubDevice(t.Context(), got, changed))
+}
+
+func TestMigrateDecisions(t *testing.T) {
+	p := newPlace(t)
+	db := migrateTo(t, p.path, 3)
+	tokenKey := p.key.Seal([]byte(`{"p":"c2VjcmV0IGtleSBvZiB0b2tlbnM="}`), []byte("instance\x00default"))
+	_, err := db.ExecContext(t.Context(), `INSERT INTO instances (id, scope, allocation, etag, tags, token_key, created) VALUES ('default', '0ne0000000A', 'static', 'e', '{}', $1, $2)`,
+		tokenKey, start.UnixNano())
+	must(t, err)
+	_, err = db.ExecContext(t.Context(), `INSERT INTO audit (instance, time, principal, operation, kind, id_key, id, old_etag, new_etag, result, several, succeeded, failed, tracking_id, remote)
+		VALUES ('default', 1, 'policy:p', 'put', 'enrollment', 'a', 'a', '', 'e', 'ok', 0, 0, 0, 't', 'r')`)
+	must(t, err)
+	must(t, db.Close())
+	s := p.open(t)
+	entries, err := s.Audit(t.Context(), dps.DefaultInstance, audit.Filter{}, 10, nil)
+	if must(t, err); len(entries) != 1 {
+		t.Errorf("old audit entries = %+v", entries)
+	}
+	e := decision.Entry{Refusal: dps.Refusal{Instance: dps.DefaultInstance, ID: "a", TrackingID: "t", Time: start}, First: start, Count: 1}
+	must(t, s.RecordDecisions(t.Context(), []decision.Entry{e}, decision.CapsOf(10)))
+	_, err = s.Decision(t.Context(), dps.DefaultInstance, "t")
+	must(t, err)
+	row := statistics.Row{Instance: dps.DefaultInstance, Width: time.Hour, Bucket: statistics.Bucket{Start: start, Counts: statistics.Counts{Refused: 1}}}
+	must(t, s.AddCounts(t.Context(), []statistics.Row{row}))
 }

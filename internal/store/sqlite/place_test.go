@@ -90,6 +90,7 @@ func newSetup() dps.Setup {
 // newRegistration returns the change of a device that registers for the first time.
 func newRegistration(id string) dps.RegistrationChange {
 	const in = dps.DefaultInstance
+	identity := dps.HubIdentity{DeviceID: dps.DeviceID(id), Authentication: dps.SelfSigned(dps.ThumbprintOf([]byte(id)))}
 	return dps.RegistrationChange{
 		Registration: dps.Registration{
 			Instance: in, ID: dps.RegistrationID(id), Entry: dps.EntryRef{Kind: dps.Group, ID: "line"},
@@ -97,10 +98,7 @@ func newRegistration(id string) dps.RegistrationChange {
 			Status: dps.Assigned, Operation: dps.NewOperationID(), ETag: dps.NewETag(), Created: start, Updated: start,
 			Assignment: &dps.Assignment{Hub: dps.EmbeddedHub, DeviceID: dps.DeviceID(id), Substatus: dps.InitialAssignment},
 		},
-		Device: &dps.HubDevice{
-			Instance: in, Hub: dps.EmbeddedHub, DeviceID: dps.DeviceID(id), GenerationID: dps.NewGenerationID(start),
-			Authentication: dps.SelfSigned(dps.ThumbprintOf([]byte(id))), ETag: dps.NewETag(), Created: start, Updated: start,
-		},
+		Device: new(dps.NewHubDevice(dps.LinkedHub{Instance: in, ID: dps.EmbeddedHub}, identity, dps.Twin{}, start)),
 	}
 }
 

@@ -49,6 +49,7 @@ func TestStatementsSeek(t *testing.T) {
 	}
 	defer db.Close()
 	for _, text := range statements {
+		checkIndexes(t, text, plan(t, db, text))
 		for _, step := range plan(t, db, text) {
 			m := wide.FindStringSubmatch(step)
 			if m != nil && !slices.Contains(few, m[1]+m[2]) {
@@ -64,7 +65,7 @@ func plan(t *testing.T, db *sql.DB, text string) []string {
 	if !slices.Contains([]string{"SELECT", "INSERT", "UPDATE", "DELETE"}, first) {
 		return nil
 	}
-	args := make([]any, 20)
+	args := make([]any, 24)
 	rows, err := db.QueryContext(t.Context(), "EXPLAIN QUERY PLAN "+text, args...)
 	if err != nil {
 		t.Fatalf("%v: %s", err, text)
@@ -135,7 +136,43 @@ func exercise(t *testing.T, store *sqlite.Store) {
 	must(err)
 	_, err = store.HubDevice(ctx, in, dps.EmbeddedHub, change.Device.DeviceID)
 	must(err)
+	exerciseHub(t, store, *change.Device)
 	must(store.DeleteRegistration(ctx, in, "dev", second.Registration.ETag))
 	must(enrolling.Delete(ctx, in, individual.Ref, dps.Condition{}))
 	must(store.Sweep(ctx))
+}
+
+// checkIndexes fails where a search of few among many devices does not use its index.
+func checkIndexes(t *testing.T, text string, steps []string) {
+	t.Helper()
+	for condition, index := range map[string]string{"AND iot_edge = 1": "hub_devices_edge", "AND parent <> ''": "hub_devices_parent"} {
+		if strings.Contains(text, condition) && !strings.Contains(strings.Join(steps, "\n"), index) {
+			t.Errorf("%s is not used by\n%s\nbut %q", index, text, steps)
+		}
+	}
+}
+
+// exerciseHub runs what services make the embedded hub do.
+func exerciseHub(t *testing.T, store *sqlite.Store, was dps.HubDevice) {
+	t.Helper()
+	ctx := t.Context()
+	changed, _, err := was.WithTwin(dps.TwinChange{Desired: []byte(`{"a":1}`)}, time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := store.ChangeHubDevice(ctx, was, changed); err != nil {
+		t.Fatal(err)
+	}
+	yes, no := true, false
+	for _, f := range []dps.HubDeviceFilter{{}, {ID: "dev"}, {Prefix: "d"}, {Edge: &yes}, {Edge: &no}, {Parent: "ms-azure-iot-edge://x"}, {Edge: &yes, Prefix: "d"}} {
+		if _, err := store.FindHubDevices(ctx, was.Instance, was.Hub, f, "a", 10); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := store.DeleteHubDevice(ctx, was.Instance, was.Hub, was.DeviceID, changed.ETag); err != nil {
+		t.Fatal(err)
+	}
+	if err := store.CreateHubDevice(ctx, was); err != nil {
+		t.Fatal(err)
+	}
 }

@@ -123,7 +123,7 @@ func (s *Store) commitRegistration(t tx, c dps.RegistrationChange) error {
 		}
 	}
 	if c.Removed != nil {
-		if err := deleteDevice(t, c.Registration.Instance, *c.Removed); err != nil {
+		if err := dropDevice(t, c.Registration.Instance, *c.Removed); err != nil {
 			return err
 		}
 	}

@@ -55,6 +55,7 @@ type Store struct {
 	tasks   sync.WaitGroup
 
 	auditRetention time.Duration
+	decisions      tally
 }
 
 // Open opens the database, brings its schema up to date and starts the writer.

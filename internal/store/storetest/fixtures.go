@@ -168,10 +168,8 @@ func again(reg dps.Registration, now time.Time) dps.Registration {
 }
 
 func device(id dps.DeviceID) dps.HubDevice {
-	return dps.HubDevice{
-		Instance: here, Hub: dps.EmbeddedHub, DeviceID: id, GenerationID: dps.NewGenerationID(start),
-		Authentication: dps.SelfSigned(dps.ThumbprintOf([]byte(id))), ETag: dps.NewETag(), Created: start, Updated: start,
-	}
+	hub := dps.LinkedHub{Instance: here, ID: dps.EmbeddedHub}
+	return dps.NewHubDevice(hub, dps.HubIdentity{DeviceID: id, Authentication: dps.SelfSigned(dps.ThumbprintOf([]byte(id)))}, dps.Twin{}, start)
 }
 
 // commit writes a change that has to be taken.

@@ -81,9 +81,9 @@ var linkingCases = []testCase{
 	}},
 	{"each link has an audit entry beside the change's", func(t *testing.T, w *world) {
 		hub := read[[]dps.LinkedHub](t)(w.Hubs(t.Context(), here))[0]
-		before, plant, moved := w.instance(t, here), remoteHub("plant.example.com"), remoteHub("moved.example.com")
+		plant, moved := remoteHub("plant.example.com"), remoteHub("moved.example.com")
 		w.relink(t, dps.HubsChange{Link: []dps.LinkedHub{moved}})
-		before = w.instance(t, here)
+		before := w.instance(t, here)
 		changed := before
 		changed.ETag = dps.NewETag()
 		ctx, c := audit.Begin(t.Context(), audit.Entry{Instance: here, Operation: audit.Put, Kind: audit.ProvisioningService, ID: "here", TrackingID: "t-1"})

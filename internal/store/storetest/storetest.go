@@ -9,10 +9,12 @@ import (
 	"time"
 
 	"github.com/mooring-iot/mooring/internal/audit"
+	"github.com/mooring-iot/mooring/internal/decision"
 	"github.com/mooring-iot/mooring/internal/dps"
 	"github.com/mooring-iot/mooring/internal/enroll"
 	"github.com/mooring-iot/mooring/internal/register"
 	"github.com/mooring-iot/mooring/internal/signin"
+	"github.com/mooring-iot/mooring/internal/statistics"
 )
 
 // Store is all that the service asks of storage.
@@ -24,6 +26,8 @@ type Store interface {
 	Upkeep
 	audit.Store
 	signin.Store
+	decision.Store
+	statistics.Store
 }
 
 // Instances are the provisioning services and who may call them.
@@ -60,6 +64,23 @@ type EmbeddedHubs interface {
 
 	// HubDevices returns up to limit identities after the given ID, sorted by bytes.
 	HubDevices(ctx context.Context, in dps.InstanceID, hub dps.HubID, after dps.DeviceID, limit int) ([]dps.HubDevice, error)
+
+	// FindHubDevices returns those of them that f means.
+	FindHubDevices(ctx context.Context, in dps.InstanceID, hub dps.HubID, f dps.HubDeviceFilter, after dps.DeviceID, limit int) ([]dps.HubDevice, error)
+
+	CountHubDevices(ctx context.Context, in dps.InstanceID, hub dps.HubID) (dps.HubDeviceCount, error)
+
+	// CreateHubDevice fails with DeviceExists.
+	CreateHubDevice(ctx context.Context, d dps.HubDevice) error
+
+	// ChangeHubDevice fails with ConcurrentChange when identity or twin are at another version.
+	ChangeHubDevice(ctx context.Context, was, d dps.HubDevice) error
+
+	// DeleteHubDevice fails with ConcurrentChange when the identity is at another version.
+	DeleteHubDevice(ctx context.Context, in dps.InstanceID, hub dps.HubID, id dps.DeviceID, ifMatch dps.ETag) error
+
+	// AddHubPolicies stores those that are not there yet.
+	AddHubPolicies(ctx context.Context, policies []dps.HubPolicy) error
 }
 
 // Upkeep is what keeps a store in order.
@@ -96,6 +117,8 @@ func Run(t *testing.T, open Open) {
 		{"hub devices", deviceCases},
 		{"audit", auditCases},
 		{"portal", portalCases},
+		{"decisions", decisionCases},
+		{"statistics", statisticsCases},
 		{"queries", queryCases},
 		{"concurrency", concurrencyCases},
 	}

@@ -1,0 +1,152 @@
+package outbound_test
+
+import (
+	"context"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/mooring-iot/mooring/internal/outbound"
+)
+
+func write(t *testing.T, content []byte) string {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "ca.pem")
+	if err := os.WriteFile(file, content, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return file
+}
+
+func client(t *testing.T, o outbound.Options) *http.Client {
+	t.Helper()
+	c, err := outbound.New(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.CloseIdleConnections)
+	return c
+}
+
+// call makes one request and returns the status of its answer.
+func call(t *testing.T, c *http.Client, url string) (int, error) {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), "GET", url, http.NoBody)
+	if err != nil {
+		t.Fatal(err)
+	}
+	res, err := c.Do(req)
+	if err != nil {
+		return 0, err
+	}
+	defer res.Body.Close()
+	return res.StatusCode, nil
+}
+
+func TestTrust(t *testing.T) {
+	t.Parallel()
+	server := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.ProtoMajor != 1 {
+			t.Errorf("HTTP/%d", r.ProtoMajor)
+		}
+		w.WriteHeader(http.StatusNoContent)
+	}))
+	t.Cleanup(server.Close)
+	ca := write(t, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw}))
+
+	status, err := call(t, client(t, outbound.Options{CAFile: ca}), server.URL)
+	if err != nil || status != http.StatusNoContent {
+		t.Errorf("with the CA: %v", err)
+	}
+	_, err = call(t, client(t, outbound.Options{}), server.URL)
+	if err == nil || !strings.Contains(outbound.Reason(err), "--hub-ca") {
+		t.Errorf("without the CA: %v, %q", err, outbound.Reason(err))
+	}
+	other := strings.Replace(server.URL, "127.0.0.1", "localhost", 1)
+	_, err = call(t, client(t, outbound.Options{CAFile: ca}), other)
+	if err == nil || outbound.Reason(err) != "its certificate is not for localhost" {
+		t.Errorf("another name: %v, %q", err, outbound.Reason(err))
+	}
+}
+
+func TestRefusesCAFiles(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct{ content, want string }{
+		"empty":            {"", "has no certificate"},
+		"no PEM":           {"hello", "has no certificate"},
+		"a key":            {"-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n", `has a PEM block "PRIVATE KEY"`},
+		"no certificate":   {"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", "cannot be read"},
+		"larger than 4 MB": {strings.Repeat("x", 4<<20+1), "is larger than 4 MB"},
+	} {
+		_, err := outbound.New(outbound.Options{CAFile: write(t, []byte(tt.content))})
+		if err == nil || !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if _, err := outbound.New(outbound.Options{CAFile: "/no/such/file"}); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("no file: %v", err)
+	}
+}
+
+func TestFollowsNoRedirect(t *testing.T) {
+	t.Parallel()
+	var calls int
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		calls++
+		http.Redirect(w, r, "/elsewhere", http.StatusTemporaryRedirect)
+	}))
+	t.Cleanup(server.Close)
+	status, err := call(t, client(t, outbound.Options{}), server.URL)
+	if err != nil || status != http.StatusTemporaryRedirect || calls != 1 {
+		t.Errorf("%d, %v, %d calls", status, err, calls)
+	}
+}
+
+func TestReasonOfRealFailures(t *testing.T) {
+	t.Parallel()
+	plain := httptest.NewServer(http.NotFoundHandler())
+	t.Cleanup(plain.Close)
+	cutting := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }))
+	t.Cleanup(cutting.Close)
+	closed := httptest.NewServer(http.NotFoundHandler())
+	closed.Close()
+	for url, want := range map[string]string{
+		closed.URL: "connection refused",
+		strings.Replace(plain.URL, "http", "https", 1): "it does not speak TLS",
+		cutting.URL: "the connection was cut",
+	} {
+		_, err := call(t, client(t, outbound.Options{}), url)
+		if got := outbound.Reason(err); got != want {
+			t.Errorf("%v: %q, want %q", err, got, want)
+		}
+	}
+}
+
+func TestReason(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		err  error
+		want string
+	}{
+		{&net.DNSError{Err: "no such host", Name: "hub.example", IsNotFound: true}, "the name hub.example cannot be resolved"},
+		{&net.DNSError{Err: "server misbehaving", Name: "hub.example", IsTemporary: true}, "looking up hub.example brought no answer"},
+		{&net.OpError{Op: "dial", Err: syscall.EHOSTUNREACH}, "no route to it"},
+		{fmt.Errorf("calling: %w", context.DeadlineExceeded), "no answer in time"},
+		{&net.OpError{Op: "read", Err: syscall.ECONNRESET}, "the connection was cut"},
+		{io.ErrUnexpectedEOF, "the connection was cut"},
+		{errors.New("password=secret"), "the call failed"},
+	} {
+		if got := outbound.Reason(fmt.Errorf("wrapped: %w", tt.err)); got != tt.want {
+			t.Errorf("%v: %q, want %q", tt.err, got, tt.want)
+		}
+	}
+}

@@ -1,0 +1,51 @@
+package register
+
+import (
+	"strings"
+
+	"github.com/mooring-iot/mooring/internal/dps"
+	"github.com/mooring-iot/mooring/internal/sas"
+)
+
+// keepRefusal hands a refusal to whoever keeps them.
+func (s *Service) keepRefusal(in dps.InstanceID, req Request, d *dps.Decision) {
+	if s.decisions == nil {
+		return
+	}
+	r := dps.Refusal{
+		Instance: in, TrackingID: req.TrackingID, Time: s.now(), ID: req.ID, Attestation: req.Evidence.shown(),
+		Transport: req.Transport, Remote: req.Remote, Decision: *d, Evidence: req.Evidence.summary(),
+	}
+	if d.Reason == dps.ReasonDisabled {
+		r.Decision.Answer = string(dps.Disabled) // an outcome, which the device polls
+	}
+	s.decisions.Refused(r)
+}
+
+// shown returns what kind of proof e is, "" of none.
+func (e Evidence) shown() dps.AttestationType {
+	switch {
+	case e.Token != "":
+		return dps.SymmetricKey
+	case len(e.Chain) > 0:
+		return dps.X509
+	default:
+		return ""
+	}
+}
+
+// summary describes e without what could be used again.
+func (e Evidence) summary() dps.EvidenceSummary {
+	s := dps.SummarizeChain(e.Chain)
+	if token, err := sas.Parse(e.Token); err == nil {
+		s.Token = &dps.TokenInfo{Resource: ownField(token.Resource), KeyName: ownField(token.KeyName), Expiry: token.Expiry.UTC()}
+	}
+	return s
+}
+
+// ownField returns a field of a token up to where another one would begin, had the
+// token been escaped as a whole: that may be the signature.
+func ownField(text string) string {
+	field, _, _ := strings.Cut(text, "&")
+	return field
+}
