@@ -25,9 +25,9 @@ type auditData struct {
 
 // What the audit can be filtered by, in the order of a list.
 var (
-	auditKinds      = []string{"enrollment", "enrollment-group", "registration", "certificate", "provisioning-service", "portal-account"}
+	auditKinds      = []string{"enrollment", "enrollment-group", "registration", "certificate", "provisioning-service", "linked-hub", "portal-account"}
 	auditOperations = []string{
-		"put", "patch", "delete", "generate-verification-code", "verify", "bulk-create", "bulk-update", "bulk-update-if-match", "bulk-delete", "import",
+		"put", "patch", "delete", "generate-verification-code", "verify", "bulk-create", "bulk-update", "bulk-update-if-match", "bulk-delete", "import", "link", "update-link", "unlink",
 		"change-password", "reset-password",
 	}
 )
@@ -62,11 +62,11 @@ func (s *server) auditPage(w http.ResponseWriter, r *http.Request, v *visit) err
 	} else {
 		data.Items = found.Value
 		if found.Continuation != "" {
-			data.Next = moreOf(form, found.Continuation)
+			data.Next = pageURL("/audit", form, found.Continuation)
 		}
 	}
 	if f.Continuation != "" {
-		data.First = moreOf(form, "")
+		data.First = pageURL("/audit", form, "")
 	}
 	s.show(w, r, v, "audit", page{Title: "Audit", Nav: "/audit", Data: data})
 	return nil
@@ -81,8 +81,8 @@ func dayOf(text string) time.Time {
 	return t
 }
 
-// moreOf returns where the audit goes on after a token, with the same question.
-func moreOf(form url.Values, after string) string {
+// pageURL returns where a list goes on after a token, with the same question.
+func pageURL(path string, form url.Values, after string) string {
 	v := url.Values{}
 	for name, values := range form {
 		if name != "after" && name != "done" && values[0] != "" {
@@ -92,7 +92,10 @@ func moreOf(form url.Values, after string) string {
 	if after != "" {
 		v.Set("after", after)
 	}
-	return "/audit?" + v.Encode()
+	if len(v) == 0 {
+		return path
+	}
+	return path + "?" + v.Encode()
 }
 
 // AuditURL leads from the audit to the record that an entry is about, "" where there is
@@ -110,6 +113,8 @@ func (auditData) AuditURL(e wire.AuditEntry) string {
 		return registrationURL(e.ID)
 	case "certificate":
 		return certificateURL(e.ID)
+	case "linked-hub":
+		return hubURL(e.ID)
 	default:
 		return ""
 	}

@@ -9,9 +9,12 @@ import (
 
 // overviewData is what the first page shows.
 type overviewData struct {
-	Service *wire.ProvisioningService
-	CAFile  string
-	Steps   []step // what to do next, none once all of it is done
+	Service  *wire.ProvisioningService
+	Hubs     []wire.HubStatus
+	Charts   chartsData
+	CAFile   string
+	Refusals []wire.Decision
+	Steps    []step // what to do next, none once all of it is done
 }
 
 // step is something to do on an instance that is new.
@@ -34,6 +37,18 @@ func (s *server) overview(w http.ResponseWriter, r *http.Request, v *visit) erro
 		return err
 	}
 	data := overviewData{Service: resource, CAFile: s.CAFile}
+	if data.Hubs, err = client.HubStatuses(r.Context()); err != nil {
+		return err
+	}
+	if data.Charts, err = s.charts(r, client); err != nil {
+		return err
+	}
+	const some = 5
+	refused, err := client.Decisions().Page(r.Context(), service.DecisionFilter{PageSize: some})
+	if err != nil {
+		return err
+	}
+	data.Refusals = refused.Value
 	if data.Steps, err = steps(r, control, client); err != nil {
 		return err
 	}

@@ -121,6 +121,20 @@ func (s *server) routes(mux *http.ServeMux) {
 		"POST /certificates/{name}/verify": s.verifyCertificate,
 		"POST /certificates/{name}/delete": s.deleteCertificate,
 
+		"GET /refusals":      s.refusalsPage,
+		"GET /refusals/{id}": s.refusalPage,
+
+		"GET /hubs":                s.hubsPage,
+		"POST /hubs":               s.linkHub,
+		"GET /hubs/new":            s.newHub,
+		"GET /hubs/{name}":         s.hubPage,
+		"POST /hubs/{name}":        s.updateHub,
+		"POST /hubs/{name}/unlink": s.unlinkHub,
+
+		"GET /allocation":          s.allocationPage,
+		"POST /allocation":         s.updateAllocation,
+		"POST /allocation/dry-run": s.dryRun,
+
 		"GET /registrations":              s.registrationsPage,
 		"GET /registrations/{id}":         s.registrationPage,
 		"POST /registrations/{id}/delete": s.deleteRegistration,

@@ -21,6 +21,7 @@ type registrationsData struct {
 	Items    []*wire.RegistrationState
 	Groups   []string // some, to choose from
 	Problem  string
+	Refused  bool // whether the device without a record was refused
 	Next     string
 	First    string
 	Statuses []string
@@ -97,6 +98,8 @@ func (s *server) findRegistrations(r *http.Request, client *service.Client, data
 		one, err := client.Registrations().Get(r.Context(), q.ID)
 		if service.IsNotFound(err) {
 			data.Problem = "There is no registration record of " + q.ID + ": it never registered, or its record was deleted."
+			refused, err := client.Decisions().Page(r.Context(), service.DecisionFilter{RegistrationID: q.ID, PageSize: 1})
+			data.Refused = err == nil && len(refused.Value) > 0
 			return nil
 		}
 		if err != nil {
@@ -127,7 +130,11 @@ type registrationData struct {
 	R          *wire.RegistrationState
 	Group      string // that it came through, if any
 	Individual bool   // whether there is an individual enrollment of it
+	Refusals   []wire.Decision
 }
+
+// shownRefusals is how many refusals of a device its record shows.
+const shownRefusals = 10
 
 // maxGroups is in how many groups a record is looked for.
 const maxGroups = 100
@@ -181,6 +188,11 @@ func (s *server) registrationPage(w http.ResponseWriter, r *http.Request, v *vis
 	if err := data.findEntry(r, client); err != nil {
 		return err
 	}
+	refused, err := client.Decisions().Page(r.Context(), service.DecisionFilter{RegistrationID: one.RegistrationID, PageSize: shownRefusals})
+	if err != nil {
+		return err
+	}
+	data.Refusals = refused.Value
 	s.show(w, r, v, "registration", page{
 		Title: one.RegistrationID, Nav: "/registrations", Crumbs: []crumb{{"Registration records", "/registrations"}}, Data: data,
 	})

@@ -57,8 +57,11 @@ func menu(active string) []menuEntry {
 		{Title: "Registration records", URL: "/registrations", Icon: "device-desktop"},
 		{Title: "Settings"},
 		{Title: "Certificates", URL: "/certificates", Icon: "certificate"},
+		{Title: "Linked hubs", URL: "/hubs", Icon: "plug-connected"},
+		{Title: "Allocation", URL: "/allocation", Icon: "route"},
 		{Title: "Shared access policies", URL: "/policies", Icon: "key"},
 		{Title: "Monitoring"},
+		{Title: "Refusals", URL: "/refusals", Icon: "shield-x"},
 		{Title: "Audit", URL: "/audit", Icon: "history"},
 	}
 	for i := range all {
@@ -76,6 +79,8 @@ var done = map[string]string{
 	"disabled":    "Disabled.",
 	"deleted":     "Deleted.",
 	"uploaded":    "Uploaded. It counts once you have proved that its key is yours.",
+	"linked":      "Linked. Devices may be assigned to it.",
+	"unlinked":    "Unlinked.",
 	"verified":    "Verified. Devices of this CA may come now.",
 	"password":    "The password is changed. Every other browser was signed out.",
 	"regenerated": "There is a new key. The old one no longer works.",
@@ -231,7 +236,9 @@ func funcs(a *assets) template.FuncMap {
 		"words": words,
 
 		"certificateURL":  certificateURL,
+		"hubURL":          hubURL,
 		"policyURL":       policyURL,
+		"refusalURL":      refusalURL,
 		"registrationURL": registrationURL,
 		"groupURL":        groups.URL,
 		"individualURL":   individuals.URL,
@@ -300,6 +307,7 @@ var wordsOf = map[string]string{
 	"symmetricKey": "Symmetric key", "x509": "X.509", "tpm": "TPM", "none": "None",
 	"hashed": "Evenly weighted (hashed)", "geoLatency": "Lowest latency (geoLatency)", "static": "Static", "custom": "Custom (webhook)", "": "Default of the service",
 	"Hashed": "Evenly weighted (hashed)", "GeoLatency": "Lowest latency (geoLatency)", "Static": "Static",
+	"iothub": "IoT Hub", "embedded": "Inside this service",
 	"initialAssignment": "Initial assignment", "deviceDataMigrated": "Moved, with its data", "deviceDataReset": "Moved, data reset",
 	"reprovisionedToInitialAssignment": "Back to its first hub",
 	"enabled":                          "Enabled", "disabled": "Disabled", "assigned": "Assigned", "assigning": "Assigning", "failed": "Failed", "unassigned": "Not yet",
