@@ -18,6 +18,11 @@ const pages = [
   ['nothing-found', '/enrollments/individual?q=nobody'],
   ['registration-records', '/registrations?group=line-7'],
   ['registration-record', '/registrations/sensor-7'],
+  ['refusals', '/refusals'],
+  ['linked-hubs', '/hubs'],
+  ['linked-hub', '/hubs/localhost'],
+  ['linked-hub-new', '/hubs/new'],
+  ['allocation', '/allocation'],
   ['certificates', '/certificates'],
   ['certificate', '/certificates/factory'],
   ['certificate-unverified', '/certificates/supplier'],
@@ -56,7 +61,7 @@ await run({
   },
 
   'empty pages': async () => {
-    for (const [name, path] of [['overview', '/'], ['enrollment-groups', '/enrollments/groups'], ['individual-enrollments', '/enrollments/individual'], ['certificates', '/certificates'], ['registrations', '/registrations']]) {
+    for (const [name, path] of [['overview', '/'], ['enrollment-groups', '/enrollments/groups'], ['individual-enrollments', '/enrollments/individual'], ['certificates', '/certificates'], ['registrations', '/registrations'], ['refusals', '/refusals'], ['audit', '/audit']]) {
       await shoot(`empty-${name}`, () => page.goto(env.url + path));
     }
   },
@@ -74,6 +79,17 @@ await run({
       await mooring('pki', 'device', id, '--ca', 'factory-root.cert.pem', '--ca-key', 'factory-root.key.pem');
       await mooring('device', 'register', id, '--certificate-path', `${id}.chain.pem`, '--key-path', `${id}.key.pem`);
     }
+  },
+
+  'devices that are refused': async () => {
+    await mooring('pki', 'device', 'sensor-10', '--ca', 'supplier-ca.cert.pem', '--ca-key', 'supplier-ca.key.pem');
+    for (const [id, from] of [['sensor-10', 'sensor-10'], ['pump-4', null]]) {
+      const proof = from ? ['--certificate-path', `${from}.chain.pem`, '--key-path', `${from}.key.pem`] : ['--key', 'bm90IHRoZSByaWdodCBrZXkgYXQgYWxs'];
+      await assert.rejects(mooring('device', 'register', id, ...proof), /401/);
+    }
+    await page.goto(`${env.url}/refusals`);
+    for (let i = 0; i < 20 && await page.locator('tbody tr').count() < 2; i++) await page.reload();
+    await shoot('refusal', () => page.goto(`${env.url}/refusals`).then(() => page.getByRole('link', { name: 'sensor-10' }).click()).then(() => page.getByRole('heading', { name: 'What to do' }).waitFor()));
   },
 
   'every page': async () => {

@@ -282,6 +282,13 @@ print(client.get_enrollment_group("keys").enrollment_group_id)
 	}
 }
 
+func TestRefusals(t *testing.T) {
+	browser(t)
+	s := start(t)
+	s.run(t, "refusals.mjs")
+	s.noSecrets(t)
+}
+
 func TestPages(t *testing.T) {
 	browser(t)
 	s := start(t)
