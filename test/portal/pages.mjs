@@ -106,6 +106,27 @@ await run({
     });
   },
 
+  'pictures for the documentation': async () => {
+    await page.setViewportSize({ width: 1200, height: 720 });
+    for (const [name, path, colorScheme] of [['overview', '/', 'dark'], ['enrollments', '/enrollments/groups', 'light'], ['allocation', '/allocation', 'light']]) {
+      await page.emulateMedia({ colorScheme });
+      await page.goto(env.url + path);
+      await settled();
+      if (name === 'allocation') {
+        await page.getByRole('textbox', { name: 'Registration ID' }).fill('sensor-11');
+        await page.getByLabel('Enrollment group').fill('line-7');
+        await page.getByRole('button', { name: 'Try' }).click();
+        await page.locator('.why li').first().waitFor();
+      }
+      await page.screenshot({ path: `${env.shots}/doc-${name}.png` });
+    }
+    await page.emulateMedia({ colorScheme: 'light' });
+    await page.goto(`${env.url}/refusals`);
+    await page.getByRole('link', { name: 'sensor-10' }).click();
+    await page.getByRole('heading', { name: 'What to do' }).waitFor();
+    await page.screenshot({ path: `${env.shots}/doc-refusal.png` });
+  },
+
   'the menu of a phone': async () => {
     await page.setViewportSize(sizes.phone);
     await page.goto(`${env.url}/`);

@@ -240,6 +240,7 @@ func (s *service) noSecrets(t *testing.T, secrets ...string) {
 }
 
 func TestQuickstart(t *testing.T) {
+	t.Parallel()
 	browser(t)
 	s := start(t)
 	s.run(t, "quickstart.mjs")
@@ -250,6 +251,7 @@ func TestQuickstart(t *testing.T) {
 }
 
 func TestEnrollments(t *testing.T) {
+	t.Parallel()
 	browser(t)
 	s := start(t)
 	work := s.run(t, "enrollments.mjs")
@@ -283,6 +285,7 @@ print(client.get_enrollment_group("keys").enrollment_group_id)
 }
 
 func TestRefusals(t *testing.T) {
+	t.Parallel()
 	browser(t)
 	s := start(t)
 	s.run(t, "refusals.mjs")
@@ -290,6 +293,7 @@ func TestRefusals(t *testing.T) {
 }
 
 func TestPages(t *testing.T) {
+	t.Parallel()
 	browser(t)
 	s := start(t)
 	s.run(t, "pages.mjs")
