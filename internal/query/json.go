@@ -19,6 +19,18 @@ func Find(raw string, path []string) (value any, ok bool) {
 	return at.value()
 }
 
+// Raw returns the text of a member's value, as Find finds it.
+func Raw(raw, member string) (text string, ok bool) {
+	at := walker{text: raw}
+	if !at.enter(member) {
+		return "", false
+	}
+	at.peek()
+	from := at.at
+	at.skip()
+	return raw[from:at.at], true
+}
+
 // walker stands before a value.
 type walker struct {
 	text string
@@ -72,15 +84,21 @@ func (w *walker) enter(name string) bool {
 // quoted passes a string and returns it with its quotes; without the last one when
 // the text ends too early.
 func (w *walker) quoted() string {
-	from := w.at
-	for w.at++; w.at < len(w.text); w.at++ {
-		switch w.text[w.at] {
-		case '\\':
-			w.at++
-		case '"':
-			w.at++
+	from, end := w.at, w.at
+	for w.at++; w.at < len(w.text); {
+		if end < w.at { // the last quote that was found is behind
+			next := strings.IndexByte(w.text[w.at:], '"')
+			if next < 0 {
+				break
+			}
+			end = w.at + next
+		}
+		escape := strings.IndexByte(w.text[w.at:end], '\\')
+		if escape < 0 {
+			w.at = end + 1
 			return w.text[from:w.at]
 		}
+		w.at += escape + 2
 	}
 	w.at = len(w.text)
 	return w.text[from:]

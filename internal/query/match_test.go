@@ -10,6 +10,7 @@ import (
 	"encoding/json"
 	"maps"
 	"math/big"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -221,6 +222,7 @@ func FuzzFind(f *testing.F) {
 	f.Add(`{"a":{"b":"c"},"d":[1,{"a":null}]}`, "a", "b")
 	f.Add(`{"a":1,"a":{"b":-1.5e3}}`, "a", "b")
 	f.Add(`{"\u0061":{"b":true}}`, "a", "b")
+	f.Add(`{"c":"\\\\\"\"\\","a" : {"b":"\\"} , "d":"\\\""}`, "a", "b")
 	f.Fuzz(func(t *testing.T, raw string, first, second string) {
 		got, ok := query.Find(raw, []string{first, second})
 		var all any
@@ -230,6 +232,12 @@ func FuzzFind(f *testing.F) {
 		want, there := walk(all, []string{first, second})
 		if ok != there || (ok && !same(got, want)) {
 			t.Errorf("%s: %v, %t; want %v, %t", raw, got, ok, want, there)
+		}
+		want, there = walk(all, []string{first})
+		text, ok := query.Raw(raw, first)
+		var inside any
+		if ok != there || ok && (json.Unmarshal([]byte(text), &inside) != nil || !reflect.DeepEqual(inside, want)) {
+			t.Errorf("%s: %q, %t; want %v, %t", raw, text, ok, want, there)
 		}
 	})
 }

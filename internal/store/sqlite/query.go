@@ -104,6 +104,13 @@ const (
 func (s *Store) QueryEnrollments(ctx context.Context, in dps.InstanceID, kind dps.EntryKind, q query.Query, limit int, after *dps.Cursor) ([]dps.Enrollment, error) {
 	sel := selection{q: q, limit: limit, instance: string(in), kind: string(kind)}
 	sel.states = kind == dps.Individual && q.Uses("registrationState")
+	if print256, ok := q.Certificate(); ok {
+		ref, held, err := s.CertificateOwner(ctx, in, print256)
+		if err != nil || !held || ref.Kind != kind {
+			return nil, err
+		}
+		sel.only = ref.Key()
+	}
 	var err error
 	if sel.hubs, err = s.hubNames(ctx, in); err != nil {
 		return nil, err
@@ -125,6 +132,9 @@ func (s *Store) enrollmentStatement(ctx context.Context, sel selection, after *d
 		schema = query.Groups()
 	}
 	ids, by := sel.q.IDs(schema), sel.q.Order
+	if sel.only != "" {
+		ids = ids.Only(sel.only)
+	}
 	few := false
 	if by.ByUpdated && ids != (query.Range{}) {
 		var err error
@@ -171,7 +181,8 @@ type selection struct {
 	instance, kind string
 	q              query.Query
 	limit          int
-	states         bool // rows have the columns of a state
+	only           string // key of the one enrollment that can match, "" for all
+	states         bool   // rows have the columns of a state
 	hubs           map[dps.HubID]dps.HostName
 }
 

@@ -23,6 +23,8 @@ var queryCases = []testCase{
 	}},
 	{"each plan finds what a filter finds", plans},
 	{"any condition finds what a filter finds", anyQuery},
+	{"any member is found", anyMember},
+	{"a certificate is found by its thumbprint", byThumbprint},
 	{"pages beside writers", pagesBesideWriters},
 	{"equal times are ordered by ID", equalTimes},
 	{"a limit", func(t *testing.T, w *world) {
