@@ -179,7 +179,7 @@ func (a *App) https(registering *register.Service, endpoint string) http.Handler
 	changes := audit.New(audit.Options{Store: a.store, Log: o.Log})
 	service := serviceapi.New(serviceapi.Options{
 		Guard: guard, Enroll: enrolling, Register: registering, Instance: dps.DefaultInstance, Log: o.Log, Now: time.Now,
-		Audit: changes,
+		Audit: changes, Rate: o.Config.ManagementRate,
 	})
 	control := controlapi.New(controlapi.Options{
 		Guard: guard, Enroll: enrolling, Configure: configure.New(a.store), Instance: dps.DefaultInstance, Endpoint: endpoint, Log: o.Log,

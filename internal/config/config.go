@@ -22,6 +22,7 @@ type Config struct {
 	Portal    Listen // on loopback, or off
 
 	RegistrationRate int           // registrations per minute; 0 is no limit
+	ManagementRate   int           // calls of the service API per minute; 0 is no limit
 	AuditRetention   time.Duration // how long audit entries are kept; 0 is for ever
 
 	TLSCert   string // with TLSKey, or empty like it

@@ -78,7 +78,7 @@ func TestDefaults(t *testing.T) {
 func TestEverySource(t *testing.T) {
 	want := config.Config{
 		Data: "/d", Hostnames: []string{"a.example", "192.0.2.1"},
-		HTTPS: listen(t, "off"), MQTT: listen(t, "127.0.0.1:1"), Portal: listen(t, "[::1]:0"), RegistrationRate: 7,
+		HTTPS: listen(t, "off"), MQTT: listen(t, "127.0.0.1:1"), Portal: listen(t, "[::1]:0"), RegistrationRate: 7, ManagementRate: 8,
 		TLSCert: "c.pem", TLSKey: "k.pem", AuditRetention: 36 * time.Hour,
 		LogLevel: slog.LevelError, LogFormat: config.LogJSON,
 	}
@@ -88,15 +88,15 @@ func TestEverySource(t *testing.T) {
 	}{
 		{"flags", "", source{args: []string{
 			"--data=/d", "--hostname=A.example", "--hostname=192.0.2.1", "--hostname=a.example", "--https=off", "--portal=[::1]:0",
-			"--tls-cert=c.pem", "--tls-key=k.pem", "--log-level=error", "--log-format=json", "--audit-retention=36h", "--mqtt=127.0.0.1:1", "--registration-rate=7",
+			"--tls-cert=c.pem", "--tls-key=k.pem", "--log-level=error", "--log-format=json", "--audit-retention=36h", "--mqtt=127.0.0.1:1", "--registration-rate=7", "--management-rate=8",
 		}}},
 		{"environment", "", source{env: map[string]string{
 			"MOORING_DATA": "/d", "MOORING_HOSTNAME": "a.example, 192.0.2.1", "MOORING_HTTPS": "off", "MOORING_PORTAL": "[::1]:0",
 			"MOORING_TLS_CERT": "c.pem", "MOORING_TLS_KEY": "k.pem", "MOORING_LOG_LEVEL": "error", "MOORING_LOG_FORMAT": "json",
-			"MOORING_AUDIT_RETENTION": "36h", "MOORING_MQTT": "127.0.0.1:1", "MOORING_REGISTRATION_RATE": "7",
+			"MOORING_AUDIT_RETENTION": "36h", "MOORING_MQTT": "127.0.0.1:1", "MOORING_REGISTRATION_RATE": "7", "MOORING_MANAGEMENT_RATE": "8",
 		}}},
 		{"file", "mooring.yaml", source{file: "data: /d\nhostname:\n- a.example\n- 192.0.2.1\nhttps: off\nportal: '[::1]:0'\n" +
-			"tls-cert: c.pem\ntls-key: k.pem\nlog-level: error\nlog-format: json\naudit-retention: 36h\nmqtt: 127.0.0.1:1\nregistration-rate: 7\n"}},
+			"tls-cert: c.pem\ntls-key: k.pem\nlog-level: error\nlog-format: json\naudit-retention: 36h\nmqtt: 127.0.0.1:1\nregistration-rate: 7\nmanagement-rate: 8\n"}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

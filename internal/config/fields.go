@@ -90,6 +90,10 @@ func fields() []field {
 			set:   one(func(c *Config) *int { return &c.RegistrationRate }, parseRate),
 		},
 		{
+			Field: Field{Name: "management-rate", Value: "number", Default: "0", Usage: "calls of the service API per minute, for the whole service; 0 is no limit"},
+			set:   one(func(c *Config) *int { return &c.ManagementRate }, parseRate),
+		},
+		{
 			Field: Field{Name: "audit-retention", Value: "duration", Default: "90d", Usage: "how long the record of management changes is kept, in days such as 90d or hours such as 36h; 0 is for ever"},
 			set:   one(func(c *Config) *time.Duration { return &c.AuditRetention }, parseRetention),
 		},

@@ -32,8 +32,9 @@ type world struct {
 	facts
 
 	t     *testing.T
-	data  string // data directory
-	stop  func() // ends the service and waits for it
+	data  string   // data directory
+	flags []string // of mooring serve, beside the usual ones
+	stop  func()   // ends the service and waits for it
 	info  wire.Info
 	addr  string // of the https listener
 	roots *x509.CertPool
@@ -44,9 +45,9 @@ type world struct {
 }
 
 // newWorld starts a service with an empty data directory, which ends with the test.
-func newWorld(t *testing.T) *world {
+func newWorld(t *testing.T, flags ...string) *world {
 	t.Helper()
-	w := &world{t: t, certificates: make(certificates), log: &logBuffer{}, clients: make(map[string]*http.Client)}
+	w := &world{t: t, flags: flags, certificates: make(certificates), log: &logBuffer{}, clients: make(map[string]*http.Client)}
 	w.facts = facts{remembered: make(map[string]string), look: w.certificates.fact}
 	w.data = filepath.Join(t.TempDir(), "data")
 	w.serve()
@@ -64,7 +65,7 @@ func newWorld(t *testing.T) *world {
 
 func (w *world) serve() {
 	w.t.Helper()
-	c := loadConfig(w.t, "--data", w.data, "--https", "127.0.0.1:0", "--mqtt", "127.0.0.1:0", "--portal", "off")
+	c := loadConfig(w.t, append([]string{"--data", w.data, "--https", "127.0.0.1:0", "--mqtt", "127.0.0.1:0", "--portal", "off"}, w.flags...)...)
 	log := slog.New(slog.NewJSONHandler(w.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	a, err := app.New(w.t.Context(), app.Options{Config: c, Version: "test", Log: log})
 	if err != nil {
