@@ -28,19 +28,22 @@ func (c Certificate) Info() (CertificateInfo, error) {
 	if err != nil {
 		return CertificateInfo{}, err
 	}
+	from, to, err := h.Validity()
+	if err != nil {
+		return CertificateInfo{}, err
+	}
 	return CertificateInfo{
 		Subject: h.Subject(), Issuer: h.Issuer(), SHA1: SHA1Thumbprint(c.DER), SHA256: c.Thumbprint().String(), Serial: h.Serial(),
-		NotBefore: h.NotBefore, NotAfter: h.NotAfter, Version: h.Version,
+		NotBefore: from, NotAfter: to, Version: h.Version,
 	}, nil
 }
 
 // CertificateHeader is what stands in front of a certificate's key.
 type CertificateHeader struct {
-	Version             int
-	NotBefore, NotAfter time.Time
+	Version int
 
-	serial          *big.Int
-	issuer, subject []byte // DER of the names
+	serial                    *big.Int
+	issuer, subject, validity cryptobyte.String // DER, the last without its tag
 }
 
 var errHeader = errors.New("x509: malformed certificate")
@@ -51,22 +54,29 @@ var errHeader = errors.New("x509: malformed certificate")
 func (c Certificate) Header() (CertificateHeader, error) {
 	var h CertificateHeader
 	outer := cryptobyte.String(c.DER)
-	var cert, tbs, issuer, subject, validity cryptobyte.String
+	var cert, tbs cryptobyte.String
 	h.serial = new(big.Int)
 	if !outer.ReadASN1(&cert, asn1.SEQUENCE) || !outer.Empty() ||
 		!cert.ReadASN1(&tbs, asn1.SEQUENCE) ||
 		!tbs.ReadOptionalASN1Integer(&h.Version, asn1.Tag(0).Constructed().ContextSpecific(), 0) ||
 		!tbs.ReadASN1Integer(h.serial) ||
 		!tbs.SkipASN1(asn1.SEQUENCE) || // algorithm of the signature
-		!tbs.ReadASN1Element(&issuer, asn1.SEQUENCE) ||
-		!tbs.ReadASN1(&validity, asn1.SEQUENCE) ||
-		!readTime(&validity, &h.NotBefore) || !readTime(&validity, &h.NotAfter) ||
-		!tbs.ReadASN1Element(&subject, asn1.SEQUENCE) {
+		!tbs.ReadASN1Element(&h.issuer, asn1.SEQUENCE) ||
+		!tbs.ReadASN1(&h.validity, asn1.SEQUENCE) ||
+		!tbs.ReadASN1Element(&h.subject, asn1.SEQUENCE) {
 		return CertificateHeader{}, errHeader
 	}
 	h.Version++ // counted from 0
-	h.issuer, h.subject = issuer, subject
 	return h, nil
+}
+
+// Validity returns from when to when the certificate is valid.
+func (h CertificateHeader) Validity() (notBefore, notAfter time.Time, err error) {
+	rest := h.validity
+	if !readTime(&rest, &notBefore) || !readTime(&rest, &notAfter) {
+		return time.Time{}, time.Time{}, errHeader
+	}
+	return notBefore, notAfter, nil
 }
 
 func readTime(from *cryptobyte.String, t *time.Time) bool {

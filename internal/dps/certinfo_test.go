@@ -33,8 +33,10 @@ func FuzzCertificateHeader(f *testing.F) {
 		if headErr != nil {
 			t.Fatalf("Header: %v", headErr)
 		}
+		from, to, validErr := h.Validity()
 		serial, _ := new(big.Int).SetString(h.Serial(), 16)
-		if h.Version != whole.Version || serial.CmpAbs(whole.SerialNumber) != 0 || !h.NotBefore.Equal(whole.NotBefore) || !h.NotAfter.Equal(whole.NotAfter) {
+		if h.Version != whole.Version || serial.CmpAbs(whole.SerialNumber) != 0 ||
+			validErr != nil || !from.Equal(whole.NotBefore) || !to.Equal(whole.NotAfter) {
 			t.Errorf("header %+v, certificate %d %v %v %v", h, whole.Version, whole.SerialNumber, whole.NotBefore, whole.NotAfter)
 		}
 		if want := dps.AnyName(whole.RawSubject); h.Subject() != want {

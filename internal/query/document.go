@@ -205,9 +205,11 @@ func info(c dps.Certificate, member string) (any, bool) {
 	case "serialNumber":
 		return h.Serial(), true
 	case "notBeforeUtc":
-		return stamp(h.NotBefore)
+		from, _, _ := h.Validity()
+		return stamp(from)
 	case "notAfterUtc":
-		return stamp(h.NotAfter)
+		_, to, _ := h.Validity()
+		return stamp(to)
 	default:
 		return float64(h.Version), true
 	}

@@ -11,17 +11,19 @@ import (
 // JSON has no members.
 func Find(raw string, path []string) (value any, ok bool) {
 	at := walker{text: raw}
-	for _, name := range path {
-		if !at.enter(name) {
-			return nil, false
-		}
-	}
-	return at.value()
+	return at.find(path)
 }
 
-// Raw returns the text of a member's value, as Find finds it.
-func Raw(raw, member string) (text string, ok bool) {
-	at := walker{text: raw}
+// FindOnce is Find for JSON in which no member stands twice: it reads no further than
+// to what it finds.
+func FindOnce(raw string, path []string) (value any, ok bool) {
+	at := walker{text: raw, once: true}
+	return at.find(path)
+}
+
+// RawOnce returns the text of a member's value, as FindOnce finds it.
+func RawOnce(raw, member string) (text string, ok bool) {
+	at := walker{text: raw, once: true}
 	if !at.enter(member) {
 		return "", false
 	}
@@ -35,6 +37,16 @@ func Raw(raw, member string) (text string, ok bool) {
 type walker struct {
 	text string
 	at   int
+	once bool // the first member with a name is the only one
+}
+
+func (w *walker) find(path []string) (any, bool) {
+	for _, name := range path {
+		if !w.enter(name) {
+			return nil, false
+		}
+	}
+	return w.value()
 }
 
 // peek returns the next byte that is no white space, 0 at the end.
@@ -71,6 +83,9 @@ func (w *walker) enter(name string) bool {
 		}
 		if isText(key, name) {
 			found = w.at
+			if w.once {
+				return true
+			}
 		}
 		w.skip()
 		if !w.pass(',') {

@@ -26,7 +26,7 @@ func (d *enrollmentDocument) scan(rows *sql.Rows) error {
 	r := &d.row
 	r.Instance, r.Kind = d.sel.instance, d.sel.kind
 	var state *stateRow
-	dest := []any{&r.Key, &r.ID, &r.Body, &r.Secrets, &r.ETag, &r.Created, &r.Updated}
+	dest := []any{&r.ID, &r.Body, &r.Secrets, &r.ETag, &r.Created, &r.Updated}
 	if d.sel.states {
 		state = &stateRow{}
 		dest = append(dest, state.columns()...)
@@ -46,14 +46,14 @@ func (d *enrollmentDocument) scan(rows *sql.Rows) error {
 func (d *enrollmentDocument) Member(path []string) (any, bool) {
 	switch path[0] {
 	case "deviceId", "iotHubHostName", "iotHubs", "allocationPolicy", "reprovisionPolicy", "capabilities":
-		return query.Find(d.row.Body, path)
+		return query.FindOnce(d.row.Body, path)
 	case "initialTwin", "optionalDeviceInformation":
 		return query.Find(d.text(d.row.Body, path[0]), path[1:])
 	case "provisioningStatus":
 		d.record.Enrollment.Status = dps.ProvisioningStatus(d.text(d.row.Body, path[0]))
 	case "customAllocationDefinition":
 		if len(path) == 1 || path[1] != "webhookUrl" {
-			return query.Find(d.row.Body, path)
+			return query.FindOnce(d.row.Body, path)
 		}
 		d.open()
 	case "attestation":
@@ -66,7 +66,7 @@ func (d *enrollmentDocument) Member(path []string) (any, bool) {
 
 // text returns a member that is a string, "" if there is none.
 func (d *enrollmentDocument) text(object, member string) string {
-	value, _ := query.Find(object, []string{member})
+	value, _ := query.FindOnce(object, []string{member})
 	text, _ := value.(string)
 	return text
 }
@@ -75,15 +75,15 @@ func (d *enrollmentDocument) text(object, member string) string {
 // of attestation, or the type itself.
 func (d *enrollmentDocument) attested(kind string, path []string) (any, bool) {
 	if d.attestation == "" {
-		d.attestation, _ = query.Raw(d.row.Body, "attestation")
+		d.attestation, _ = query.RawOnce(d.row.Body, "attestation")
 	}
 	switch a := &d.record.Enrollment.Attestation; {
 	case kind == "type":
-		return query.Find(d.attestation, path[1:])
+		return query.FindOnce(d.attestation, path[1:])
 	case d.text(d.attestation, "type") != kind:
 		return nil, false
 	case kind == "tpm":
-		return query.Find(d.attestation, path[2:])
+		return query.FindOnce(d.attestation, path[2:])
 	case a.X509 == nil:
 		var err error
 		a.X509, err = d.x509()
@@ -116,8 +116,8 @@ func (d *enrollmentDocument) certificate(member string) (*dps.Certificate, error
 
 // open reads everything, secrets too, of a row that has a webhook.
 func (d *enrollmentDocument) open() {
-	if _, calls := query.Raw(d.row.Body, "customAllocationDefinition"); calls && !d.opened && d.err == nil {
+	if _, calls := query.RawOnce(d.row.Body, "customAllocationDefinition"); calls && !d.opened && d.err == nil {
 		d.opened = true
-		d.record.Enrollment, d.err = d.store.enrollmentOf(d.row)
+		d.record.Enrollment, d.err = d.store.enrollmentOf(d.row.keyed())
 	}
 }

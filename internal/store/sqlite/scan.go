@@ -88,11 +88,14 @@ func readBatch(rows *sql.Rows, sel selection, most int) *batch {
 func (s *Store) match(b *batch, sel selection) {
 	defer close(b.done)
 	for _, d := range b.rows {
+		if !sel.mayMatch(d.row.Body) {
+			continue
+		}
 		d.store = s
 		matches := sel.q.Match(d)
 		if d.err == nil && matches {
 			var e dps.Enrollment
-			e, d.err = s.enrollmentOf(d.row)
+			e, d.err = s.enrollmentOf(d.row.keyed())
 			b.found = append(b.found, e)
 		}
 		if d.err != nil {
