@@ -15,7 +15,9 @@ import (
 func FuzzCertificateHeader(f *testing.F) {
 	key := newKey(f)
 	for _, subject := range []pkix.Name{
-		{CommonName: "dev"}, {}, {CommonName: "Gerät", Organization: []string{"a, b", "c"}, Country: []string{"US"}},
+		{CommonName: "dev"},
+		{},
+		{CommonName: "Gerät", Organization: []string{"a, b", "c"}, Country: []string{"US"}},
 		{CommonName: "a*b", ExtraNames: []pkix.AttributeTypeAndValue{{Type: asn1.ObjectIdentifier{1, 2, 3}, Value: "x"}}},
 	} {
 		f.Add(issue(f, subject, nil, key).DER)

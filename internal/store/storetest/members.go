@@ -90,7 +90,7 @@ func anyMember(t *testing.T, w *world) {
 				for _, c := range conditions {
 					q := parsed(t, "SELECT * WHERE "+c, schemaOf(kind))
 					var got []string
-					for _, e := range w.find(t, kind, "SELECT * WHERE "+c, 100, nil) {
+					for _, e := range w.find(t, kind, "SELECT * WHERE "+c, 100) {
 						got = append(got, e.Ref.ID)
 					}
 					same(t, c, got, filtered(all, q))
@@ -126,11 +126,11 @@ func byThumbprint(t *testing.T, w *world) {
 			if found {
 				want = append(want, held)
 			}
-			same(t, where+order, w.find(t, dps.Individual, "SELECT * WHERE "+where+order, 10, nil), want)
+			same(t, where+order, w.find(t, dps.Individual, "SELECT * WHERE "+where+order, 10), want)
 		}
 	}
 	text := strings.ReplaceAll("SELECT * WHERE "+primary, "clientC", "signingC") + "'" + c.Thumbprint().String() + "'"
-	same(t, "of a group", w.find(t, dps.Group, text, 10, nil), []dps.Enrollment(nil))
+	same(t, "of a group", w.find(t, dps.Group, text, 10), []dps.Enrollment(nil))
 	must(t, w.DeleteEnrollment(t.Context(), here, held.Ref, held.ETag))
-	same(t, "deleted", w.find(t, dps.Individual, "SELECT * WHERE "+primary+"'"+c.Thumbprint().String()+"'", 10, nil), []dps.Enrollment(nil))
+	same(t, "deleted", w.find(t, dps.Individual, "SELECT * WHERE "+primary+"'"+c.Thumbprint().String()+"'", 10), []dps.Enrollment(nil))
 }
