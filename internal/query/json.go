@@ -11,18 +11,42 @@ import (
 // JSON has no members.
 func Find(raw string, path []string) (value any, ok bool) {
 	at := walker{text: raw}
-	for _, name := range path {
-		if !at.enter(name) {
-			return nil, false
-		}
+	return at.find(path)
+}
+
+// FindOnce is Find for JSON in which no member stands twice: it reads no further than
+// to what it finds.
+func FindOnce(raw string, path []string) (value any, ok bool) {
+	at := walker{text: raw, once: true}
+	return at.find(path)
+}
+
+// RawOnce returns the text of a member's value, as FindOnce finds it.
+func RawOnce(raw, member string) (text string, ok bool) {
+	at := walker{text: raw, once: true}
+	if !at.enter(member) {
+		return "", false
 	}
-	return at.value()
+	at.peek()
+	from := at.at
+	at.skip()
+	return raw[from:at.at], true
 }
 
 // walker stands before a value.
 type walker struct {
 	text string
 	at   int
+	once bool // the first member with a name is the only one
+}
+
+func (w *walker) find(path []string) (any, bool) {
+	for _, name := range path {
+		if !w.enter(name) {
+			return nil, false
+		}
+	}
+	return w.value()
 }
 
 // peek returns the next byte that is no white space, 0 at the end.
@@ -59,6 +83,9 @@ func (w *walker) enter(name string) bool {
 		}
 		if isText(key, name) {
 			found = w.at
+			if w.once {
+				return true
+			}
 		}
 		w.skip()
 		if !w.pass(',') {
@@ -72,15 +99,21 @@ func (w *walker) enter(name string) bool {
 // quoted passes a string and returns it with its quotes; without the last one when
 // the text ends too early.
 func (w *walker) quoted() string {
-	from := w.at
-	for w.at++; w.at < len(w.text); w.at++ {
-		switch w.text[w.at] {
-		case '\\':
-			w.at++
-		case '"':
-			w.at++
+	from, end := w.at, w.at
+	for w.at++; w.at < len(w.text); {
+		if end < w.at { // the last quote that was found is behind
+			next := strings.IndexByte(w.text[w.at:], '"')
+			if next < 0 {
+				break
+			}
+			end = w.at + next
+		}
+		escape := strings.IndexByte(w.text[w.at:end], '\\')
+		if escape < 0 {
+			w.at = end + 1
 			return w.text[from:w.at]
 		}
+		w.at += escape + 2
 	}
 	w.at = len(w.text)
 	return w.text[from:]
