@@ -73,6 +73,7 @@ type Info struct {
 	IDScope           string            `json:"idScope"`
 	CAFile            string            `json:"caFile"`
 	PortalURL         string            `json:"portalUrl,omitempty"`
+	PortalPassword    string            `json:"portalPassword,omitempty"` // until it is used
 	Listeners         map[string]string `json:"listeners"`
 	ConnectionStrings map[string]string `json:"connectionStrings"`
 	ControlPlane      ControlPlane      `json:"controlPlane"`

@@ -4,6 +4,9 @@ package wire
 const (
 	MooringPrefix = "mooring" // the first segment of each
 	AuditPath     = "/" + MooringPrefix + "/v1/audit"
+
+	// ResetPortalPath takes a POST without a body.
+	ResetPortalPath = "/" + MooringPrefix + "/v1/portal/reset-password"
 )
 
 // MaxAuditPage is how many entries a page of the audit has at most.
@@ -18,7 +21,7 @@ type AuditPage struct {
 // AuditEntry says what one management change was.
 type AuditEntry struct {
 	Time      string `json:"time"`      // RFC 3339, UTC
-	Principal string `json:"principal"` // policy:NAME or token:SUBJECT
+	Principal string `json:"principal"` // policy:NAME, token:SUBJECT, portal:ACCOUNT or command:NAME
 	Operation string `json:"operation"`
 	Kind      string `json:"kind"`
 	ID        string `json:"id,omitempty"` // absent for a change of several records
@@ -32,4 +35,10 @@ type AuditEntry struct {
 
 	TrackingID string `json:"trackingId"`
 	Remote     string `json:"remote"`
+}
+
+// PortalPassword is the answer to a reset of the portal's password: one that has to be
+// changed when it is first used.
+type PortalPassword struct {
+	Password string `json:"password"`
 }

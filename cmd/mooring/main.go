@@ -79,6 +79,7 @@ Start with 'mooring serve'; 'mooring info' then prints what a device or a script
 	})
 	root.AddCommand(serveCommand(e), infoCommand(e), enrollmentCommand(e), enrollmentGroupCommand(e), registrationCommand(e), whyCommand(e), certificateCommand(e), linkedHubCommand(e), allocateCommand(e), policyCommand(e), provisioningServiceCommand(e), auditCommand(e), hubCommand(e), pkiCommand(e), deviceCommand(e), benchCommand(e),
 		backupCommand(e), restoreCommand(e))
+	root.AddCommand(portalCommand(e))
 	addCompletion(root)
 	return root
 }

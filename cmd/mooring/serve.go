@@ -90,6 +90,10 @@ func printInfo(e *env, info wire.Info) {
 	}
 	fmt.Fprintf(w, "CA file for clients\t%s\n", info.CAFile)
 	if info.PortalURL != "" {
+		fmt.Fprintf(w, "Portal\t%s\n", info.PortalURL)
+		if info.PortalPassword != "" {
+			fmt.Fprintf(w, "Portal password\t%s (to be changed when it is used)\n", info.PortalPassword)
+		}
 		fmt.Fprintf(w, "Health and metrics\t%s/healthz, /readyz, /metrics\n", info.PortalURL)
 	}
 	_ = w.Flush() // to the terminal: nothing to do about a failure

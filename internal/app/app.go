@@ -21,6 +21,7 @@ import (
 	"github.com/mooring-iot/mooring/internal/mqtt"
 	"github.com/mooring-iot/mooring/internal/obs"
 	"github.com/mooring-iot/mooring/internal/register"
+	"github.com/mooring-iot/mooring/internal/signin"
 	"github.com/mooring-iot/mooring/internal/statistics"
 	"github.com/mooring-iot/mooring/internal/store/sqlite"
 	"github.com/mooring-iot/mooring/internal/tlsauth"
@@ -42,6 +43,7 @@ type App struct {
 	data        dataDir
 	store       *sqlite.Store
 	tls         *tlsauth.Authority
+	signin      *signin.Service
 	mqtt        *mqtt.Server
 	devices     *register.Service
 	hubs        *iothub.Pool
@@ -90,6 +92,10 @@ func (a *App) open(ctx context.Context) error {
 	}
 	if err := a.openHubs(); err != nil {
 		return err
+	}
+	a.signin = newSignin(a.store, a.options.Log)
+	if err := a.signin.Ensure(ctx); err != nil {
+		return a.data.explain(err)
 	}
 	if err := a.listen(ctx); err != nil {
 		return err

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"path/filepath"
 	"time"
@@ -90,8 +91,8 @@ func describe(ctx context.Context, store *sqlite.Store, r runtime) (wire.Info, e
 		ConnectionStrings: make(map[string]string),
 		ControlPlane:      wire.ControlPlane{ResourceID: controlapi.ResourceID(in.ID), Token: token},
 	}
-	if portal, on := r.Listeners[portalListener]; on {
-		info.PortalURL = "http://" + portal
+	if err := describePortal(ctx, store, r, &info); err != nil {
+		return wire.Info{}, err
 	}
 	policies, err := store.Policies(ctx, in.ID)
 	if err != nil {
@@ -103,6 +104,51 @@ func describe(ctx context.Context, store *sqlite.Store, r runtime) (wire.Info, e
 	info.Hubs, err = describeHubs(ctx, store, in.ID, r)
 	return info, err
 }
+
+// describePortal adds where the portal is and, until it is used, its password.
+func describePortal(ctx context.Context, store *sqlite.Store, r runtime, info *wire.Info) error {
+	listener, on := r.Listeners[portalListener]
+	if !on {
+		return nil
+	}
+	info.PortalURL = "http://" + listener
+	if !isLoopback(listener) {
+		_, port, err := net.SplitHostPort(listener)
+		if err != nil {
+			return err
+		}
+		info.PortalURL = "https://" + net.JoinHostPort(r.Hostnames[0], port)
+	}
+	account, err := store.PortalAccount(ctx, dps.DefaultInstance)
+	info.PortalPassword = string(account.OneTime.Reveal())
+	return err
+}
+
+// ResetPortalPassword gives out a new one-time password for the portal of a data
+// directory that no process serves.
+func ResetPortalPassword(ctx context.Context, data string, log *slog.Logger) (password string, err error) {
+	d, err := openDataDir(ctx, data)
+	if err != nil {
+		return "", err
+	}
+	defer func() { err = errors.Join(err, d.unlock()) }()
+	key, err := d.masterKey(false)
+	if err != nil {
+		return "", err
+	}
+	store, err := sqlite.Open(ctx, sqlite.Options{Path: d.database(), Key: key, Observer: unobserved{}, Log: log, Now: time.Now})
+	if err != nil {
+		return "", err
+	}
+	defer func() { err = errors.Join(err, store.Close()) }()
+	given, err := newSignin(store, log).ResetLocally(ctx, "mooring portal reset-password")
+	return string(given.Reveal()), err
+}
+
+// unobserved hears of commits and does nothing.
+type unobserved struct{}
+
+func (unobserved) Committed(int, time.Duration, error) {}
 
 func describeHubs(ctx context.Context, store *sqlite.Store, in dps.InstanceID, r runtime) ([]wire.HubInfo, error) {
 	hubs, err := store.Hubs(ctx, in)

@@ -62,12 +62,17 @@ func (a *App) listen(ctx context.Context) error {
 		Networks: networks(c), Hubs: a.hubs, Webhook: webhooks, WebhookBudget: c.WebhookBudget,
 	})
 	a.mqtt = mqtt.New(mqtt.Options{Register: a.devices, Observer: a.metrics, Log: a.options.Log, Now: time.Now})
+	endpoint, api := c.Hostnames[0], http.Handler(nil)
 	if !c.HTTPS.Off() {
 		l, err := a.listenHTTPS(ctx)
 		if err != nil {
 			return err
 		}
-		a.addHTTP(httpsListener, tls.NewListener(l, a.tlsConfig()), a.https(withPort(c.Hostnames[0], l.Addr().String())))
+		endpoint = withPort(c.Hostnames[0], l.Addr().String())
+		api = a.https(endpoint)
+		a.addHTTP(httpsListener, tls.NewListener(l, a.tlsConfig()), api)
+	} else {
+		api = a.https(endpoint)
 	}
 	if !c.MQTT.Off() {
 		if err := a.listenMQTT(ctx); err != nil {
@@ -75,11 +80,9 @@ func (a *App) listen(ctx context.Context) error {
 		}
 	}
 	if !c.Portal.Off() {
-		l, err := bind(ctx, "--portal", c.Portal.Addr())
-		if err != nil {
+		if err := a.listenPortal(ctx, api, endpoint); err != nil {
 			return err
 		}
-		a.addHTTP(portalListener, l, a.portal())
 	}
 	return nil
 }
@@ -193,6 +196,7 @@ func (a *App) https(endpoint string) http.Handler {
 	own := mooringapi.New(mooringapi.Options{
 		Guard: guard, Audit: changes, Allocator: a.devices, Instance: dps.DefaultInstance, Log: o.Log, Now: time.Now, Links: a.store, Hubs: a.devices,
 		Decisions: a.diagnostics.decisions, Statistics: a.diagnostics.statistics,
+		Portal: a.signin,
 		Routes: transferapi.Routes(transferapi.Options{
 			Guard: guard, Audit: changes, Enroll: enrolling, Instance: dps.DefaultInstance, Log: o.Log, Now: time.Now,
 		}),
@@ -256,27 +260,4 @@ func (a *App) webSocket(w http.ResponseWriter, r *http.Request) {
 	}
 	defer a.metrics.Connected("websocket")()
 	a.mqtt.ServeConn(c, r.TLS.PeerCertificates)
-}
-
-// portal is what stands on the portal listener.
-func (a *App) portal() http.Handler {
-	mux := http.NewServeMux()
-	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
-		_, _ = w.Write([]byte("ok\n"))
-	})
-	mux.HandleFunc("GET /readyz", a.ready)
-	mux.Handle("GET /metrics", a.metrics.Handler())
-	return mux
-}
-
-// ready says whether the service can do its work: its storage answers.
-func (a *App) ready(w http.ResponseWriter, r *http.Request) {
-	ctx, cancel := context.WithTimeout(r.Context(), readyTimeout)
-	defer cancel()
-	if err := a.store.Ping(ctx); err != nil {
-		a.options.Log.Warn("not ready", "err", err)
-		http.Error(w, "storage does not answer", http.StatusServiceUnavailable)
-		return
-	}
-	_, _ = w.Write([]byte("ready\n"))
 }

@@ -44,11 +44,13 @@ const (
 	Link              Operation = "link"
 	UpdateLink        Operation = "update-link"
 	Unlink            Operation = "unlink"
+	ChangePassword    Operation = "change-password" // its owner chose another
+	ResetPassword     Operation = "reset-password"  // a new one was given out
 )
 
 // Operations returns every operation.
 func Operations() []Operation {
-	return []Operation{Put, Patch, Delete, GenerateCode, Verify, Bulk, BulkCreate, BulkUpdate, BulkUpdateIfMatch, BulkDelete, Import, Link, UpdateLink, Unlink}
+	return []Operation{Put, Patch, Delete, GenerateCode, Verify, Bulk, BulkCreate, BulkUpdate, BulkUpdateIfMatch, BulkDelete, Import, Link, UpdateLink, Unlink, ChangePassword, ResetPassword}
 }
 
 // ParseOperation reads the name of an operation. It fails with Invalid.
@@ -65,11 +67,12 @@ const (
 	Certificate         Kind = "certificate"
 	ProvisioningService Kind = "provisioning-service" // with its policies and linked hubs
 	LinkedHub           Kind = "linked-hub"           // beside the entry of the service: its etag counts for all
+	PortalAccount       Kind = "portal-account"
 )
 
 // Kinds returns every kind.
 func Kinds() []Kind {
-	return []Kind{Enrollment, Group, Registration, Certificate, ProvisioningService, LinkedHub}
+	return []Kind{Enrollment, Group, Registration, Certificate, ProvisioningService, LinkedHub, PortalAccount}
 }
 
 // ParseKind reads the name of a kind. It fails with Invalid.
@@ -132,6 +135,12 @@ func ByPolicy(name string) Principal { return Principal("policy:" + name) }
 
 // ByToken is whoever holds a bearer token with this subject.
 func ByToken(subject string) Principal { return Principal("token:" + subject) }
+
+// ByPortal is whoever is signed in at the portal.
+func ByPortal(account string) Principal { return Principal("portal:" + account) }
+
+// ByCommand is whoever ran a command on the data directory of a service that did not run.
+func ByCommand(name string) Principal { return Principal("command:" + name) }
 
 // Entry says what one change was.
 type Entry struct {

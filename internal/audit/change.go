@@ -14,10 +14,21 @@ const (
 	maxRemote = 128
 )
 
+// actorKey is the context key of whoever the portal acts for.
+type actorKey struct{}
+
+// OnBehalf returns a context whose changes are by, however the call authorizes itself:
+// the portal calls the APIs in this process, with credentials of its own. A context does
+// not travel over the wire, so nobody outside can say it.
+func OnBehalf(ctx context.Context, by Principal) context.Context {
+	return context.WithValue(ctx, actorKey{}, by)
+}
+
 // Change is one management change under way. It belongs to one request and is not safe
 // for concurrent use.
 type Change struct {
 	entry   Entry
+	actor   Principal // whoever it is on behalf of, "" where the caller is the one
 	allowed bool
 	stale   bool // the stored entry, if any, does not say all that entry says
 }
@@ -36,6 +47,7 @@ func From(ctx context.Context) *Change {
 func Begin(ctx context.Context, e Entry) (context.Context, *Change) {
 	e.ID, e.Remote = bounded(e.ID, maxID), bounded(e.Remote, maxRemote)
 	c := &Change{entry: e, stale: true}
+	c.actor, _ = ctx.Value(actorKey{}).(Principal)
 	return context.WithValue(ctx, changeKey{}, c), c
 }
 
@@ -64,11 +76,15 @@ func bounded(text string, limit int) string {
 	return strings.ToValidUTF8(text, "\uFFFD")
 }
 
-// Allow notes that the guard let by pass. A nil change is none to note.
+// Allow notes that the guard let by pass, maybe on behalf of another. A nil change is none to note.
 func (c *Change) Allow(by Principal) {
-	if c != nil {
-		c.entry.Principal, c.allowed = by, true
+	if c == nil {
+		return
 	}
+	if c.actor != "" {
+		by = c.actor
+	}
+	c.entry.Principal, c.allowed = by, true
 }
 
 // Several makes it a change of several records, by op.

@@ -19,7 +19,7 @@ type Config struct {
 	Hostnames []string // lower case, each once, at least one; the first is the service's name
 	HTTPS     Listen
 	MQTT      Listen
-	Portal    Listen // on loopback, or off
+	Portal    Listen // plain HTTP on loopback, TLS elsewhere
 
 	Networks      []Network       // which locations are near to whom, in the order given
 	WebhookBudget time.Duration   // how long a device waits for its allocation webhook in all

@@ -72,8 +72,8 @@ func fields() []field {
 			set:   address(func(c *Config) *Listen { return &c.MQTT }, ParseListen),
 		},
 		{
-			Field: Field{Name: "portal", Value: "address", Default: "127.0.0.1:8080", Usage: "address of the portal, metrics and health, or off; plain HTTP, so only on loopback"},
-			set:   address(func(c *Config) *Listen { return &c.Portal }, parseLoopback),
+			Field: Field{Name: "portal", Value: "address", Default: "127.0.0.1:8080", Usage: "address of the portal, metrics and health, or off; plain HTTP on loopback, TLS elsewhere"},
+			set:   address(func(c *Config) *Listen { return &c.Portal }, ParseListen),
 		},
 		{
 			Field: Field{Name: "tls-cert", Value: "file", Usage: "certificate chain in PEM, leaf first, instead of Mooring's own; reloaded when it changes"},

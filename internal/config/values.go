@@ -68,23 +68,6 @@ func isListenHost(host string) bool {
 	return host == "" || err == nil || isDNSName(strings.ToLower(host))
 }
 
-// parseLoopback is ParseListen for what speaks plain HTTP.
-func parseLoopback(text string) (Listen, error) {
-	l, err := ParseListen(text)
-	if err != nil || l.Off() {
-		return l, err
-	}
-	host, _, err := net.SplitHostPort(l.addr)
-	if err != nil {
-		return Listen{}, err
-	}
-	ip, err := netip.ParseAddr(host)
-	if !strings.EqualFold(host, "localhost") && (err != nil || !ip.Unmap().IsLoopback()) {
-		return Listen{}, fmt.Errorf("%q is not on loopback, and the portal speaks plain HTTP (want 127.0.0.1:port, [::1]:port, localhost:port or off)", text)
-	}
-	return l, nil
-}
-
 // parseHostname returns a DNS name in lower case, or an IP address in its usual form.
 func parseHostname(text string) (string, error) {
 	if ip, err := netip.ParseAddr(text); err == nil && ip.Zone() == "" && !ip.IsUnspecified() {

@@ -20,7 +20,7 @@ import (
 	"github.com/mooring-iot/mooring/wire"
 )
 
-// Options are what the API needs; all but Links, Hubs and Routes are required.
+// Options are what the API needs; all but Links, Hubs, Portal and Routes are required.
 type Options struct {
 	Guard      *access.Guard
 	Audit      *audit.Log
@@ -32,6 +32,7 @@ type Options struct {
 	Now        func() time.Time
 	Links      Links         // nil has no operations on hubs
 	Hubs       Hubs          // nil calls no hubs over the wire: their health is unknown, nothing is to be cleaned up
+	Portal     Portal        // nil where there is none
 	Routes     []route.Route // further operations, which check for themselves who calls
 }
 
@@ -42,6 +43,7 @@ type server struct{ Options }
 func New(o Options) http.Handler {
 	s := &server{o}
 	routes := slices.Concat(s.auditRoutes(), s.decisionRoutes(), s.statisticsRoutes(), s.hubRoutes(), s.allocateRoutes(), o.Routes)
+	routes = append(routes, s.portalRoutes()...)
 	return &httpio.API{Routes: route.NewTable(routes...), Refuse: s.refuse, Log: o.Log}
 }
 

@@ -29,12 +29,12 @@ func (s *Store) sweep(ctx context.Context) {
 	}
 }
 
-// Sweep removes the operations that have expired, and the audit entries that are older
-// than Options.AuditRetention.
+// Sweep removes the operations and the portal's sessions that have expired, and the audit
+// entries that are older than Options.AuditRetention.
 func (s *Store) Sweep(ctx context.Context) error {
 	err := s.removeBatches(ctx, `DELETE FROM operations WHERE (instance, operation) IN
 		(SELECT instance, operation FROM operations WHERE expires < $1 LIMIT $2)`, s.now())
-	return errors.Join(err, s.sweepAudit(ctx))
+	return errors.Join(err, s.sweepAudit(ctx), s.sweepPortal(ctx))
 }
 
 // removeBatches runs a DELETE of what is older than a time, with a limit, until nothing

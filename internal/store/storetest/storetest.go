@@ -13,6 +13,7 @@ import (
 	"github.com/mooring-iot/mooring/internal/dps"
 	"github.com/mooring-iot/mooring/internal/enroll"
 	"github.com/mooring-iot/mooring/internal/register"
+	"github.com/mooring-iot/mooring/internal/signin"
 	"github.com/mooring-iot/mooring/internal/statistics"
 )
 
@@ -24,6 +25,7 @@ type Store interface {
 	EmbeddedHubs
 	Upkeep
 	audit.Store
+	signin.Store
 	decision.Store
 	statistics.Store
 }
@@ -114,6 +116,7 @@ func Run(t *testing.T, open Open) {
 		{"remnants", remnantCases},
 		{"hub devices", deviceCases},
 		{"audit", auditCases},
+		{"portal", portalCases},
 		{"decisions", decisionCases},
 		{"statistics", statisticsCases},
 		{"queries", queryCases},

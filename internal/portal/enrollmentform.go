@@ -1,0 +1,520 @@
+package portal
+
+import (
+	"bytes"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/mooring-iot/mooring/internal/dps"
+	"github.com/mooring-iot/mooring/service"
+	"github.com/mooring-iot/mooring/wire"
+)
+
+// Attestations as the form names them: X.509 has two ways.
+const (
+	formCertificates = "certificates" // client certificates, or intermediate CAs
+	formAuthorities  = "authorities"  // CA certificates of the service
+	formKeys         = "symmetricKey"
+	formTPM          = "tpm"
+)
+
+// Reprovisioning policies as the form names them.
+const (
+	reprovisionMigrate = "migrate"
+	reprovisionReset   = "reset"
+	reprovisionNever   = "never"
+	reprovisionUnset   = "unset"
+)
+
+// enrollmentForm is the form of one enrollment.
+type enrollmentForm struct {
+	Kind        kind
+	New         bool
+	ID, ETag    string
+	Enabled     bool
+	Attestation string
+
+	Primary, Secondary               certificateSlot
+	PrimaryCA, SecondaryCA           string
+	PrimaryKey, SecondaryKey         string // as typed; never shown again
+	EndorsementKey, StorageRootKey   string
+	DeviceID                         string
+	Edge                             bool
+	Reprovision                      string
+	Allocation                       string
+	Hubs                             []string
+	WebhookURL, WebhookVersion, Twin string
+	DeviceInfo                       string
+
+	Authorities []wire.CACertificate // to choose from
+	LinkedHubs  []string
+	Errors      map[string]string // by field of the form
+	Failure     *problem          // what belongs to no field
+	Back        string            // where to go without saving
+}
+
+// Allocations are the policies to choose from.
+func (*enrollmentForm) Allocations() []string {
+	return []string{"", "hashed", "geoLatency", "static", "custom"}
+}
+
+// certificateSlot is one certificate of the form.
+type certificateSlot struct {
+	Field  string // of the form
+	Title  string
+	CA     bool                  // whether a CA is needed
+	PEM    string                // a new one
+	Stored *wire.CertificateInfo // the one that is there
+	Remove bool
+	Shown  *inspection // what is said of the new one
+	Error  string
+}
+
+// formFields are the fields of the form by the members of the wire; the first that fits
+// counts.
+var formFields = []struct{ member, field string }{
+	{"enrollmentGroupId", "id"}, {"registrationId", "id"}, {"deviceId", "deviceId"},
+	{"attestation.x509.caReferences.secondary", "secondaryCA"}, {"attestation.x509.caReferences", "primaryCA"},
+	{"attestation.x509.clientCertificates.secondary", "secondary"}, {"attestation.x509.signingCertificates.secondary", "secondary"},
+	{"attestation.x509", "primary"},
+	{"attestation.symmetricKey.secondaryKey", "secondaryKey"}, {"attestation.symmetricKey", "primaryKey"},
+	{"attestation.tpm.storageRootKey", "storageRootKey"}, {"attestation.tpm", "endorsementKey"}, {"attestation", "attestation"},
+	{"initialTwin", "twin"}, {"optionalDeviceInformation", "deviceInfo"},
+	{"iotHubs", "hubs"}, {"allocationPolicy", "allocation"},
+	{"customAllocationDefinition.apiVersion", "webhookVersion"}, {"customAllocationDefinition", "webhookURL"},
+	{"reprovisionPolicy", "reprovision"},
+}
+
+// fieldFor returns the field of the form that a member of the wire belongs to, or "".
+func fieldFor(member string) string {
+	for _, f := range formFields {
+		if member == f.member || strings.HasPrefix(member, f.member+".") || strings.HasPrefix(member, f.member+"[") {
+			return f.field
+		}
+	}
+	return ""
+}
+
+// readForm reads what a browser sent.
+func readForm(r *http.Request, k kind) *enrollmentForm {
+	p := r.PostForm
+	f := &enrollmentForm{
+		Kind: k, ID: strings.TrimSpace(p.Get("id")), ETag: p.Get("etag"), Enabled: p.Get("enabled") != "", Attestation: p.Get("attestation"),
+		PrimaryCA: p.Get("primaryCA"), SecondaryCA: p.Get("secondaryCA"),
+		PrimaryKey: strings.TrimSpace(p.Get("primaryKey")), SecondaryKey: strings.TrimSpace(p.Get("secondaryKey")),
+		EndorsementKey: strings.TrimSpace(p.Get("endorsementKey")), StorageRootKey: strings.TrimSpace(p.Get("storageRootKey")),
+		DeviceID: strings.TrimSpace(p.Get("deviceId")), Edge: p.Get("edge") != "", Reprovision: p.Get("reprovision"),
+		Allocation: p.Get("allocation"), Hubs: p["hubs"], WebhookURL: strings.TrimSpace(p.Get("webhookURL")),
+		WebhookVersion: strings.TrimSpace(p.Get("webhookVersion")), Twin: p.Get("twin"), DeviceInfo: p.Get("deviceInfo"),
+		Errors: make(map[string]string),
+	}
+	f.Primary = certificateSlot{PEM: strings.TrimSpace(p.Get("primary")), Remove: p.Get("primaryRemove") != ""}
+	f.Secondary = certificateSlot{PEM: strings.TrimSpace(p.Get("secondary")), Remove: p.Get("secondaryRemove") != ""}
+	return f
+}
+
+// formOf fills the form with an enrollment that is there.
+func formOf(k kind, e *wire.Enrollment) *enrollmentForm {
+	f := &enrollmentForm{
+		Kind: k, ID: k.IDOf(e), ETag: e.ETag, Enabled: e.ProvisioningStatus.Value != "disabled", Attestation: attestationOf(e),
+		DeviceID: e.DeviceID, Edge: e.Capabilities != nil && e.Capabilities.IotEdge, Reprovision: reprovisionOf(e.ReprovisionPolicy),
+		Allocation: e.AllocationPolicy, Hubs: e.IotHubs, Twin: pretty(e.InitialTwin), DeviceInfo: pretty(e.OptionalDeviceInformation),
+		Errors: make(map[string]string),
+	}
+	if c := e.CustomAllocationDefinition; c != nil {
+		f.WebhookURL, f.WebhookVersion = c.WebhookURL, c.APIVersion
+	}
+	if a := e.Attestation; a != nil {
+		if a.X509 != nil && a.X509.CAReferences != nil {
+			f.PrimaryCA, f.SecondaryCA = a.X509.CAReferences.Primary, a.X509.CAReferences.Secondary
+		}
+		if a.TPM != nil {
+			f.EndorsementKey, f.StorageRootKey = a.TPM.EndorsementKey, a.TPM.StorageRootKey
+		}
+	}
+	return f
+}
+
+func attestationOf(e *wire.Enrollment) string {
+	switch {
+	case e.Attestation == nil:
+		return ""
+	case e.Attestation.Type != "x509":
+		return e.Attestation.Type
+	case e.Attestation.X509 != nil && e.Attestation.X509.CAReferences != nil:
+		return formAuthorities
+	default:
+		return formCertificates
+	}
+}
+
+func reprovisionOf(p *wire.ReprovisionPolicy) string {
+	isTrue := func(b *bool) bool { return b == nil || *b }
+	switch {
+	case p == nil:
+		return reprovisionUnset
+	case isTrue(p.UpdateHubAssignment) && isTrue(p.MigrateDeviceData):
+		return reprovisionMigrate
+	case isTrue(p.UpdateHubAssignment):
+		return reprovisionReset
+	default:
+		return reprovisionNever
+	}
+}
+
+// apply writes the form onto an enrollment: what the form does not know stays.
+func (f *enrollmentForm) apply(e *wire.Enrollment) {
+	e.ETag, e.DeviceID = f.ETag, f.DeviceID
+	e.ProvisioningStatus = wire.StringValue("disabled")
+	if f.Enabled {
+		e.ProvisioningStatus = wire.StringValue("enabled")
+	}
+	if f.Edge || e.Capabilities != nil {
+		e.Capabilities = &wire.Capabilities{IotEdge: f.Edge}
+	}
+	f.applyPlacement(e)
+	f.applyAttestation(e)
+	e.InitialTwin = f.document("twin", f.Twin)
+	e.OptionalDeviceInformation = f.document("deviceInfo", f.DeviceInfo)
+}
+
+func (f *enrollmentForm) applyPlacement(e *wire.Enrollment) {
+	yes, no := true, false
+	switch f.Reprovision {
+	case reprovisionMigrate:
+		e.ReprovisionPolicy = &wire.ReprovisionPolicy{UpdateHubAssignment: &yes, MigrateDeviceData: &yes}
+	case reprovisionReset:
+		e.ReprovisionPolicy = &wire.ReprovisionPolicy{UpdateHubAssignment: &yes, MigrateDeviceData: &no}
+	case reprovisionNever:
+		e.ReprovisionPolicy = &wire.ReprovisionPolicy{UpdateHubAssignment: &no, MigrateDeviceData: &no}
+	}
+	e.AllocationPolicy, e.IotHubs, e.CustomAllocationDefinition = f.Allocation, f.Hubs, nil
+	if f.Allocation == "custom" {
+		e.CustomAllocationDefinition = &wire.CustomAllocation{WebhookURL: f.WebhookURL, APIVersion: f.WebhookVersion}
+	}
+}
+
+func (f *enrollmentForm) applyAttestation(e *wire.Enrollment) {
+	var old wire.Attestation
+	if e.Attestation != nil {
+		old = *e.Attestation
+	}
+	switch f.Attestation {
+	case formKeys:
+		e.Attestation = &wire.Attestation{Type: "symmetricKey"}
+		if f.PrimaryKey != "" || f.SecondaryKey != "" {
+			e.Attestation.SymmetricKey = &wire.SymmetricKey{PrimaryKey: f.PrimaryKey, SecondaryKey: f.SecondaryKey}
+		}
+	case formTPM:
+		e.Attestation = &wire.Attestation{Type: "tpm", TPM: &wire.TPM{EndorsementKey: f.EndorsementKey, StorageRootKey: f.StorageRootKey}}
+	case formAuthorities:
+		e.Attestation = &wire.Attestation{Type: "x509", X509: &wire.X509{CAReferences: &wire.CAReferences{Primary: f.PrimaryCA, Secondary: f.SecondaryCA}}}
+	case formCertificates:
+		var stored wire.Certificates
+		if old.X509 != nil {
+			for _, c := range []*wire.Certificates{old.X509.ClientCertificates, old.X509.SigningCertificates} {
+				if c != nil {
+					stored = *c
+				}
+			}
+		}
+		pair := &wire.Certificates{Primary: f.Primary.certificate(stored.Primary), Secondary: f.Secondary.certificate(stored.Secondary)}
+		x := &wire.X509{ClientCertificates: pair}
+		if f.Kind.Group {
+			x = &wire.X509{SigningCertificates: pair}
+		}
+		e.Attestation = &wire.Attestation{Type: "x509", X509: x}
+	default:
+		f.Errors["attestation"] = "Choose how the devices prove who they are."
+	}
+}
+
+// certificate returns what to send: a new one, the stored one by its description, or none.
+func (c certificateSlot) certificate(stored *wire.Certificate) *wire.Certificate {
+	switch {
+	case c.PEM != "":
+		return &wire.Certificate{Certificate: base64.StdEncoding.EncodeToString([]byte(c.PEM))}
+	case c.Remove:
+		return nil
+	default:
+		return stored
+	}
+}
+
+// document reads JSON of the form, nil for none.
+func (f *enrollmentForm) document(field, text string) json.RawMessage {
+	text = strings.TrimSpace(text)
+	if text == "" {
+		return nil
+	}
+	if problem := jsonProblem(text); problem != "" {
+		f.Errors[field] = problem
+		return nil
+	}
+	return json.RawMessage(text)
+}
+
+// jsonProblem says where a text stops being JSON, "" if it is JSON.
+func jsonProblem(text string) string {
+	var v any
+	err := json.Unmarshal([]byte(text), &v)
+	if err == nil {
+		return ""
+	}
+	if e, ok := errors.AsType[*json.SyntaxError](err); ok {
+		at := min(int(e.Offset), len(text))
+		line := 1 + strings.Count(text[:max(at-1, 0)], "\n")
+		return "Line " + strconv.Itoa(line) + ": " + strings.TrimPrefix(e.Error(), "json: ") + "."
+	}
+	return "This is not JSON."
+}
+
+// pretty writes JSON for people, "" for none.
+func pretty(raw json.RawMessage) string {
+	var out bytes.Buffer
+	if len(raw) == 0 || json.Indent(&out, raw, "", "  ") != nil {
+		return ""
+	}
+	return out.String()
+}
+
+func (s *server) newEnrollment(w http.ResponseWriter, r *http.Request, v *visit, k kind) error {
+	f := &enrollmentForm{Kind: k, New: true, Enabled: true, Attestation: formCertificates, Reprovision: reprovisionMigrate, Errors: make(map[string]string)}
+	if k.Group {
+		f.Attestation = formAuthorities
+	}
+	f.PrimaryCA = r.URL.Query().Get("ca")
+	return s.showForm(w, r, v, f, nil)
+}
+
+func (s *server) editEnrollment(w http.ResponseWriter, r *http.Request, v *visit, k kind) error {
+	c, err := s.enrollments(r.Context(), k)
+	if err != nil {
+		return err
+	}
+	e, err := c.Get(r.Context(), r.PathValue("id"))
+	if err != nil {
+		return err
+	}
+	return s.showForm(w, r, v, formOf(k, e), e)
+}
+
+// showForm shows the form; e is the enrollment that is there, nil for a new one.
+func (s *server) showForm(w http.ResponseWriter, r *http.Request, v *visit, f *enrollmentForm, e *wire.Enrollment) error {
+	control, err := s.API.Control(r.Context())
+	if err != nil {
+		return err
+	}
+	if f.Authorities, err = control.Certificates().List(r.Context()); err != nil {
+		return err
+	}
+	resource, err := control.Get(r.Context())
+	if err != nil {
+		return err
+	}
+	for _, h := range resource.Properties.IotHubs {
+		f.LinkedHubs = append(f.LinkedHubs, h.Name)
+	}
+	for _, h := range f.Hubs { // a hub that is no longer linked
+		if index(f.LinkedHubs, h) < 0 {
+			f.LinkedHubs = append(f.LinkedHubs, h)
+		}
+	}
+	s.fillSlots(f, e)
+	title, crumbs, status := "Add "+f.Kind.One, f.Kind.crumbs(), http.StatusOK
+	f.Back = f.Kind.path
+	if !f.New {
+		title, f.Back = "Edit "+f.ID, f.Kind.URL(f.ID)
+		crumbs = append(crumbs, crumb{f.ID, f.Back})
+	}
+	if len(f.Errors) > 0 || f.Failure != nil {
+		status = http.StatusUnprocessableEntity
+	}
+	s.show(w, r, v, "enrollment-form", page{Status: status, Title: title, Nav: groups.path, Crumbs: crumbs, Data: f})
+	return nil
+}
+
+// fillSlots says what there is and what is new in the two places for certificates.
+func (s *server) fillSlots(f *enrollmentForm, e *wire.Enrollment) {
+	for _, slot := range []struct {
+		at           *certificateSlot
+		field, title string
+	}{{&f.Primary, "primary", "Primary certificate"}, {&f.Secondary, "secondary", "Secondary certificate"}} {
+		slot.at.Field, slot.at.Title, slot.at.CA, slot.at.Error = slot.field, slot.title, f.Kind.Group, f.Errors[slot.field]
+		if slot.at.PEM != "" {
+			shown := s.inspect(slot.at.PEM, f.Kind.Group)
+			slot.at.Shown = &shown
+			if shown.Problem != "" {
+				slot.at.PEM = "" // a private key does not come back into the page
+			}
+		}
+	}
+	if e == nil {
+		return
+	}
+	for _, c := range certificatesOf(e) {
+		if c.Name == f.Primary.Title {
+			f.Primary.Stored = c.Info
+		} else {
+			f.Secondary.Stored = c.Info
+		}
+	}
+}
+
+func (s *server) createEnrollment(w http.ResponseWriter, r *http.Request, v *visit, k kind) error {
+	f := readForm(r, k)
+	f.New, f.ETag = true, ""
+	if f.ID == "" {
+		f.Errors["id"] = "A name is required."
+		return s.showForm(w, r, v, f, nil)
+	}
+	return s.save(w, r, v, f, nil)
+}
+
+func (s *server) updateEnrollment(w http.ResponseWriter, r *http.Request, v *visit, k kind) error {
+	c, err := s.enrollments(r.Context(), k)
+	if err != nil {
+		return err
+	}
+	e, err := c.Get(r.Context(), r.PathValue("id"))
+	if err != nil {
+		return err
+	}
+	f := readForm(r, k)
+	f.ID, f.Attestation = k.IDOf(e), attestationOf(e)
+	if f.ETag == "" {
+		f.ETag = e.ETag
+	}
+	return s.save(w, r, v, f, e)
+}
+
+// save writes what the form says; stored is the enrollment that is there, nil for none.
+// The private keys that somebody gives for certificates are refused here, and go nowhere.
+func (s *server) save(w http.ResponseWriter, r *http.Request, v *visit, f *enrollmentForm, stored *wire.Enrollment) error {
+	e := f.Kind.named(f.ID)
+	if stored != nil {
+		copied := *stored
+		e = &copied
+	}
+	f.apply(e)
+	for _, slot := range []struct {
+		field string
+		pem   string
+	}{{"primary", f.Primary.PEM}, {"secondary", f.Secondary.PEM}} {
+		if slot.pem == "" || f.Attestation != formCertificates {
+			continue
+		}
+		if _, err := dps.ParseCertificate("certificate", slot.pem); err != nil {
+			_, rule := fieldOf(dps.MessageOf(err))
+			f.Errors[slot.field] = "The certificate " + rule + "."
+		}
+	}
+	if len(f.Errors) > 0 {
+		return s.showForm(w, r, v, f, stored)
+	}
+	c, err := s.enrollments(r.Context(), f.Kind)
+	if err != nil {
+		return err
+	}
+	saved, err := c.Put(r.Context(), e)
+	if err == nil {
+		word := "saved"
+		if f.New {
+			word = "created"
+		}
+		http.Redirect(w, r, f.Kind.URL(f.Kind.IDOf(saved))+"?done="+word, http.StatusSeeOther)
+		return nil
+	}
+	if !f.refused(err) {
+		return err
+	}
+	return s.showForm(w, r, v, f, stored)
+}
+
+// refused puts a refusal beside the field that it is about. It reports whether err is one.
+func (f *enrollmentForm) refused(err error) bool {
+	e, ok := errors.AsType[*service.Error](err)
+	if !ok || e.Status >= http.StatusInternalServerError {
+		return false
+	}
+	member, rule := fieldOf(e.Message)
+	if at := fieldFor(member); at != "" {
+		f.Errors[at] = upperFirst(rule) + "."
+		return true
+	}
+	if service.IsConflict(err) && f.New && strings.Contains(e.Message, "exist") {
+		f.Errors["id"] = "There is one of this name already."
+		return true
+	}
+	_, p := describe(err)
+	if service.IsPreconditionFailed(err) {
+		p.Message = "Somebody else changed it since you opened this form. Open it again and repeat your change."
+	}
+	f.Failure = &p
+	return true
+}
+
+func upperFirst(text string) string {
+	if text == "" {
+		return text
+	}
+	return strings.TrimSuffix(strings.ToUpper(text[:1])+text[1:], ".")
+}
+
+// checkData is what is said of a text while it is typed.
+type checkData struct {
+	OK      string
+	Problem string
+}
+
+func (s *server) checkTwin(w http.ResponseWriter, r *http.Request, _ *visit) error {
+	text := strings.TrimSpace(r.PostForm.Get("twin"))
+	s.part(w, r, "enrollment-form", "check", checkOfTwin(text))
+	return nil
+}
+
+func checkOfTwin(text string) checkData {
+	if text == "" {
+		return checkData{OK: "Devices start with an empty twin."}
+	}
+	if p := jsonProblem(text); p != "" {
+		return checkData{Problem: p}
+	}
+	if _, err := dps.ParseInitialTwin(json.RawMessage(text)); err != nil {
+		return checkData{Problem: upperFirst(dps.MessageOf(err)) + "."}
+	}
+	var members map[string]json.RawMessage
+	_ = json.Unmarshal([]byte(text), &members) // it was read before
+	var unknown []string
+	for name := range members {
+		if name != "tags" && name != "properties" {
+			unknown = append(unknown, name)
+		}
+	}
+	if len(unknown) > 0 {
+		slices.Sort(unknown)
+		return checkData{OK: "A good twin. Devices get tags and properties.desired of it, and nothing of " + strings.Join(unknown, ", ") + "."}
+	}
+	return checkData{OK: "A good twin."}
+}
+
+func (s *server) checkObject(w http.ResponseWriter, r *http.Request, _ *visit) error {
+	text := strings.TrimSpace(r.PostForm.Get("deviceInfo"))
+	var data checkData
+	switch {
+	case text == "":
+	case jsonProblem(text) != "":
+		data.Problem = jsonProblem(text)
+	case text[0] != '{':
+		data.Problem = "It must be an object."
+	default:
+		data.OK = "Good."
+	}
+	s.part(w, r, "enrollment-form", "check", data)
+	return nil
+}

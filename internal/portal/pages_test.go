@@ -1,0 +1,361 @@
+package portal_test
+
+import (
+	"encoding/json"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/mooring-iot/mooring/internal/pki"
+	"github.com/mooring-iot/mooring/wire"
+)
+
+// hostile is a text that would do harm wherever a page forgot to escape it: in text, in
+// an attribute, in a URL, in a script.
+const hostile = `"'><script>alert(1)</script><img src=x onerror=alert(1)>{{.CSRF}}javascript:alert(1)`
+
+// hostileJSON is a document with the text in each place.
+func hostileJSON(t *testing.T) string {
+	t.Helper()
+	text, err := json.Marshal(map[string]any{"tags": map[string]any{hostile: hostile}})
+	must(t, err)
+	return string(text)
+}
+
+func object(t *testing.T, v any) string {
+	t.Helper()
+	text, err := json.Marshal(v)
+	must(t, err)
+	return string(text)
+}
+
+// fill gives the service records whose every text is hostile.
+func fill(t *testing.T, w *world) {
+	t.Helper()
+	info := &wire.CertificateInfo{SubjectName: hostile, IssuerName: hostile, SHA1Thumbprint: hostile, SHA256Thumbprint: hostile, NotBeforeUTC: hostile, NotAfterUTC: hostile, SerialNumber: hostile}
+	pair := &wire.Certificates{Primary: &wire.Certificate{Info: info}, Secondary: &wire.Certificate{Info: info}}
+	state := wire.RegistrationState{
+		RegistrationID: hostile, AssignedHub: hostile, DeviceID: hostile, Status: hostile, Substatus: hostile, ErrorMessage: hostile, ETag: hostile,
+		CreatedDateTimeUTC: hostile, LastUpdatedDateTimeUTC: hostile,
+	}
+	e := wire.Enrollment{
+		DeviceID: hostile, RegistrationState: &state, OptionalDeviceInformation: json.RawMessage(hostileJSON(t)), InitialTwin: json.RawMessage(hostileJSON(t)),
+		Attestation:    &wire.Attestation{Type: "x509", X509: &wire.X509{ClientCertificates: pair, SigningCertificates: pair}},
+		IotHubHostName: hostile, ETag: hostile, ProvisioningStatus: wire.StringValue(hostile), CreatedDateTimeUTC: hostile, LastUpdatedDateTimeUTC: hostile,
+		AllocationPolicy: hostile, IotHubs: []string{hostile}, CustomAllocationDefinition: &wire.CustomAllocation{WebhookURL: hostile, APIVersion: hostile},
+	}
+	group, device, byName, byTPM := e, e, e, e
+	group.EnrollmentGroupID, device.RegistrationID, byName.EnrollmentGroupID, byTPM.RegistrationID = hostile, hostile, hostile, hostile
+	byName.Attestation = &wire.Attestation{Type: "x509", X509: &wire.X509{CAReferences: &wire.CAReferences{Primary: hostile, Secondary: hostile}}}
+	byTPM.Attestation = &wire.Attestation{Type: "tpm", TPM: &wire.TPM{EndorsementKey: hostile, StorageRootKey: hostile}}
+	ca := wire.CACertificate{
+		Name: hostile, ETag: hostile, ID: hostile,
+		Properties: wire.CACertificateProperties{Subject: hostile, Expiry: hostile, Thumbprint: hostile, Created: hostile, Updated: hostile, VerificationCode: hostile},
+	}
+	service := wire.ProvisioningService{Name: hostile, ETag: hostile, Properties: wire.ProvisioningServiceProperties{
+		IotHubs:          []wire.LinkedHub{{Name: hostile, Location: hostile, ConnectionString: hostile}},
+		AllocationPolicy: hostile, ServiceOperationsHostName: hostile, DeviceProvisioningHostName: hostile, IDScope: hostile,
+	}}
+	keys := wire.SharedAccessPolicy{KeyName: hostile, PrimaryKey: "cHJpbWFyeSBzZWNyZXQ=", SecondaryKey: "c2Vjb25kYXJ5IHNlY3JldA==", Rights: hostile}
+	entry := wire.AuditEntry{Time: hostile, Principal: hostile, Operation: hostile, Kind: "enrollment", ID: hostile, OldETag: hostile, NewETag: hostile, Result: hostile, TrackingID: hostile, Remote: hostile}
+	for key, v := range map[string]any{
+		"POST /enrollmentGroups/query": []wire.Enrollment{group, byName}, "POST /enrollments/query": []wire.Enrollment{device, byTPM},
+		"GET /enrollmentGroups/x": group, "GET /enrollmentGroups/named": byName, "GET /enrollments/x": device, "GET /enrollments/tpm": byTPM,
+		"POST /registrations/" + hostile + "/query": []wire.RegistrationState{state}, "GET /registrations/x": state,
+		"GET /certificates": wire.CACertificateList{Value: []wire.CACertificate{ca}}, "GET /certificates/x": ca, "POST /certificates/x/generateVerificationCode": ca,
+		"GET ": service, "POST /listkeys": wire.List[wire.SharedAccessPolicy]{Value: []wire.SharedAccessPolicy{keys}}, "POST /keys/x/listkeys": keys,
+		"GET /mooring/v1/audit":                         wire.AuditPage{Value: []wire.AuditEntry{entry}},
+		"POST /enrollmentGroups/x/attestationmechanism": wire.Attestation{Type: "symmetricKey", SymmetricKey: &wire.SymmetricKey{PrimaryKey: "cHJpbWFyeSBzZWNyZXQ=", SecondaryKey: "c2Vjb25kYXJ5IHNlY3JldA=="}},
+	} {
+		w.upstream.answers[key] = object(t, v)
+	}
+}
+
+// harmless fails when a page has the hostile text as anything but text.
+func harmless(t *testing.T, what string, res *httptest.ResponseRecorder) {
+	t.Helper()
+	if res.Code >= http.StatusInternalServerError {
+		t.Errorf("%s: %d %s", what, res.Code, res.Body)
+	}
+	body := res.Body.String()
+	for _, bad := range []string{"<script>alert", "<img src=x", `="javascript:`, "\"'><"} {
+		if strings.Contains(body, bad) {
+			at := strings.Index(body, bad)
+			t.Errorf("%s: the page has %q: …%s…", what, bad, body[max(0, at-120):min(len(body), at+60)])
+		}
+	}
+}
+
+func TestHostileTexts(t *testing.T) {
+	w := signedIn(t)
+	fill(t, w)
+	q := url.QueryEscape(hostile)
+	for _, path := range []string{
+		"/", "/enrollments/groups", "/enrollments/groups?q=" + q, "/enrollments/individual", "/enrollments/groups/of/x", "/enrollments/groups/of/named",
+		"/enrollments/groups/of/x/edit", "/enrollments/groups/of/named/edit", "/enrollments/individual/of/x", "/enrollments/individual/of/x/edit",
+		"/enrollments/individual/of/tpm", "/enrollments/individual/of/tpm/edit", "/enrollments/groups/new?ca=" + q, "/registrations?id=x", "/registrations?id=" + q,
+		"/registrations?group=" + q + "&hub=" + q, "/registrations/x", "/certificates", "/certificates/x", "/certificates/x/users", "/policies", "/policies/x",
+		"/audit", "/audit?id=" + q + "&principal=" + q + "&from=" + q, "/audit?done=" + q, "/nowhere/" + url.PathEscape(hostile), "/sign-in?to=" + q,
+	} {
+		res := w.get(path)
+		harmless(t, path, res)
+		if res.Code == http.StatusOK && strings.HasPrefix(path, "/certificates/x") && !strings.Contains(res.Body.String(), "alert(1)") {
+			t.Errorf("%s: the hostile text is not there at all", path)
+		}
+	}
+	for path, form := range map[string][]string{
+		"/certificates/x/code":                 nil,
+		"/certificates/x/verify":               {"code", hostile, "etag", hostile, "file", hostile, "certificate", hostile},
+		"/certificates/inspect":                {"certificate", hostile},
+		"/certificates":                        {"name", hostile, "certificate", hostile},
+		"/check/twin":                          {"twin", hostile},
+		"/enrollments/groups":                  {"id", hostile, "attestation", hostile, "twin", hostile, "allocation", hostile, "webhookURL", hostile, "hubs", hostile, "primary", hostile},
+		"/enrollments/groups/selected":         {"id", hostile, "action", "delete"},
+		"/enrollments/groups/of/x/delete":      {"etag", hostile},
+		"/policies":                            {"name", hostile},
+		"/policies/x/regenerate":               {"which", "primary"},
+		"/policies/" + url.PathEscape(hostile): nil,
+	} {
+		harmless(t, "POST "+path, w.send(t, path, form...))
+	}
+	w.upstream.answers["PUT /enrollmentGroups/good"] = object(t, wire.Error{ErrorCode: 400004, Message: hostile, TrackingID: hostile})
+	w.upstream.status["PUT /enrollmentGroups/good"] = http.StatusBadRequest
+	res := w.send(t, "/enrollments/groups", "id", "good", "attestation", "symmetricKey")
+	harmless(t, "a refusal", res)
+	if res.Code != http.StatusUnprocessableEntity || !strings.Contains(res.Body.String(), "alert(1)") {
+		t.Errorf("a refusal: %d", res.Code)
+	}
+}
+
+func TestNoInlineScriptOrStyle(t *testing.T) {
+	w := signedIn(t)
+	fill(t, w)
+	for _, path := range []string{"/", "/enrollments/groups", "/enrollments/groups/of/x", "/enrollments/individual/new", "/certificates/x", "/policies/x", "/registrations", "/audit"} {
+		body := w.get(path).Body.String()
+		for _, bad := range []string{" style=", "<style", " onclick=", " onload=", " hx-on", "<script>", "javascript:\""} {
+			if strings.Contains(body, bad) {
+				t.Errorf("%s has %q, which the policy forbids", path, bad)
+			}
+		}
+	}
+}
+
+func TestSecretsOnlyWhenAsked(t *testing.T) {
+	w := signedIn(t)
+	fill(t, w)
+	secrets := []string{"cHJpbWFyeSBzZWNyZXQ", "c2Vjb25kYXJ5IHNlY3JldA", w.cookies["mooring-portal"], password}
+	for _, path := range []string{"/", "/policies", "/policies/x", "/enrollments/groups/of/x", "/enrollments/groups/of/x/edit", "/password", "/audit"} {
+		body := w.get(path).Body.String()
+		for _, secret := range secrets {
+			if strings.Contains(body, secret) {
+				t.Errorf("%s shows a secret", path)
+			}
+		}
+	}
+	for _, path := range []string{"/policies/x/keys", "/enrollments/groups/of/x/keys"} {
+		if body := w.send(t, path).Body.String(); !strings.Contains(body, secrets[0]) || !strings.Contains(body, secrets[1]) {
+			t.Errorf("%s shows no keys: %s", path, body)
+		}
+		if res := w.get(path); res.Code != http.StatusNotFound && res.Code != http.StatusMethodNotAllowed {
+			t.Errorf("GET %s: %d", path, res.Code)
+		}
+	}
+	res := w.get("/ca.pem")
+	if res.Code != http.StatusOK || strings.Contains(res.Body.String(), "PRIVATE") {
+		t.Errorf("/ca.pem: %d %s", res.Code, res.Body)
+	}
+	typed := "dHlwZWQgc2VjcmV0IGtleQ=="
+	w.upstream.answers["PUT /enrollmentGroups/good"] = `{"errorCode":400004,"message":"attestation.symmetricKey.primaryKey: must be longer"}`
+	w.upstream.status["PUT /enrollmentGroups/good"] = http.StatusBadRequest
+	res = w.send(t, "/enrollments/groups", "id", "good", "attestation", "symmetricKey", "primaryKey", typed)
+	if body := res.Body.String(); strings.Contains(body, typed) || !strings.Contains(body, `id="primaryKey-error"`) || !strings.Contains(body, "Must be longer.") {
+		t.Errorf("a refused key: %d", res.Code)
+	}
+}
+
+func TestPrivateKeysAreRefused(t *testing.T) {
+	w := signedIn(t)
+	fill(t, w)
+	root := newRoot(t)
+	key := root.key
+	for path, form := range map[string][]string{
+		"/certificates":           {"name", "c", "certificate", key},
+		"/enrollments/groups":     {"id", "g", "attestation", "certificates", "primary", root.cert + key},
+		"/enrollments/individual": {"id", "i", "attestation", "certificates", "primary", root.cert, "secondary", key},
+		"/certificates/x/verify":  {"code", "c", "etag", "e", "certificate", key},
+		"/certificates/inspect":   {"certificate", key},
+	} {
+		w.upstream.bodies = nil
+		res := w.send(t, path, form...)
+		body := res.Body.String()
+		if !strings.Contains(body, "holds a private key") || strings.Contains(body, "PRIVATE KEY") {
+			t.Errorf("%s: %d", path, res.Code)
+		}
+		for _, sent := range w.upstream.bodies {
+			if strings.Contains(sent, "certificate\"") {
+				t.Errorf("%s: the service was sent %s", path, sent)
+			}
+		}
+	}
+	if strings.Contains(w.log.String(), "PRIVATE") {
+		t.Error("a private key is in the log")
+	}
+}
+
+// authority is a CA in PEM.
+type authority struct{ cert, key string }
+
+func newRoot(t *testing.T) authority {
+	t.Helper()
+	issued, err := pki.Issue(pki.Request{Kind: pki.Root, CommonName: "Factory Root"})
+	must(t, err)
+	key, err := issued.KeyPEM()
+	must(t, err)
+	return authority{cert: string(issued.CertificatePEM()), key: string(key)}
+}
+
+func TestInspection(t *testing.T) {
+	w := signedIn(t)
+	before := w.now.AddDate(0, -1, 0)
+	root, err := pki.Issue(pki.Request{Kind: pki.Root, CommonName: "Factory Root", NotBefore: before})
+	must(t, err)
+	old, err := pki.Issue(pki.Request{Kind: pki.Root, CommonName: "Old Root", NotBefore: w.now.AddDate(-2, 0, 0), NotAfter: w.now.AddDate(-1, 0, 0)})
+	must(t, err)
+	device, err := pki.Issue(pki.Request{Kind: pki.Device, CommonName: "sensor-7", Issuer: root.Issuer(), NotBefore: before})
+	must(t, err)
+	for _, tt := range []struct {
+		name, pem, query string
+		want             []string
+		not              string
+	}{
+		{"a CA", string(root.CertificatePEM()), "?ca=1", []string{"CN=Factory Root", root.SHA1Thumbprint(), root.SHA256Thumbprint(), "ECDSA P-256"}, "field-warning"},
+		{"an expired CA", string(old.CertificatePEM()), "?ca=1", []string{"It has expired"}, "field-error"},
+		{"a device where a CA is needed", string(device.CertificatePEM()), "?ca=1", []string{"It is not the certificate of a CA"}, "field-error"},
+		{"a CA where a device is needed", string(root.CertificatePEM()), "", []string{"It is the certificate of a CA."}, "field-error"},
+		{"a device", string(device.CertificatePEM()), "", []string{"CN=sensor-7", "CN=Factory Root"}, "field-warning"},
+		{"a chain", string(device.CertificatePEM()) + string(root.CertificatePEM()), "", []string{"holds 2 certificates; only the first counts"}, "field-error"},
+		{"something else", "hello", "", []string{"field-error", "must be a certificate"}, "CN="},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			body := w.send(t, "/certificates/inspect"+tt.query, "certificate", tt.pem).Body.String()
+			for _, want := range tt.want {
+				if !strings.Contains(body, want) {
+					t.Errorf("no %q in %s", want, body)
+				}
+			}
+			if strings.Contains(body, tt.not) {
+				t.Errorf("%q in %s", tt.not, body)
+			}
+		})
+	}
+}
+
+func TestConfirmations(t *testing.T) {
+	w := signedIn(t)
+	fill(t, w)
+	w.upstream.answers["DELETE /enrollmentGroups/x"], w.upstream.answers["DELETE /certificates/x"], w.upstream.answers["DELETE /registrations/x"] = "{}", "{}", "{}"
+	w.upstream.answers["POST /enrollmentGroups"] = `{"isSuccessful":true,"errors":[]}`
+	for path, form := range map[string][]string{
+		"/enrollments/groups/of/x/delete": {"etag", "e"}, "/certificates/x/delete": nil, "/registrations/x/delete": nil, "/policies/x/delete": nil,
+		"/policies/x/regenerate": {"which", "primary"}, "/enrollments/groups/selected": {"action", "delete", "id", "a", "id", "b"},
+	} {
+		w.upstream.asked = nil
+		res := w.send(t, path, form...)
+		if !strings.Contains(res.Body.String(), `name="confirm" value="yes"`) {
+			t.Errorf("%s asks nothing: %d", path, res.Code)
+		}
+		for _, r := range w.upstream.asked {
+			if r.Method == "DELETE" || r.Method == "PUT" || (r.Method == "POST" && !strings.Contains(r.URL.Path, "listkeys")) {
+				t.Errorf("%s: %s %s before anybody confirmed", path, r.Method, r.URL.Path)
+			}
+		}
+	}
+	res := w.send(t, "/enrollments/groups/selected", "action", "delete", "id", "a", "id", "b", "confirm", "yes")
+	if res.Code != http.StatusSeeOther || !strings.Contains(w.upstream.bodies[len(w.upstream.bodies)-1], `"mode":"delete"`) {
+		t.Errorf("confirmed: %d", res.Code)
+	}
+}
+
+func TestListQueries(t *testing.T) {
+	tests := []struct{ path, want string }{
+		{"/enrollments/groups", "SELECT * ORDER BY enrollmentGroupId"},
+		{"/enrollments/individual?sort=-id", "SELECT * ORDER BY registrationId DESC"},
+		{"/enrollments/groups?q=o'b&status=disabled&sort=-updated", "SELECT * WHERE STARTS_WITH(enrollmentGroupId, 'o''b') AND provisioningStatus = 'disabled' ORDER BY lastUpdatedDateTimeUtc DESC"},
+		{"/enrollments/individual?status=enabled&attestation=tpm", "SELECT * WHERE NOT provisioningStatus = 'disabled' AND attestation.type = 'tpm' ORDER BY registrationId"},
+		{"/enrollments/groups?status=x&attestation=y&sort=z", "SELECT * ORDER BY enrollmentGroupId"},
+	}
+	w := signedIn(t)
+	fill(t, w)
+	for _, tt := range tests {
+		w.upstream.bodies = nil
+		w.get(tt.path)
+		var got wire.QuerySpecification
+		must(t, json.Unmarshal([]byte(w.upstream.bodies[0]), &got))
+		if got.Query != tt.want {
+			t.Errorf("%s asks %q, want %q", tt.path, got.Query, tt.want)
+		}
+	}
+}
+
+func TestTwinCheck(t *testing.T) {
+	w := signedIn(t)
+	for twin, want := range map[string]string{
+		"": "empty twin", `{"tags": {"a": 1}}`: "A good twin.", `{"tags": {"a": 1}`: "Line 1", "{\n\"tags\": x}": "Line 2", `{"tags": {"a.b": 1}}`: "has a member name", `[]`: "must be an object",
+		`{"tag": {}}`: "nothing of tag",
+	} {
+		if body := w.send(t, "/check/twin", "twin", twin).Body.String(); !strings.Contains(body, want) {
+			t.Errorf("%s: %s, want %q", twin, body, want)
+		}
+	}
+}
+
+func TestAssets(t *testing.T) {
+	w := newWorld(t, false)
+	body := w.get("/sign-in").Body.String()
+	total := 0
+	for _, name := range []string{"tabler.min.css", "portal.css", "htmx.min.js", "portal.js", "theme.js", "favicon.svg"} {
+		at := strings.Index(body, "/"+name)
+		if at < 0 {
+			t.Fatalf("the page does not name %s", name)
+		}
+		path := body[strings.LastIndex(body[:at], `"`)+1 : at+len(name)+1]
+		r := httptest.NewRequest(http.MethodGet, path, nil)
+		r.Header.Set("Accept-Encoding", "gzip, br")
+		res := w.do(r)
+		if res.Code != http.StatusOK || res.Header().Get("Content-Encoding") != "gzip" || !strings.Contains(res.Header().Get("Cache-Control"), "immutable") {
+			t.Errorf("%s: %d %v", path, res.Code, res.Header())
+		}
+		total += res.Body.Len()
+		if plain := w.get(path); plain.Header().Get("Content-Encoding") != "" || plain.Body.Len() <= res.Body.Len() {
+			t.Errorf("%s without gzip: %d bytes", path, plain.Body.Len())
+		}
+	}
+	if total > 150<<10 {
+		t.Errorf("a page ships %d bytes", total)
+	}
+	for _, path := range []string{"/assets/", "/assets/htmx.min.js", "/assets/../portal.go"} {
+		if res := w.get(path); res.Code == http.StatusOK {
+			t.Errorf("%s: %d", path, res.Code)
+		}
+	}
+}
+
+// TestLicences holds that what is vendored comes with its licence.
+func TestLicences(t *testing.T) {
+	files, err := filepath.Glob("assets/vendor/*")
+	must(t, err)
+	text, err := os.ReadFile("assets/LICENSES.md")
+	must(t, err)
+	for _, f := range files {
+		if !strings.Contains(string(text), filepath.Base(f)) {
+			t.Errorf("LICENSES.md does not name %s", f)
+		}
+	}
+	if !strings.Contains(string(text), "icons/") {
+		t.Error("LICENSES.md does not name the icons")
+	}
+}

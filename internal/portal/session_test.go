@@ -1,0 +1,262 @@
+package portal_test
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/mooring-iot/mooring/internal/signin"
+)
+
+// pages are all that a stranger may not see, with how they are asked for.
+var pages = []string{
+	"GET /", "GET /ca.pem", "GET /audit", "GET /policies", "POST /policies", "GET /policies/p", "POST /policies/p", "POST /policies/p/keys",
+	"POST /policies/p/regenerate", "POST /policies/p/delete", "GET /certificates", "GET /certificates/new", "POST /certificates",
+	"POST /certificates/inspect", "GET /certificates/c", "GET /certificates/c/users", "POST /certificates/c/code", "POST /certificates/c/verify",
+	"POST /certificates/c/delete", "GET /registrations", "GET /registrations/r", "POST /registrations/r/delete", "POST /check/twin", "POST /check/object",
+	"GET /enrollments", "GET /enrollments/groups", "POST /enrollments/groups", "GET /enrollments/groups/new", "POST /enrollments/groups/selected",
+	"GET /enrollments/groups/of/g", "GET /enrollments/groups/of/g/edit", "POST /enrollments/groups/of/g", "POST /enrollments/groups/of/g/status",
+	"POST /enrollments/groups/of/g/keys", "POST /enrollments/groups/of/g/delete", "POST /enrollments/groups/of/g/device-key",
+	"GET /enrollments/individual", "GET /enrollments/individual/of/i", "POST /enrollments/individual/of/i/keys", "GET /password", "POST /password",
+	"POST /sign-out", "GET /nowhere",
+}
+
+func TestStrangers(t *testing.T) {
+	w := newWorld(t, false)
+	w.cookies["mooring-portal"] = strings.Repeat("A", 43)
+	for _, p := range pages {
+		method, path, _ := strings.Cut(p, " ")
+		res := w.do(httptest.NewRequest(method, path, nil))
+		switch {
+		case method == "GET" && res.Code == http.StatusSeeOther && strings.HasPrefix(res.Header().Get("Location"), "/sign-in"):
+		case method == "POST" && res.Code == http.StatusUnauthorized:
+		default:
+			t.Errorf("%s: %d, to %q", p, res.Code, res.Header().Get("Location"))
+		}
+		r := httptest.NewRequest(method, path, nil)
+		r.Header.Set("HX-Request", "true")
+		if res := w.do(r); res.Code != http.StatusUnauthorized || res.Header().Get("HX-Redirect") != "/sign-in" {
+			t.Errorf("%s by a script: %d", p, res.Code)
+		}
+	}
+	if len(w.upstream.asked) > 0 {
+		t.Errorf("the service was asked %d times", len(w.upstream.asked))
+	}
+}
+
+func TestFirstUse(t *testing.T) {
+	w := newWorld(t, false)
+	res := w.post("/sign-in", url.Values{"password": {w.oneTime}, "to": {"/audit"}})
+	if res.Code != http.StatusSeeOther || res.Header().Get("Location") != "/password" {
+		t.Fatalf("sign-in: %d to %q", res.Code, res.Header().Get("Location"))
+	}
+	for _, p := range pages {
+		method, path, _ := strings.Cut(p, " ")
+		if path == "/password" || path == "/sign-out" {
+			continue
+		}
+		form := strings.NewReader(url.Values{"csrf": {w.csrf(t)}}.Encode())
+		r := httptest.NewRequest(method, path, form)
+		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		if res := w.do(r); res.Code != http.StatusSeeOther || res.Header().Get("Location") != "/password" {
+			t.Errorf("%s before the password is changed: %d to %q", p, res.Code, res.Header().Get("Location"))
+		}
+	}
+	before := w.cookies["mooring-portal"]
+	for what, form := range map[string][]string{
+		"too short":          {"current", w.oneTime, "password", "short", "repeated", "short"},
+		"two different ones": {"current", w.oneTime, "password", password, "repeated", password + "x"},
+		"the same":           {"current", w.oneTime, "password", w.oneTime, "repeated", w.oneTime},
+	} {
+		if res := w.send(t, "/password", form...); res.Code != http.StatusUnprocessableEntity || !strings.Contains(res.Body.String(), "field-error") {
+			t.Errorf("%s: %d", what, res.Code)
+		}
+	}
+	if res := w.send(t, "/password", "current", "wrong", "password", password, "repeated", password); res.Code != http.StatusUnauthorized {
+		t.Errorf("a wrong current one: %d", res.Code)
+	}
+	if res := w.send(t, "/password", "current", w.oneTime, "password", password, "repeated", password); res.Code != http.StatusSeeOther {
+		t.Fatalf("changing: %d %s", res.Code, res.Body)
+	}
+	if w.cookies["mooring-portal"] == before {
+		t.Error("the session has the same token as before")
+	}
+}
+
+func TestSessionFixation(t *testing.T) {
+	w := newWorld(t, false)
+	w.cookies["mooring-portal"] = "chosen-by-somebody-else"
+	w.post("/sign-in", url.Values{"password": {w.oneTime}})
+	first := w.cookies["mooring-portal"]
+	if first == "chosen-by-somebody-else" || first == "" {
+		t.Fatalf("token = %q", first)
+	}
+	w.post("/sign-in", url.Values{"password": {w.oneTime}})
+	second := w.cookies["mooring-portal"]
+	if second == first {
+		t.Error("a second sign-in has the same token")
+	}
+	w.cookies["mooring-portal"] = first
+	if res := w.get("/password"); res.Code != http.StatusSeeOther {
+		t.Errorf("the session before: %d", res.Code)
+	}
+}
+
+func TestCookies(t *testing.T) {
+	for secure, name := range map[bool]string{false: "mooring-portal", true: "__Host-mooring-portal"} {
+		w := newWorld(t, secure)
+		res := w.post("/sign-in", url.Values{"password": {w.oneTime}})
+		c := res.Result().Cookies()
+		if len(c) != 1 || c[0].Name != name || !c[0].HttpOnly || c[0].SameSite != http.SameSiteStrictMode || c[0].Secure != secure || c[0].Path != "/" || c[0].Domain != "" {
+			t.Errorf("secure %v: %v", secure, c)
+		}
+		if hsts := res.Header().Get("Strict-Transport-Security"); (hsts != "") != secure {
+			t.Errorf("secure %v: Strict-Transport-Security %q", secure, hsts)
+		}
+	}
+}
+
+func TestSignOut(t *testing.T) {
+	w := signedIn(t)
+	token := w.cookies["mooring-portal"]
+	if res := w.send(t, "/sign-out"); res.Code != http.StatusSeeOther {
+		t.Fatalf("%d", res.Code)
+	}
+	if w.cookies["mooring-portal"] != "" {
+		t.Error("the browser still has the token")
+	}
+	w.cookies["mooring-portal"] = token
+	if res := w.get("/audit"); res.Code != http.StatusSeeOther {
+		t.Errorf("after signing out: %d", res.Code)
+	}
+}
+
+func TestIdleSessionsEnd(t *testing.T) {
+	w := signedIn(t)
+	w.now = w.now.Add(signin.IdleTime)
+	if res := w.get("/password"); res.Code != http.StatusSeeOther {
+		t.Errorf("%d", res.Code)
+	}
+}
+
+func TestAttemptsAreLimited(t *testing.T) {
+	w := newWorld(t, false)
+	var res *httptest.ResponseRecorder
+	for range 6 {
+		res = w.post("/sign-in", url.Values{"password": {"wrong"}})
+	}
+	after, err := strconv.Atoi(res.Header().Get("Retry-After"))
+	if res.Code != http.StatusTooManyRequests || err != nil || after < 1 || after > 30 {
+		t.Fatalf("the sixth: %d, Retry-After %q", res.Code, res.Header().Get("Retry-After"))
+	}
+	if res := w.post("/sign-in", url.Values{"password": {w.oneTime}}); res.Code != http.StatusTooManyRequests {
+		t.Errorf("the right one, too early: %d", res.Code)
+	}
+	w.now = w.now.Add(time.Duration(after) * time.Second)
+	if res := w.post("/sign-in", url.Values{"password": {w.oneTime}}); res.Code != http.StatusSeeOther {
+		t.Errorf("after Retry-After: %d", res.Code)
+	}
+	if strings.Contains(w.log.String(), w.oneTime) {
+		t.Error("the password is in the log")
+	}
+}
+
+func TestForgedRequests(t *testing.T) {
+	w := signedIn(t)
+	for _, p := range pages {
+		method, path, _ := strings.Cut(p, " ")
+		if method != "POST" {
+			continue
+		}
+		for what, form := range map[string]url.Values{
+			"no token": {}, "a wrong token": {"csrf": {"AAAA"}}, "an empty one": {"csrf": {""}},
+		} {
+			if res := w.post(path, form); res.Code != http.StatusForbidden {
+				t.Errorf("%s with %s: %d", p, what, res.Code)
+			}
+		}
+		r := httptest.NewRequest(http.MethodPost, path, strings.NewReader(url.Values{"csrf": {w.csrf(t)}}.Encode()))
+		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		r.Header.Set("Sec-Fetch-Site", "cross-site")
+		if res := w.do(r); res.Code != http.StatusForbidden {
+			t.Errorf("%s from another site, with the right token: %d", p, res.Code)
+		}
+		if len(w.upstream.asked) > 0 {
+			t.Errorf("%s: the service was asked", p)
+		}
+	}
+}
+
+func TestSignInFromAnotherSite(t *testing.T) {
+	w := newWorld(t, false)
+	r := httptest.NewRequest(http.MethodPost, "/sign-in", strings.NewReader(url.Values{"password": {w.oneTime}}.Encode()))
+	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	r.Header.Set("Origin", "https://elsewhere.example")
+	if res := w.do(r); res.Code != http.StatusForbidden || len(w.cookies) > 0 {
+		t.Errorf("%d, cookies %v", res.Code, w.cookies)
+	}
+}
+
+func TestTokensBelongToTheirSession(t *testing.T) {
+	w := signedIn(t)
+	other := w.csrf(t)
+	w.post("/sign-in", url.Values{"password": {password}})
+	if res := w.post("/policies/p/keys", url.Values{"csrf": {other}}); res.Code != http.StatusForbidden {
+		t.Errorf("the token of another session: %d", res.Code)
+	}
+}
+
+func TestWhereToAfterSignIn(t *testing.T) {
+	w := signedIn(t)
+	for to, want := range map[string]string{
+		"/audit?kind=enrollment": "/audit?kind=enrollment", "": "/", "//elsewhere.example": "/", "https://elsewhere.example/": "/",
+		`/\elsewhere.example`: "/", "javascript:alert(1)": "/", "/\r\nSet-Cookie: a=b": "/", "audit": "/",
+	} {
+		w.send(t, "/sign-out")
+		res := w.post("/sign-in", url.Values{"password": {password}, "to": {to}})
+		if got := res.Header().Get("Location"); res.Code != http.StatusSeeOther || got != want {
+			t.Errorf("to %q: %d to %q, want %q", to, res.Code, got, want)
+		}
+	}
+}
+
+func TestLinksFromElsewhere(t *testing.T) {
+	w := newWorld(t, false)
+	r := httptest.NewRequest(http.MethodGet, "/audit?kind=enrollment", nil)
+	r.Header.Set("Sec-Fetch-Site", "cross-site")
+	r.Header.Set("Sec-Fetch-Mode", "navigate")
+	res := w.do(r)
+	if res.Code != http.StatusOK || !strings.Contains(res.Body.String(), `<meta http-equiv="refresh" content="0;url=/audit?kind=enrollment">`) {
+		t.Errorf("%d %s", res.Code, res.Body)
+	}
+}
+
+func TestHeaders(t *testing.T) {
+	w := signedIn(t)
+	for _, path := range []string{"/sign-in", "/password", "/nowhere", "/assets/none", "/audit"} {
+		h := w.get(path).Header()
+		csp := h.Get("Content-Security-Policy")
+		for _, want := range []string{"default-src 'none'", "script-src 'self'", "style-src 'self'", "frame-ancestors 'none'", "form-action 'self'", "base-uri 'none'"} {
+			if !strings.Contains(csp, want) {
+				t.Errorf("%s: Content-Security-Policy %q has no %s", path, csp, want)
+			}
+		}
+		if strings.Contains(csp, "unsafe") || h.Get("X-Frame-Options") != "DENY" || h.Get("X-Content-Type-Options") != "nosniff" || h.Get("Cache-Control") != "no-store" {
+			t.Errorf("%s: %v", path, h)
+		}
+	}
+}
+
+func TestLargeForms(t *testing.T) {
+	w := signedIn(t)
+	if res := w.send(t, "/check/twin", "twin", strings.Repeat("a", 2<<20)); res.Code != http.StatusRequestEntityTooLarge {
+		t.Errorf("2 MB: %d", res.Code)
+	}
+	if res := w.post("/sign-in", url.Values{"password": {strings.Repeat("a", 1<<20)}}); res.Code != http.StatusRequestEntityTooLarge {
+		t.Errorf("1 MB at the sign-in: %d", res.Code)
+	}
+}
