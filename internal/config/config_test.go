@@ -191,7 +191,6 @@ func TestProblems(t *testing.T) {
 			`mooring.yaml line 3: hostname: "a_b" is not a DNS name or an IP address (without port, brackets or wildcard)`,
 			`MOORING_HTTPS: "x" is not an address (want host:port, :port or off)`,
 			`mooring.yaml line 2: https: "y" is not an address (want host:port, :port or off)`,
-			`mooring.yaml line 4: portal: ":8080" is not on loopback, and the portal speaks plain HTTP (want 127.0.0.1:port, [::1]:port, localhost:port or off)`,
 			`--log-format: "xml" is not a log format (want text or json)`,
 			`mooring.yaml line 1: unknown key "wrong"`,
 		}},
