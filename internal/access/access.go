@@ -49,7 +49,11 @@ func New(o Options) *Guard {
 // opens the keys of every policy, has all rights. It fails with Unauthorized.
 func (g *Guard) Service(r *http.Request, in dps.InstanceID, want dps.Rights) error {
 	if scheme, _, _ := strings.Cut(r.Header.Get("Authorization"), " "); strings.EqualFold(scheme, "Bearer") {
-		return g.Control(r, in)
+		err := g.Control(r, in)
+		if err != nil && dps.CodeOf(err) == dps.Unauthorized {
+			return dps.Wrap(dps.Unauthorized, err, "Unauthorized") // one answer to every bad token
+		}
+		return err
 	}
 	token, err := g.token(r, g.names)
 	if err != nil {

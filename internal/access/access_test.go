@@ -313,6 +313,9 @@ func TestControl(t *testing.T) {
 		if (err != nil) != tt.refused || (tt.refused && dps.CodeOf(err) != dps.Unauthorized) {
 			t.Errorf("service, %s: %v, want refused = %v", tt.name, err, tt.refused)
 		}
+		if tt.refused && dps.MessageOf(err) != "Unauthorized" {
+			t.Errorf("service, %s: %q", tt.name, dps.MessageOf(err))
+		}
 	}
 	if err := w.Control(request("/", "Bearer "+fresh), "nobody"); dps.CodeOf(err) != dps.InstanceNotFound {
 		t.Errorf("an instance that is not there: %v, want InstanceNotFound", err)

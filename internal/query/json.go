@@ -99,21 +99,20 @@ func (w *walker) enter(name string) bool {
 // quoted passes a string and returns it with its quotes; without the last one when
 // the text ends too early.
 func (w *walker) quoted() string {
-	from, end := w.at, w.at
-	for w.at++; w.at < len(w.text); {
-		if end < w.at { // the last quote that was found is behind
-			next := strings.IndexByte(w.text[w.at:], '"')
-			if next < 0 {
-				break
-			}
-			end = w.at + next
-		}
-		escape := strings.IndexByte(w.text[w.at:end], '\\')
-		if escape < 0 {
-			w.at = end + 1
+	from := w.at
+	w.at++
+	if end := strings.IndexByte(w.text[w.at:], '"'); end >= 0 && strings.IndexByte(w.text[w.at:w.at+end], '\\') < 0 {
+		w.at += end + 1 // long texts are mostly base64
+		return w.text[from:w.at]
+	}
+	for ; w.at < len(w.text); w.at++ {
+		switch w.text[w.at] {
+		case '\\':
+			w.at++
+		case '"':
+			w.at++
 			return w.text[from:w.at]
 		}
-		w.at += escape + 2
 	}
 	w.at = len(w.text)
 	return w.text[from:]
@@ -199,21 +198,21 @@ func unquoted(quoted string) (any, bool) {
 	if at < 0 {
 		return rest, true
 	}
-	var b strings.Builder
-	b.Grow(len(rest))
-	for ; at >= 0 && at+1 < len(rest); at = strings.IndexByte(rest, '\\') {
-		if c := rest[at+1]; c != '"' && c != '\\' {
-			return decoded(quoted)
+	text := make([]byte, at, len(rest))
+	copy(text, rest)
+	for ; at < len(rest); at++ {
+		c := rest[at]
+		if c == '\\' {
+			if at++; at == len(rest) {
+				return nil, false
+			}
+			if c = rest[at]; c != '"' && c != '\\' {
+				return decoded(quoted)
+			}
 		}
-		b.WriteString(rest[:at])
-		b.WriteByte(rest[at+1])
-		rest = rest[at+2:]
+		text = append(text, c)
 	}
-	if at >= 0 {
-		return nil, false
-	}
-	b.WriteString(rest)
-	return b.String(), true
+	return string(text), true
 }
 
 func decoded(quoted string) (any, bool) {
