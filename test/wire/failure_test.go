@@ -23,6 +23,9 @@ func TestThrottledOperations(t *testing.T) {
 	w := newWorld(t, "--management-rate", "1")
 	w.putKeyed(t, "press")
 	for _, g := range guardedOperations() {
+		if strings.HasPrefix(g.path, "/mooring/") {
+			continue // no part of the service API, and not counted
+		}
 		r := w.send(t, g.method, g.path, g.body)
 		w.isFailure(t, g.method+" "+g.path, r, http.StatusTooManyRequests, 429001, "Operations are being throttled for this tenant.")
 		if wait, err := strconv.Atoi(r.header.Get("Retry-After")); err != nil || wait < 1 || wait > 60 {
