@@ -12,6 +12,9 @@ import (
 	"github.com/mooring-iot/mooring/internal/transfer"
 )
 
+// standardOutput is the name of the file that stands for the standard output.
+const standardOutput = "-"
+
 // exportOptions are what export takes.
 type exportOptions struct {
 	kind                  dps.EntryKind
@@ -23,25 +26,30 @@ func exportCommand(e *env, kind dps.EntryKind) *cobra.Command {
 	o := exportOptions{kind: kind}
 	command := strings.ReplaceAll(noun(kind), " ", "-")
 	cmd := &cobra.Command{
-		Use:   "export",
+		Use:   "export [FILE]",
 		Short: "Write all " + noun(kind) + "s to a file",
-		Long: `Write all ` + noun(kind) + `s, sorted by ID, as JSON Lines or CSV: to the standard
-output, or to the file of --output. Certificates are whole; versions, times and states
+		Long: `Write all ` + noun(kind) + `s, sorted by ID, as JSON Lines or CSV: to the file, or
+to the standard output. Certificates are whole; versions, times and states
 are left out, and so the same records make the same file. Only Mooring offers it.
 
 Symmetric keys are there only with --with-keys, and so are the queries of webhook
 URLs, which may hold a key: keep such a file safe. Importing a file without keys into
 another service makes new ones.`,
-		Example: "  mooring " + command + " export --output " + command + "s.jsonl\n  mooring " + command + " export --with-keys --format csv > " + command + "s.csv",
-		Args:    noArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
+		Example: "  mooring " + command + " export " + command + "s.jsonl\n  mooring " + command + " export --with-keys --format csv > " + command + "s.csv",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 0 || o.output != "" {
+				var err error
+				if o.output, err = oneID(cmd, "output", o.output, args); err != nil {
+					return err
+				}
+			}
 			return o.run(cmd, e)
 		},
 	}
 	addDataFlag(cmd)
 	addLoginFlag(cmd, &o.login)
 	addFormatFlag(cmd, &o.format)
-	cmd.Flags().StringVarP(&o.output, "output", "o", "", "file to write, in place of one that is there (default: standard output)")
+	cmd.Flags().StringVarP(&o.output, "output", "o", "", "file to write, in place of one that is there; the same as the first argument (default: standard output)")
 	cmd.Flags().BoolVar(&o.withKeys, "with-keys", false, "write symmetric keys too")
 	return cmd
 }
@@ -59,7 +67,7 @@ func (o *exportOptions) run(cmd *cobra.Command, e *env) error {
 	export := func(w io.Writer) error {
 		return explainTrust(records(client, o.kind).Export(cmd.Context(), w, format.ContentType(), o.withKeys))
 	}
-	if o.output == "" {
+	if o.output == "" || o.output == standardOutput {
 		return export(e.out)
 	}
 	return replaceFile(o.output, export)

@@ -2,7 +2,10 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"iter"
+	"net/http"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
@@ -132,14 +135,40 @@ enrollment, 'mooring registration show' says.)`,
 				return err
 			}
 			defer client.CloseIdleConnections()
-			found := client.Registrations().Query(cmd.Context(), through, o.asked())
-			return explainTrust(printList(e, o, found, registrationTable))
+			empty := true
+			found := noting(client.Registrations().Query(cmd.Context(), through, o.asked()), func() { empty = false })
+			if err := printList(e, o, found, registrationTable); err != nil || !empty {
+				return explainTrust(err)
+			}
+			return groupExists(cmd.Context(), client, through)
 		},
 	}
 	addListFlags(cmd, &o)
 	cmd.Flags().StringVar(&id, "enrollment-id", "", "ID of the enrollment group; the same as the first argument")
 	completeEnrollments(cmd, e, dps.Group, &o.login)
 	return cmd
+}
+
+// groupExists tells a group without registrations from a name that was mistyped: services
+// answer both alike. Who may not read groups is not told.
+func groupExists(ctx context.Context, client *service.Client, id string) error {
+	_, err := client.Groups().Get(ctx, id)
+	if refused, ok := errors.AsType[*service.Error](err); ok && refused.Status == http.StatusNotFound {
+		return err
+	}
+	return nil
+}
+
+// noting calls seen when a sequence has an element.
+func noting[T any](all iter.Seq2[T, error], seen func()) iter.Seq2[T, error] {
+	return func(yield func(T, error) bool) {
+		for v, err := range all {
+			seen()
+			if !yield(v, err) {
+				return
+			}
+		}
+	}
 }
 
 var registrationTable = table[*wire.RegistrationState]{

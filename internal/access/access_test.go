@@ -306,6 +306,16 @@ func TestControl(t *testing.T) {
 		if tt.refused && !strings.Contains(dps.MessageOf(err), "mooring info") {
 			t.Errorf("%s: the message does not say where a token comes from: %q", tt.name, dps.MessageOf(err))
 		}
+		if tt.name == "a SAS token" {
+			continue
+		}
+		err = w.Service(request("/enrollments/x", tt.header), "default", dps.EnrollmentWrite)
+		if (err != nil) != tt.refused || (tt.refused && dps.CodeOf(err) != dps.Unauthorized) {
+			t.Errorf("service, %s: %v, want refused = %v", tt.name, err, tt.refused)
+		}
+		if tt.refused && dps.MessageOf(err) != "Unauthorized" {
+			t.Errorf("service, %s: %q", tt.name, dps.MessageOf(err))
+		}
 	}
 	if err := w.Control(request("/", "Bearer "+fresh), "nobody"); dps.CodeOf(err) != dps.InstanceNotFound {
 		t.Errorf("an instance that is not there: %v, want InstanceNotFound", err)

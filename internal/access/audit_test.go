@@ -27,6 +27,8 @@ func TestWhoseChange(t *testing.T) {
 		{"", false, ""},
 		{"Bearer " + token, true, "token:operator"},
 		{"Bearer x", true, ""},
+		{"Bearer " + token, false, "token:operator"},
+		{"Bearer x", false, ""},
 	}
 	for _, tt := range tests {
 		r := request("/enrollments/a", tt.authorization)

@@ -187,7 +187,7 @@ func (a *App) https(endpoint string) http.Handler {
 	changes := audit.New(audit.Options{Store: a.store, Log: o.Log})
 	service := serviceapi.New(serviceapi.Options{
 		Guard: guard, Enroll: enrolling, Register: a.devices, Instance: dps.DefaultInstance, Log: o.Log, Now: time.Now,
-		Audit: changes,
+		Audit: changes, Rate: o.Config.ManagementRate,
 	})
 	control := controlapi.New(controlapi.Options{
 		Guard: guard, Enroll: enrolling, Configure: a.configuring(), Instance: dps.DefaultInstance, Endpoint: endpoint, Log: o.Log,

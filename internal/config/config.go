@@ -26,6 +26,7 @@ type Config struct {
 	WebhookAllow  []WebhookTarget // what webhooks may be beyond the default, each once
 
 	RegistrationRate int           // registrations per minute; 0 is no limit
+	ManagementRate   int           // calls of the service API per minute; 0 is no limit
 	AuditRetention   time.Duration // how long audit entries are kept; 0 is for ever
 
 	HubRates HubRates // registry writes per minute at linked hubs

@@ -102,6 +102,10 @@ func fields() []field {
 			set:   one(func(c *Config) *int { return &c.RegistrationRate }, parseRate),
 		},
 		{
+			Field: Field{Name: "management-rate", Value: "number", Default: "0", Usage: "calls of the service API per minute, for the whole service; 0 is no limit"},
+			set:   one(func(c *Config) *int { return &c.ManagementRate }, parseRate),
+		},
+		{
 			Field: Field{Name: "hub-rate", Value: "number", Default: "100", Usage: "registry writes per minute at each linked hub, or host=number for one of them; 0 is no limit; repeatable", List: true},
 			set:   setHubRates,
 		},

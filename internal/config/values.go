@@ -128,7 +128,7 @@ const maxRate = 60_000_000
 func parseRate(text string) (int, error) {
 	n, err := strconv.Atoi(text)
 	if err != nil || n < 0 || n > maxRate {
-		return 0, fmt.Errorf("is not a number of registrations per minute (want 0 to %d)", maxRate)
+		return 0, fmt.Errorf("is not a number per minute (want 0 to %d)", maxRate)
 	}
 	return n, nil
 }

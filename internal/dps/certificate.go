@@ -12,7 +12,6 @@ import (
 	"encoding/pem"
 	"fmt"
 	"strings"
-	"time"
 )
 
 // Thumbprint is the SHA-256 of a certificate's DER bytes.
@@ -132,44 +131,6 @@ func SignedWithSHA1(c *x509.Certificate) bool {
 	}
 }
 
-// CertificateInfo is what is shown of a certificate.
-type CertificateInfo struct {
-	Subject, Issuer     string // distinguished name, most specific part first
-	SHA1, SHA256        string // upper-case hexadecimal
-	Serial              string // upper-case hexadecimal
-	NotBefore, NotAfter time.Time
-	Version             int
-}
-
-// Info returns what is shown of the certificate.
-func (c Certificate) Info() (CertificateInfo, error) {
-	parsed, err := c.Parse()
-	if err != nil {
-		return CertificateInfo{}, err
-	}
-	return infoOf(parsed), nil
-}
-
-func infoOf(c *x509.Certificate) CertificateInfo {
-	return CertificateInfo{
-		Subject:   DistinguishedName(c.RawSubject),
-		Issuer:    DistinguishedName(c.RawIssuer),
-		SHA1:      SHA1Thumbprint(c.Raw),
-		SHA256:    ThumbprintOf(c.Raw).String(),
-		Serial:    serialHex(c.SerialNumber.Bytes()),
-		NotBefore: c.NotBefore.UTC(),
-		NotAfter:  c.NotAfter.UTC(),
-		Version:   c.Version,
-	}
-}
-
-func serialHex(b []byte) string {
-	if len(b) == 0 {
-		return "00"
-	}
-	return strings.ToUpper(hex.EncodeToString(b))
-}
-
 // CommonName returns the subject's common name, "" if it has none.
 func (c Certificate) CommonName() string {
 	parsed, err := c.Parse()
@@ -190,6 +151,14 @@ var attributeNames = map[string]string{
 // parts separated by comma and blank: "CN=sensor-7, O=Contoso". Attributes of one
 // part are joined by " + ".
 func DistinguishedName(raw []byte) string {
+	if name, ok := plainName(raw); ok {
+		return name
+	}
+	return anyName(raw)
+}
+
+// anyName is DistinguishedName for names of every kind.
+func anyName(raw []byte) string {
 	var seq pkix.RDNSequence
 	if _, err := asn1.Unmarshal(raw, &seq); err != nil {
 		return ""
@@ -211,7 +180,10 @@ func AttributeText(attr pkix.AttributeTypeAndValue) string {
 	if !ok {
 		name = "OID." + attr.Type.String()
 	}
-	value := fmt.Sprint(attr.Value)
+	return attributeText(name, fmt.Sprint(attr.Value))
+}
+
+func attributeText(name, value string) string {
 	if value == "" || value != strings.TrimSpace(value) || strings.ContainsAny(value, ",+\"=\n<>#;") {
 		value = `"` + strings.ReplaceAll(value, `"`, `""`) + `"`
 	}

@@ -52,9 +52,19 @@ const maxSummary = 10
 func SummarizeChain(chain []*x509.Certificate) EvidenceSummary {
 	s := EvidenceSummary{Presented: len(chain)}
 	for _, c := range chain[:min(len(chain), maxSummary)] {
-		s.Chain = append(s.Chain, infoOf(c))
+		s.Chain = append(s.Chain, summarize(Certificate{DER: c.Raw}))
 	}
 	return s
+}
+
+// summarize describes a certificate that was parsed; by its thumbprints alone, should it
+// be one that Info cannot read.
+func summarize(c Certificate) CertificateInfo {
+	info, err := c.Info()
+	if err != nil {
+		return CertificateInfo{SHA1: SHA1Thumbprint(c.DER), SHA256: c.Thumbprint().String()}
+	}
+	return info
 }
 
 // ipv6Network is how much of an IPv6 address tells one network from another: who has

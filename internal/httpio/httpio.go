@@ -71,17 +71,19 @@ func noRoute(w http.ResponseWriter, r *http.Request, allowed []string) error {
 
 func (a *API) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	if a.Logged == nil || !a.Logged(err) {
-		a.log(r, err)
+		LogRefusal(a.Log, r, err)
 	}
 	a.Refuse(w, r, err)
 }
 
-func (a *API) log(r *http.Request, err error) {
+// LogRefusal writes the line of a refusal, whole or of a part of the request that more
+// attributes name. What is not the caller's fault is an error.
+func LogRefusal(log *slog.Logger, r *http.Request, err error, more ...any) {
 	level := slog.LevelInfo
 	if code := dps.CodeOf(err); code == dps.Internal || code == dps.Unavailable {
 		level = slog.LevelError
 	}
-	a.Log.Log(r.Context(), level, "request refused", "trackingId", TrackingID(r.Context()), "method", r.Method,
+	log.With(more...).Log(r.Context(), level, "request refused", "trackingId", TrackingID(r.Context()), "method", r.Method,
 		"path", r.URL.Path, "remote", r.RemoteAddr, "code", dps.CodeOf(err).String(), "reason", err.Error())
 }
 

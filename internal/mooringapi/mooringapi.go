@@ -54,14 +54,7 @@ func Prefixes() []string { return []string{wire.MooringPrefix} }
 // a policy with the right want, or a bearer token of the instance, will do.
 func (s *server) guarded(want dps.Rights, handle route.Handler) route.Handler {
 	return func(w http.ResponseWriter, r *http.Request, p route.Params) error {
-		scheme, _, _ := strings.Cut(r.Header.Get("Authorization"), " ")
-		var err error
-		if strings.EqualFold(scheme, "Bearer") {
-			err = s.Guard.Control(r, s.Instance)
-		} else {
-			err = s.Guard.Service(r, s.Instance, want)
-		}
-		if err != nil {
+		if err := s.Guard.Service(r, s.Instance, want); err != nil {
 			return err
 		}
 		return handle(w, r, p)

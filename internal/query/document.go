@@ -187,27 +187,31 @@ func references(x dps.X509Attestation, path []string) (any, bool) {
 }
 
 func info(c dps.Certificate, member string) (any, bool) {
-	i, err := c.Info()
+	switch member {
+	case "sha1Thumbprint":
+		return dps.SHA1Thumbprint(c.DER), true
+	case "sha256Thumbprint":
+		return c.Thumbprint().String(), true
+	}
+	h, err := c.Header()
 	if err != nil {
 		return nil, false
 	}
 	switch member {
 	case "subjectName":
-		return i.Subject, true
+		return h.Subject(), true
 	case "issuerName":
-		return i.Issuer, true
-	case "sha1Thumbprint":
-		return i.SHA1, true
-	case "sha256Thumbprint":
-		return i.SHA256, true
+		return h.Issuer(), true
 	case "serialNumber":
-		return i.Serial, true
+		return h.Serial(), true
 	case "notBeforeUtc":
-		return stamp(i.NotBefore)
+		from, _, _ := h.Validity()
+		return stamp(from)
 	case "notAfterUtc":
-		return stamp(i.NotAfter)
+		_, to, _ := h.Validity()
+		return stamp(to)
 	default:
-		return float64(i.Version), true
+		return float64(h.Version), true
 	}
 }
 

@@ -11,18 +11,42 @@ import (
 // JSON has no members.
 func Find(raw string, path []string) (value any, ok bool) {
 	at := walker{text: raw}
-	for _, name := range path {
-		if !at.enter(name) {
-			return nil, false
-		}
+	return at.find(path)
+}
+
+// FindOnce is Find for JSON in which no member stands twice: it reads no further than
+// to what it finds.
+func FindOnce(raw string, path []string) (value any, ok bool) {
+	at := walker{text: raw, once: true}
+	return at.find(path)
+}
+
+// RawOnce returns the text of a member's value, as FindOnce finds it.
+func RawOnce(raw, member string) (text string, ok bool) {
+	at := walker{text: raw, once: true}
+	if !at.enter(member) {
+		return "", false
 	}
-	return at.value()
+	at.peek()
+	from := at.at
+	at.skip()
+	return raw[from:at.at], true
 }
 
 // walker stands before a value.
 type walker struct {
 	text string
 	at   int
+	once bool // the first member with a name is the only one
+}
+
+func (w *walker) find(path []string) (any, bool) {
+	for _, name := range path {
+		if !w.enter(name) {
+			return nil, false
+		}
+	}
+	return w.value()
 }
 
 // peek returns the next byte that is no white space, 0 at the end.
@@ -59,6 +83,9 @@ func (w *walker) enter(name string) bool {
 		}
 		if isText(key, name) {
 			found = w.at
+			if w.once {
+				return true
+			}
 		}
 		w.skip()
 		if !w.pass(',') {
@@ -73,7 +100,12 @@ func (w *walker) enter(name string) bool {
 // the text ends too early.
 func (w *walker) quoted() string {
 	from := w.at
-	for w.at++; w.at < len(w.text); w.at++ {
+	w.at++
+	if end := strings.IndexByte(w.text[w.at:], '"'); end >= 0 && strings.IndexByte(w.text[w.at:w.at+end], '\\') < 0 {
+		w.at += end + 1 // long texts are mostly base64
+		return w.text[from:w.at]
+	}
+	for ; w.at < len(w.text); w.at++ {
 		switch w.text[w.at] {
 		case '\\':
 			w.at++
@@ -166,21 +198,21 @@ func unquoted(quoted string) (any, bool) {
 	if at < 0 {
 		return rest, true
 	}
-	var b strings.Builder
-	b.Grow(len(rest))
-	for ; at >= 0 && at+1 < len(rest); at = strings.IndexByte(rest, '\\') {
-		if c := rest[at+1]; c != '"' && c != '\\' {
-			return decoded(quoted)
+	text := make([]byte, at, len(rest))
+	copy(text, rest)
+	for ; at < len(rest); at++ {
+		c := rest[at]
+		if c == '\\' {
+			if at++; at == len(rest) {
+				return nil, false
+			}
+			if c = rest[at]; c != '"' && c != '\\' {
+				return decoded(quoted)
+			}
 		}
-		b.WriteString(rest[:at])
-		b.WriteByte(rest[at+1])
-		rest = rest[at+2:]
+		text = append(text, c)
 	}
-	if at >= 0 {
-		return nil, false
-	}
-	b.WriteString(rest)
-	return b.String(), true
+	return string(text), true
 }
 
 func decoded(quoted string) (any, bool) {

@@ -10,6 +10,7 @@ import (
 	"encoding/json"
 	"maps"
 	"math/big"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -221,6 +222,7 @@ func FuzzFind(f *testing.F) {
 	f.Add(`{"a":{"b":"c"},"d":[1,{"a":null}]}`, "a", "b")
 	f.Add(`{"a":1,"a":{"b":-1.5e3}}`, "a", "b")
 	f.Add(`{"\u0061":{"b":true}}`, "a", "b")
+	f.Add(`{"c":"\\\\\"\"\\","a" : {"b":"\\"} , "d":"\\\""}`, "a", "b")
 	f.Fuzz(func(t *testing.T, raw string, first, second string) {
 		got, ok := query.Find(raw, []string{first, second})
 		var all any
@@ -231,7 +233,42 @@ func FuzzFind(f *testing.F) {
 		if ok != there || (ok && !same(got, want)) {
 			t.Errorf("%s: %v, %t; want %v, %t", raw, got, ok, want, there)
 		}
+		once := json.NewDecoder(strings.NewReader(raw))
+		if twice(once) {
+			return
+		}
+		if got, ok = query.FindOnce(raw, []string{first, second}); ok != there || (ok && !same(got, want)) {
+			t.Errorf("once, %s: %v, %t; want %v, %t", raw, got, ok, want, there)
+		}
+		want, there = walk(all, []string{first})
+		text, ok := query.RawOnce(raw, first)
+		var inside any
+		if ok != there || ok && (json.Unmarshal([]byte(text), &inside) != nil || !reflect.DeepEqual(inside, want)) {
+			t.Errorf("%s: %q, %t; want %v, %t", raw, text, ok, want, there)
+		}
 	})
+}
+
+// twice reports whether the value that comes next has an object with two members of one
+// name.
+func twice(d *json.Decoder) bool {
+	open, _ := d.Token()
+	if open != json.Delim('{') && open != json.Delim('[') {
+		return false
+	}
+	seen := make(map[string]bool)
+	found := false
+	for d.More() {
+		if open == json.Delim('{') {
+			name, _ := d.Token()
+			text, _ := name.(string)
+			found = found || seen[text]
+			seen[text] = true
+		}
+		found = twice(d) || found
+	}
+	_, _ = d.Token()
+	return found
 }
 
 // same compares plain values; objects and arrays are alike.

@@ -1,6 +1,12 @@
 package query
 
-import "time"
+import (
+	"encoding/hex"
+	"slices"
+	"time"
+
+	"github.com/mooring-iot/mooring/internal/dps"
+)
 
 // Range bounds IDs, in lower case. "" is no bound.
 type Range struct {
@@ -72,6 +78,9 @@ func (r Range) to(bound string) Range {
 	return r
 }
 
+// Only narrows the bounds to one ID, in lower case.
+func (r Range) Only(id string) Range { return r.compare(Equal, id) }
+
 // after returns the least text that is greater than every text with the prefix; ""
 // when there is none.
 func after(prefix string) string {
@@ -127,6 +136,22 @@ func instant(literal any) (int64, bool) {
 }
 
 func isMember(path []string, name string) bool { return len(path) == 1 && path[0] == name }
+
+// Certificate returns the thumbprint of a certificate that every match holds, if there
+// is a condition that says so.
+func (q Query) Certificate() (print256 dps.Thumbprint, ok bool) {
+	conjuncts(q.Where, func(c Cond) {
+		compare, isCompare := c.(Compare)
+		if !isCompare || compare.Op != Equal || !slices.Contains(compare.Path, "sha256Thumbprint") || compare.Path[0] != "attestation" {
+			return
+		}
+		text, _ := compare.Literal.(string)
+		if sum, err := hex.DecodeString(text); err == nil && len(sum) == len(print256) {
+			print256, ok = dps.Thumbprint(sum), true
+		}
+	})
+	return print256, ok
+}
 
 // minHint is the least length of a text that is worth looking for.
 const minHint = 2

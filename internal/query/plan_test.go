@@ -2,8 +2,10 @@ package query_test
 
 import (
 	"slices"
+	"strings"
 	"testing"
 
+	"github.com/mooring-iot/mooring/internal/dps"
 	"github.com/mooring-iot/mooring/internal/query"
 )
 
@@ -53,6 +55,24 @@ func TestUses(t *testing.T) {
 		q, err := query.Parse(text, query.Enrollments())
 		if got := q.Uses("registrationState"); err != nil || got != want {
 			t.Errorf("%s: %t, %v", text, got, err)
+		}
+	}
+}
+
+func TestCertificate(t *testing.T) {
+	t.Parallel()
+	sum := dps.ThumbprintOf([]byte("a"))
+	const member = "attestation.x509.clientCertificates.secondary.info.sha256Thumbprint"
+	is := " = '" + sum.String() + "'"
+	for text, want := range map[string]bool{
+		member + is: true, member + " = '" + strings.ToLower(sum.String()) + "'": true, "etag = 'x' AND (" + member + is + " AND deviceId = 'y')": true,
+		"etag = 'x' OR " + member + is: false, "NOT " + member + is: false, member + " != '" + sum.String() + "'": false, member + " = null": false,
+		member + " = '" + sum.String()[1:] + "'": false, member + " = '" + sum.String()[2:] + "'": false, "initialTwin.tags.sha256Thumbprint" + is: false,
+		"attestation.x509.clientCertificates.primary.info.sha1Thumbprint" + is: false, "STARTS_WITH(" + member + ", '" + sum.String() + "')": false,
+	} {
+		q, err := query.Parse("SELECT * WHERE "+text, query.Enrollments())
+		if got, ok := q.Certificate(); err != nil || ok != want || ok && got != sum {
+			t.Errorf("%s: %v, %t, %v", text, got, ok, err)
 		}
 	}
 }

@@ -55,6 +55,7 @@ func (s *server) bulk(c collection) route.Handler {
 		for _, item := range items {
 			if err := s.bulkItem(r, c.kind, mode, item); err != nil {
 				change.Failed(err)
+				httpio.LogRefusal(s.Log, r, err, "item", itemID(c.kind, item))
 				result.IsSuccessful = false
 				result.Errors = append(result.Errors, s.bulkError(r, item, err))
 			}

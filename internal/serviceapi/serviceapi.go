@@ -25,7 +25,7 @@ import (
 // maxBody bounds a request, in bytes.
 const maxBody = 1 << 20
 
-// Options are what the API needs; all but Audit are required.
+// Options are what the API needs; all but Audit and Rate are required.
 type Options struct {
 	Guard    *access.Guard
 	Enroll   *enroll.Service
@@ -34,14 +34,18 @@ type Options struct {
 	Log      *slog.Logger
 	Now      func() time.Time
 	Audit    *audit.Log // nil records no changes
+	Rate     int        // calls per minute, for the whole service; 0 is no limit
 }
 
 // server answers the operations.
-type server struct{ Options }
+type server struct {
+	Options
+	calls *callLimit
+}
 
 // New returns the handler of the API.
 func New(o Options) http.Handler {
-	s := &server{o}
+	s := &server{Options: o, calls: newCallLimit(o.Rate)}
 	routes := s.registrations()
 	for _, c := range []collection{{"/enrollments", dps.Individual}, {"/enrollmentGroups", dps.Group}} {
 		routes = append(routes,
@@ -68,10 +72,14 @@ type collection struct {
 // operation answers an authorized request about one enrollment.
 type operation func(w http.ResponseWriter, r *http.Request, ref dps.EntryRef) error
 
-// guarded returns a handler that checks who calls before anything else.
+// guarded returns a handler that checks who calls before anything else: strangers do
+// not use up what operators may call.
 func (s *server) guarded(want dps.Rights, handle route.Handler) route.Handler {
 	return func(w http.ResponseWriter, r *http.Request, p route.Params) error {
 		if err := s.Guard.Service(r, s.Instance, want); err != nil {
+			return err
+		}
+		if err := s.calls.take(s.Now()); err != nil {
 			return err
 		}
 		if err := checkVersion(r); err != nil {

@@ -13,7 +13,7 @@ func TestNodeServiceSDK(t *testing.T) {
 
 	out := s.run(t, program{
 		name: name, args: append([]string{filepath.Join("node", "service.js")}, s.fleetArgs()...),
-		env: []string{"NODE_PATH=" + modules},
+		env: []string{"NODE_PATH=" + modules, "MOORING_TOKEN=" + s.info.ControlPlane.Token},
 	})
 	if out.code != 0 {
 		t.Errorf("service.js ended with code %d:\n%s%s", out.code, out.stdout, out.stderr)

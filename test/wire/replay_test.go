@@ -106,8 +106,8 @@ func TestTranscripts(t *testing.T) {
 
 func replay(t *testing.T, tr transcript, protocol string) {
 	t.Helper()
-	w, carrier := newWorld(t), transports[protocol]
-	for _, e := range tr {
+	w, carrier := newWorld(t, tr.flags...), transports[protocol]
+	for _, e := range tr.exchanges {
 		for _, line := range e.declares {
 			w.declare(t, w.expand(t, line, plain))
 		}

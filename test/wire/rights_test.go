@@ -85,6 +85,9 @@ func TestRightsMatrix(t *testing.T) {
 	for _, g := range guardedOperations() {
 		t.Run(g.method+" "+g.path, func(t *testing.T) {
 			w.expectStatus(t, g, "", false)
+			bearer := "Bearer " + w.info.ControlPlane.Token
+			w.expectStatus(t, g, bearer, true)
+			w.expectStatus(t, g, bearer+"x", false)
 			for _, right := range rights {
 				token := signed{
 					sr: "localhost", se: at(time.Hour), skn: "only-" + right, key: keys["only-"+right], sig: url.QueryEscape, order: "sr sig se skn",

@@ -40,6 +40,8 @@
 // path is added unless Authorization is there; "Authorization: -" sends none. A path
 // without a query gets the api-version of its API; one that ends in '?' gets none.
 //
+// A line such as "serve --management-rate 2" before the first exchange gives the service flags.
+//
 // A certificate may also be declared between exchanges, and then use what was
 // remembered before.
 //
@@ -60,7 +62,10 @@ import (
 )
 
 // transcript is one file.
-type transcript []exchange
+type transcript struct {
+	flags     []string // of mooring serve
+	exchanges []exchange
+}
 
 // exchange is one request with the answer that is expected.
 type exchange struct {
@@ -104,12 +109,14 @@ func readTranscript(t *testing.T, file string) transcript {
 	for p.more() {
 		switch line := p.line(); {
 		case line == "" || strings.HasPrefix(line, "#"):
+		case strings.HasPrefix(line, serveLine) && len(out.exchanges) == 0:
+			out.flags = strings.Fields(strings.TrimPrefix(line, serveLine))
 		case strings.HasPrefix(line, certificateLine):
 			declared = append(declared, strings.TrimPrefix(line, certificateLine))
 		case strings.HasPrefix(line, titleLine):
 			e := p.exchange(strings.TrimPrefix(line, titleLine))
 			e.declares, declared = declared, nil
-			out = append(out, e)
+			out.exchanges = append(out.exchanges, e)
 		default:
 			p.fail("unexpected line %q", line)
 		}
@@ -119,6 +126,7 @@ func readTranscript(t *testing.T, file string) transcript {
 
 // What the lines between bodies start with.
 const (
+	serveLine       = "serve "
 	certificateLine = "certificate "
 	titleLine       = "--- "
 	statusLine      = "=== "

@@ -33,7 +33,7 @@ type world struct {
 
 	t     *testing.T
 	data  string   // data directory
-	args  []string // of the service, besides the usual ones
+	flags []string // of mooring serve, beside the usual ones
 	stop  func()   // ends the service and waits for it
 	info  wire.Info
 	addr  string // of the https listener
@@ -45,9 +45,9 @@ type world struct {
 }
 
 // newWorld starts a service with an empty data directory, which ends with the test.
-func newWorld(t *testing.T, args ...string) *world {
+func newWorld(t *testing.T, flags ...string) *world {
 	t.Helper()
-	w := &world{t: t, args: args, certificates: make(certificates), log: &logBuffer{}, clients: make(map[string]*http.Client)}
+	w := &world{t: t, flags: flags, certificates: make(certificates), log: &logBuffer{}, clients: make(map[string]*http.Client)}
 	w.facts = facts{remembered: make(map[string]string), look: w.certificates.fact}
 	w.data = filepath.Join(t.TempDir(), "data")
 	w.serve()
@@ -65,8 +65,7 @@ func newWorld(t *testing.T, args ...string) *world {
 
 func (w *world) serve() {
 	w.t.Helper()
-	args := []string{"--data", w.data, "--https", "127.0.0.1:0", "--mqtt", "127.0.0.1:0", "--portal", "off"}
-	c := loadConfig(w.t, append(args, w.args...)...)
+	c := loadConfig(w.t, append([]string{"--data", w.data, "--https", "127.0.0.1:0", "--mqtt", "127.0.0.1:0", "--portal", "off"}, w.flags...)...)
 	log := slog.New(slog.NewJSONHandler(w.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	a, err := app.New(w.t.Context(), app.Options{Config: c, Version: "test", Log: log})
 	if err != nil {

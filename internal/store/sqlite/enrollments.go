@@ -89,6 +89,12 @@ type enrollmentColumns struct {
 	Created, Updated        int64
 }
 
+// keyed returns c with its key, for a row that was read without.
+func (c enrollmentColumns) keyed() enrollmentColumns {
+	c.Key = dps.EntryRef{Kind: dps.EntryKind(c.Kind), ID: c.ID}.Key()
+	return c
+}
+
 // enrollmentOf reads a row whole.
 func (s *Store) enrollmentOf(c enrollmentColumns) (dps.Enrollment, error) {
 	secrets, err := s.unsealed(c.Secrets, label("enrollment", c.Instance, c.Kind, c.Key))

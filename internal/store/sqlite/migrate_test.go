@@ -192,3 +192,17 @@ func TestMigrateDecisions(t *testing.T) {
 	row := statistics.Row{Instance: dps.DefaultInstance, Width: time.Hour, Bucket: statistics.Bucket{Start: start, Counts: statistics.Counts{Refused: 1}}}
 	must(t, s.AddCounts(t.Context(), []statistics.Row{row}))
 }
+
+// New files have larger pages; a file keeps those it was made with.
+func TestPageSize(t *testing.T) {
+	fresh, old := newPlace(t), newPlace(t)
+	must(t, migrateTo(t, old.path, 1).Close())
+	for p, want := range map[*place]int{fresh: 8192, old: 4096} {
+		must(t, p.openWith(t, newSetup()).Close())
+		var size int
+		must(t, database(t, p.path).QueryRowContext(t.Context(), `PRAGMA page_size`).Scan(&size))
+		if size != want {
+			t.Errorf("pages of %d bytes, want %d", size, want)
+		}
+	}
+}

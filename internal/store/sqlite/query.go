@@ -41,12 +41,6 @@ func (s *statement) within(column string, r query.Range) {
 	}
 }
 
-// holds passes over rows whose body lacks a text. Where the client escaped what JSON
-// need not escape, the body has two backslashes, and the text may be there all the same.
-func (s *statement) holds(text string) {
-	s.and("(instr(e.body, " + s.arg(text) + `) > 0 OR instr(e.body, '\\') > 0)`)
-}
-
 // changed bounds the time of the last change by those that a query can match.
 func (s *statement) changed(column string, from, to *int64) {
 	if from != nil {
@@ -89,7 +83,7 @@ func inBody(path []string) bool {
 	}
 }
 
-const queryColumns = `SELECT e.id_key, e.id, e.body, e.secrets, e.etag, e.created, e.updated`
+const queryColumns = `SELECT e.id, e.body, e.secrets, e.etag, e.created, e.updated`
 
 // stateColumns are those of a registration that may not be there.
 const stateColumns = `, r.id, r.status, r.substatus, r.hub, r.device_id, r.error_code, r.error_message, r.error_number, r.etag, r.created, r.updated, r.payload`
@@ -102,8 +96,15 @@ const (
 // QueryEnrollments returns up to limit enrollments of a kind that q selects, behind
 // the cursor, in q's order.
 func (s *Store) QueryEnrollments(ctx context.Context, in dps.InstanceID, kind dps.EntryKind, q query.Query, limit int, after *dps.Cursor) ([]dps.Enrollment, error) {
-	sel := selection{q: q, limit: limit, instance: string(in), kind: string(kind)}
+	sel := selection{q: q, texts: q.Texts(inBody), limit: limit, instance: string(in), kind: string(kind)}
 	sel.states = kind == dps.Individual && q.Uses("registrationState")
+	if print256, ok := q.Certificate(); ok {
+		ref, held, err := s.CertificateOwner(ctx, in, print256)
+		if err != nil || !held || ref.Kind != kind {
+			return nil, err
+		}
+		sel.only = ref.Key()
+	}
 	var err error
 	if sel.hubs, err = s.hubNames(ctx, in); err != nil {
 		return nil, err
@@ -125,6 +126,9 @@ func (s *Store) enrollmentStatement(ctx context.Context, sel selection, after *d
 		schema = query.Groups()
 	}
 	ids, by := sel.q.IDs(schema), sel.q.Order
+	if sel.only != "" {
+		ids = ids.Only(sel.only)
+	}
 	few := false
 	if by.ByUpdated && ids != (query.Range{}) {
 		var err error
@@ -145,9 +149,6 @@ func (s *Store) enrollmentStatement(ctx context.Context, sel selection, after *d
 	st.within(key, ids)
 	from, to := sel.q.Times(schema)
 	st.changed(updated, from, to)
-	for _, text := range sel.q.Texts(inBody) {
-		st.holds(text)
-	}
 	st.behind("e.id_key", updated, by, after)
 	return st, nil
 }
@@ -170,9 +171,22 @@ func (s *Store) fewIDs(ctx context.Context, sel selection, ids query.Range) (boo
 type selection struct {
 	instance, kind string
 	q              query.Query
+	texts          []string // that stand in the body of every match
 	limit          int
-	states         bool // rows have the columns of a state
+	only           string // key of the one enrollment that can match, "" for all
+	states         bool   // rows have the columns of a state
 	hubs           map[dps.HubID]dps.HostName
+}
+
+// mayMatch passes over rows whose body lacks a text. Where the client escaped what JSON
+// need not escape, the body has two backslashes, and the text may be there all the same.
+func (s *selection) mayMatch(body string) bool {
+	for _, text := range s.texts {
+		if !strings.Contains(body, text) && !strings.Contains(body, `\\`) {
+			return false
+		}
+	}
+	return true
 }
 
 func (s *Store) hubNames(ctx context.Context, in dps.InstanceID) (map[dps.HubID]dps.HostName, error) {

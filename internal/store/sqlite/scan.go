@@ -8,7 +8,6 @@ import (
 	"sync"
 
 	"github.com/mooring-iot/mooring/internal/dps"
-	"github.com/mooring-iot/mooring/internal/query"
 )
 
 // Bounds of what is read of a table before it is looked at.
@@ -89,100 +88,19 @@ func readBatch(rows *sql.Rows, sel selection, most int) *batch {
 func (s *Store) match(b *batch, sel selection) {
 	defer close(b.done)
 	for _, d := range b.rows {
+		if !sel.mayMatch(d.row.Body) {
+			continue
+		}
 		d.store = s
 		matches := sel.q.Match(d)
 		if d.err == nil && matches {
 			var e dps.Enrollment
-			e, d.err = s.enrollmentOf(d.row)
+			e, d.err = s.enrollmentOf(d.row.keyed())
 			b.found = append(b.found, e)
 		}
 		if d.err != nil {
 			b.err = errors.Join(b.err, d.err)
 			return
 		}
-	}
-}
-
-// enrollmentDocument is a row as a query.Document: it reads of the row only what a
-// condition asks for.
-type enrollmentDocument struct {
-	store  *Store
-	sel    *selection
-	row    enrollmentColumns
-	record query.Record
-	whole  bool  // the record has everything but secrets
-	opened bool  // and these
-	err    error // the row cannot be read
-}
-
-func (d *enrollmentDocument) scan(rows *sql.Rows) error {
-	r := &d.row
-	r.Instance, r.Kind = d.sel.instance, d.sel.kind
-	var state *stateRow
-	dest := []any{&r.Key, &r.ID, &r.Body, &r.Secrets, &r.ETag, &r.Created, &r.Updated}
-	if d.sel.states {
-		state = &stateRow{}
-		dest = append(dest, state.columns()...)
-	}
-	if err := rows.Scan(dest...); err != nil {
-		return err
-	}
-	d.record = query.Record{Enrollment: r.bare(), Registration: state.registration(), Number: d.sel.q.Number}
-	if reg := d.record.Registration; reg != nil && reg.Assignment != nil {
-		d.record.Hub = d.sel.hubs[reg.Assignment.Hub]
-	}
-	return nil
-}
-
-// Member reads what stands at a path.
-func (d *enrollmentDocument) Member(path []string) (any, bool) {
-	e := &d.record.Enrollment
-	switch path[0] {
-	case "provisioningStatus":
-		e.Status = dps.ProvisioningStatus(d.text(path[0]))
-	case "deviceId":
-		e.DeviceID = dps.DeviceID(d.text(path[0]))
-	case "iotHubHostName":
-		e.Placement.HubHostName = dps.HostName(d.text(path[0]))
-	case "allocationPolicy":
-		e.Placement.Policy = dps.AllocationPolicy(d.text(path[0]))
-	case "initialTwin", "optionalDeviceInformation":
-		return query.Find(d.text(path[0]), path[1:])
-	case "customAllocationDefinition":
-		d.open()
-	case "attestation", "capabilities", "reprovisionPolicy", "iotHubs":
-		d.attested(path)
-	}
-	return d.record.Member(path)
-}
-
-// text returns a member of the body that is a string, "" if there is none.
-func (d *enrollmentDocument) text(path ...string) string {
-	value, _ := query.Find(d.row.Body, path)
-	text, _ := value.(string)
-	return text
-}
-
-// attested reads what is not a string of its own.
-func (d *enrollmentDocument) attested(path []string) {
-	kind := ""
-	if path[0] == "attestation" {
-		kind = d.text("attestation", "type")
-	}
-	switch {
-	case d.whole || d.opened:
-	case kind != "" && len(path) > 1 && path[1] != kind: // the type alone, or another type's member
-		d.record.Enrollment.Attestation.Type = dps.AttestationType(kind)
-	default:
-		d.whole = true
-		d.record.Enrollment, d.err = d.row.enrollment(secretsRow{})
-	}
-}
-
-// open reads everything, secrets too.
-func (d *enrollmentDocument) open() {
-	if !d.opened && d.err == nil {
-		d.opened = true
-		d.record.Enrollment, d.err = d.store.enrollmentOf(d.row)
 	}
 }

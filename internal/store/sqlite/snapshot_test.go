@@ -166,7 +166,7 @@ func TestSnapshotCheck(t *testing.T) {
 	must(t, s.Close())
 	text, err := os.ReadFile(p.path)
 	must(t, err)
-	const page = 4096
+	const page = 8192
 	copy(text[len(text)-page:], bytes.Repeat([]byte{0xff}, page))
 	must(t, os.WriteFile(p.path, text, 0o600))
 	reader, err := sqlite.OpenReadOnly(p.path, p.key, p.now)

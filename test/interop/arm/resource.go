@@ -8,6 +8,7 @@ import (
 	"maps"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/runtime"
@@ -270,11 +271,27 @@ func (w *walk) refusals(ctx context.Context) error {
 	errs = append(errs, refused("delete", err, http.StatusConflict, "Conflict", "cannot be deleted"))
 	_, err = w.resources.Get(ctx, "another", group, nil)
 	errs = append(errs, refused("get another", err, http.StatusNotFound, "ResourceNotFound", "another"))
+	errs = append(errs, w.noPrivateLinks(ctx))
 	poller, err := w.resources.BeginDelete(ctx, "another", group, nil)
 	if err == nil {
 		_, err = poller.PollUntilDone(ctx, nil)
 	}
 	return errors.Join(append(errs, err)...)
+}
+
+// noPrivateLinks calls what has no counterpart here.
+func (w *walk) noPrivateLinks(ctx context.Context) error {
+	var all [6]error
+	_, all[0] = w.resources.ListPrivateLinkResources(ctx, group, name, nil)
+	_, all[1] = w.resources.GetPrivateLinkResources(ctx, group, name, "x", nil)
+	_, all[2] = w.resources.ListPrivateEndpointConnections(ctx, group, name, nil)
+	_, all[3] = w.resources.GetPrivateEndpointConnection(ctx, group, name, "x", nil)
+	_, all[4] = w.resources.BeginCreateOrUpdatePrivateEndpointConnection(ctx, group, name, "x", arms.PrivateEndpointConnection{}, nil)
+	_, all[5] = w.resources.BeginDeletePrivateEndpointConnection(ctx, group, name, "x", nil)
+	for i, err := range all {
+		all[i] = refused("private links, call "+strconv.Itoa(i), err, http.StatusNotFound, "NotFound", "")
+	}
+	return errors.Join(all[:]...)
 }
 
 func (w *walk) stranger(ctx context.Context) error {

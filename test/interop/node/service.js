@@ -6,6 +6,7 @@
 // The service holds the individual enrollments fleet-0000, fleet-0001 and so on, FLEET of
 // them, and solo; the groups group-1 and so on, and line, GROUPS of them. The device solo
 // and the devices line-1 to line-LINE of the group line are registered and on HUB_HOST.
+// MOORING_TOKEN in the environment is a bearer token of the service.
 //
 // Left out is what is broken in azure-iot-provisioning-service 1.10.1 itself:
 // - runBulkEnrollmentOperation in its promise form: the promise never settles, because
@@ -133,6 +134,20 @@ for (const [kindName, kind] of Object.entries(kinds)) {
     });
   }
 }
+
+test('a client with a token credential', async () => {
+  const host = /HostName=([^;]+)/.exec(connectionString)[1];
+  const bearer = (token) =>
+    ProvisioningServiceClient.fromTokenCredential(host, {
+      getToken: async () => ({ token, expiresOnTimestamp: Date.now() + 3600e3 }),
+    });
+  const id = 'by-token';
+  const known = bearer(process.env.MOORING_TOKEN);
+  const created = (await known.createOrUpdateIndividualEnrollment({ registrationId: id, attestation })).responseBody;
+  assert.equal((await known.getIndividualEnrollment(id)).responseBody.etag, created.etag);
+  await known.deleteIndividualEnrollment(id, created.etag);
+  await refused(bearer('no.such.token').getIndividualEnrollment(id), 'UnauthorizedError', 401, 401002);
+});
 
 // bulk runs a bulk operation and returns its errors as pairs of ID and code.
 async function bulk(mode, enrollments) {
