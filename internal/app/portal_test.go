@@ -94,7 +94,7 @@ func (w *portalWorld) body(res *http.Response, err error) string {
 
 func (w *portalWorld) get(path string) string {
 	w.t.Helper()
-	res, err := w.browser.Get(w.info.PortalURL + path) //nolint:noctx,bodyclose // the client has a limit; body closes
+	res, err := w.browser.Get(w.info.PortalURL + path) //nolint:bodyclose // body closes it
 	return w.body(res, err)
 }
 
@@ -109,7 +109,7 @@ func (w *portalWorld) post(path string, pairs ...string) string {
 	for i := 0; i < len(pairs); i += 2 {
 		form.Set(pairs[i], pairs[i+1])
 	}
-	res, err := w.browser.PostForm(w.info.PortalURL+path, form) //nolint:noctx,bodyclose // as in get
+	res, err := w.browser.PostForm(w.info.PortalURL+path, form) //nolint:bodyclose // as in get
 	return w.body(res, err)
 }
 
@@ -171,7 +171,7 @@ func TestPortalOutlivesItsPolicy(t *testing.T) {
 	if text := w.get("/policies"); !strings.Contains(text, "another") {
 		t.Error("without the owner's policy the portal shows no policies")
 	}
-	res, err := w.browser.Get(w.info.PortalURL + "/enrollments/groups") //nolint:noctx // the client has a limit
+	res, err := w.browser.Get(w.info.PortalURL + "/enrollments/groups")
 	must(t, err)
 	defer res.Body.Close()
 	if res.StatusCode != http.StatusUnauthorized {
@@ -191,7 +191,7 @@ func TestPortalOverTLS(t *testing.T) {
 	if len(cookies) != 1 || cookies[0].Name != "__Host-mooring-portal" {
 		t.Errorf("cookies = %v", cookies)
 	}
-	plain, err := http.Get("http://" + w.info.Listeners["portal"] + "/healthz") //nolint:noctx // on this machine
+	plain, err := http.Get("http://" + w.info.Listeners["portal"] + "/healthz")
 	if err == nil {
 		defer plain.Body.Close()
 		if plain.StatusCode != http.StatusBadRequest {

@@ -113,14 +113,18 @@ func start(t *testing.T) *service {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	exited := make(chan error, 1)
-	go func() { exited <- cmd.Wait() }()
+	exited := make(chan struct{})
+	var ended error // once exited is closed
+	go func() {
+		ended = cmd.Wait()
+		close(exited)
+	}()
 	t.Cleanup(func() {
 		_ = cmd.Process.Signal(syscall.SIGTERM)
 		select {
-		case err := <-exited:
-			if err != nil {
-				t.Errorf("mooring ended with %v", err)
+		case <-exited:
+			if ended != nil {
+				t.Errorf("mooring ended with %v", ended)
 			}
 		case <-time.After(stopTimeout):
 			t.Errorf("mooring still runs %v after SIGTERM", stopTimeout)
