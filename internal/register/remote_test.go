@@ -537,7 +537,7 @@ func TestCustomAllocationMoves(t *testing.T) {
 // and starts it again, many times over; in the end every device has to be on exactly
 // one hub, the one in its record.
 func TestKilledAnywhere(t *testing.T) {
-	for i := range 25 {
+	for i := range 15 {
 		seed := rand.Uint64()
 		t.Run(fmt.Sprintf("%d with seed %d", i, seed), func(t *testing.T) {
 			inBubble(t, func(t *testing.T) { killedAnywhere(t, rand.New(rand.NewPCG(seed, 1))) }) //nolint:gosec // no secret
