@@ -2,6 +2,7 @@ package config
 
 import (
 	"log/slog"
+	"slices"
 	"strings"
 	"time"
 
@@ -54,7 +55,18 @@ const (
 // fields is the one table that flags, environment variables, YAML keys and
 // documentation come from.
 func fields() []field {
-	table := []field{
+	table := slices.Concat(endpointFields(), deviceFields(), upkeepFields())
+	for i := range table {
+		f := &table[i]
+		f.Env = "MOORING_" + strings.ToUpper(strings.ReplaceAll(f.Name, "-", "_"))
+		f.InFile = f.Name != nameConfig
+	}
+	return table
+}
+
+// endpointFields say where the service is, and under which names.
+func endpointFields() []field {
+	return []field{
 		{
 			Field: Field{Name: nameData, Value: "directory", Default: "./mooring-data", Usage: "directory for everything that lasts; created when absent"},
 			set:   one(func(c *Config) *string { return &c.Data }, parseDirectory),
@@ -85,6 +97,12 @@ func fields() []field {
 			set:   one(func(c *Config) *string { return &c.TLSKey }, parseText),
 			check: checkTLSPair,
 		},
+	}
+}
+
+// deviceFields say where devices go, and how fast.
+func deviceFields() []field {
+	return []field{
 		{
 			Field: Field{Name: "network", Value: "network", Usage: "locations of hubs that are near to the devices of a network, nearest first, for the geoLatency policy: 10.20.0.0/16=westeurope,northeurope; repeatable", List: true},
 			set:   setNetworks,
@@ -113,6 +131,12 @@ func fields() []field {
 			Field: Field{Name: "hub-ca", Value: "file", Usage: "CA certificates in PEM that are trusted at linked hubs and webhooks, besides the system's"},
 			set:   one(func(c *Config) *string { return &c.HubCA }, parseText),
 		},
+	}
+}
+
+// upkeepFields say what is kept, and what is told.
+func upkeepFields() []field {
+	return []field{
 		{
 			Field: Field{Name: "audit-retention", Value: "duration", Default: "90d", Usage: "how long the record of management changes is kept, in days such as 90d or hours such as 36h; 0 is for ever"},
 			set:   one(func(c *Config) *time.Duration { return &c.AuditRetention }, parseRetention),
@@ -138,12 +162,6 @@ func fields() []field {
 			set:   one(func(c *Config) *LogFormat { return &c.LogFormat }, parseLogFormat),
 		},
 	}
-	for i := range table {
-		f := &table[i]
-		f.Env = "MOORING_" + strings.ToUpper(strings.ReplaceAll(f.Name, "-", "_"))
-		f.InFile = f.Name != nameConfig
-	}
-	return table
 }
 
 func dataField() field { return named(nameData) }

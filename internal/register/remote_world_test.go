@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"sync"
 	"testing"
@@ -144,12 +143,6 @@ func (h *fakeHub) at(id dps.DeviceID) (standing, bool) {
 	return s, ok
 }
 
-func (h *fakeHub) ids() []dps.DeviceID {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return slices.Sorted(maps.Keys(h.devices))
-}
-
 // fakeHubs are the hubs over the wire, by ID.
 type fakeHubs map[dps.HubID]*fakeHub
 
@@ -183,6 +176,9 @@ func (f *fakeWebhook) Ask(_ context.Context, q register.WebhookQuestion) (regist
 	f.asked = append(f.asked, q)
 	return f.answer(q, len(f.asked))
 }
+
+// pass lets time pass in the bubble of a test.
+func pass(d time.Duration) { <-time.After(d) }
 
 // inBubble runs a test in a bubble of time.
 func inBubble(t *testing.T, test func(t *testing.T)) {
@@ -269,7 +265,7 @@ func (w *remoteWorld) polled(t *testing.T, req register.Request, ticket register
 	t.Helper()
 	after := ticket.RetryAfter
 	for range 2000 {
-		time.Sleep(max(after, 2*time.Second)) // of the bubble
+		pass(max(after, 2*time.Second))
 		rec, err := w.Poll(t.Context(), req, ticket.Operation)
 		must(t, err)
 		if rec.Status != dps.Assigning {
@@ -332,7 +328,7 @@ func (w *remoteWorld) settled(t *testing.T) {
 		if len(open)+len(placing)+len(leaving) == 0 {
 			return
 		}
-		time.Sleep(5 * time.Second) // of the bubble
+		pass(5 * time.Second)
 	}
 	leaving, _ := w.store.Remnants(t.Context(), in, dps.Leaving, 10, nil)
 	t.Fatalf("does not settle: %+v", leaving)

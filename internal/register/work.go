@@ -28,7 +28,7 @@ func (s *Service) Run(ctx context.Context) error {
 	defer stop()
 	if err := l.load(ctx, &run{waiting: ctx, acting: acting}); err != nil {
 		if ctx.Err() != nil {
-			return nil //nolint:nilerr // told to stop before it began
+			return nil // told to stop before it began
 		}
 		return err
 	}
