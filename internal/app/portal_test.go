@@ -94,7 +94,7 @@ func (w *portalWorld) body(res *http.Response, err error) string {
 
 func (w *portalWorld) get(path string) string {
 	w.t.Helper()
-	res, err := w.browser.Get(w.info.PortalURL + path) //nolint:bodyclose // body closes it
+	res, err := w.browser.Get(w.info.PortalURL + path)
 	return w.body(res, err)
 }
 
@@ -109,7 +109,7 @@ func (w *portalWorld) post(path string, pairs ...string) string {
 	for i := 0; i < len(pairs); i += 2 {
 		form.Set(pairs[i], pairs[i+1])
 	}
-	res, err := w.browser.PostForm(w.info.PortalURL+path, form) //nolint:bodyclose // as in get
+	res, err := w.browser.PostForm(w.info.PortalURL+path, form)
 	return w.body(res, err)
 }
 
