@@ -103,15 +103,18 @@ fault: ## kill -9, a full disk: nothing acknowledged is lost
 		$(GO) test -race -count=1 -timeout 10m ./test/fault/...
 
 .PHONY: bench
-bench: build ## registrations against bare TLS, in turn; bench-million and bench-idle: many enrollments, idle connections
+bench: build ## registrations against bare TLS, in turn; bench-million, bench-idle, bench-hubs: many enrollments, idle connections, hubs over the wire
 	@tools/bench.sh compare
 
-.PHONY: bench-million bench-idle
+.PHONY: bench-million bench-idle bench-hubs
 bench-million: build
 	@tools/bench.sh million
 
 bench-idle: build
 	@tools/bench.sh idle
+
+bench-hubs: build
+	@tools/bench.sh hubs
 
 .PHONY: clean
 clean: ## remove what was built, downloaded and measured; never data
