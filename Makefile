@@ -9,6 +9,7 @@ SHELL       := bash
 
 GO       ?= go
 FUZZTIME ?= 10s
+SHOTS    ?=
 ARGS     ?=
 VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 
@@ -56,8 +57,8 @@ run: build ## compile, then start the service on its embedded defaults (ARGS are
 	exec bin/mooring serve $(ARGS)
 
 .PHONY: test
-test: deps vet lint race cover fuzz interop fault ## run every test there is, the official SDKs included
-	@printf '\n== every stage passed: vet, lint, race, cover, fuzz, interop, fault\n'
+test: deps vet lint race cover fuzz interop fault portal ## run every test there is, the official SDKs included
+	@printf '\n== every stage passed: vet, lint, race, cover, fuzz, interop, fault, portal\n'
 
 .PHONY: vet
 vet: ## go vet
@@ -75,8 +76,8 @@ fmt: ## format the Go files with gofumpt
 
 .PHONY: race
 race: ## unit, store, architecture and command-line tests under the race detector
-	$(call say,go test -race (all but interop and fault, which have their own stage))
-	$(GO) test -race $$($(GO) list ./... | grep -Ev '/test/(interop|fault)(/|$$)')
+	$(call say,go test -race (all but interop, fault and portal, which have their own stage))
+	$(GO) test -race $$($(GO) list ./... | grep -Ev '/test/(interop|fault|portal)(/|$$)')
 
 .PHONY: cover
 cover: ## coverage of the rules, with a floor
@@ -101,6 +102,14 @@ fault: ## kill -9, a full disk: nothing acknowledged is lost
 	$(call say,faults: kill -9 and a full disk)
 	MOORING_TEST_REQUIRE=interop,fault \
 		$(GO) test -race -count=1 -timeout 10m ./test/fault/...
+
+.PHONY: portal
+portal: $(PIP_STAMP) $(NPM_STAMPS) ## the portal in a real Chromium; SHOTS=directory keeps the screenshots
+	$(call say,portal: a real browser)
+	MOORING_TEST_REQUIRE=interop,fault,portal \
+	MOORING_TEST_PYTHON=$(PYTHON) \
+	MOORING_TEST_SHOTS=$(SHOTS) \
+		$(GO) test -count=1 -timeout 20m ./test/portal/...
 
 .PHONY: bench
 bench: build ## registrations against bare TLS, in turn; bench-million, bench-idle, bench-hubs: many enrollments, idle connections, hubs over the wire

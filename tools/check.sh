@@ -20,4 +20,15 @@ if command -v python3 >/dev/null && ! python3 -c 'import ensurepip, venv' 2>/dev
     echo "deps: python3 cannot make virtual environments (Debian: apt-get install python3-venv)" >&2
     missing=1
 fi
+
+# The portal's tests need a browser, which no package manager of a language brings.
+chromium=${MOORING_TEST_CHROMIUM:-/usr/bin/chromium}
+if [ ! -x "$chromium" ] && command -v apt-get >/dev/null && [ "$(id -u)" = 0 ]; then
+    echo "deps: Chromium, by apt-get"
+    apt-get update -qq >/dev/null && apt-get install -y -qq --no-install-recommends chromium >/dev/null || true
+fi
+if [ ! -x "$chromium" ]; then
+    echo "deps: $chromium is missing: the browser of the portal's tests (Debian: apt-get install chromium; or name one in MOORING_TEST_CHROMIUM)" >&2
+    missing=1
+fi
 exit "$missing"

@@ -185,12 +185,13 @@ func TestProblems(t *testing.T) {
 		{"all at once, in the order of the fields", source{
 			args: []string{"--log-format=xml", "--data="},
 			env:  map[string]string{"MOORING_HTTPS": "x"},
-			file: "wrong: 1\nhttps: y\nhostname: a_b\nportal: :8080\n",
+			file: "wrong: 1\nhttps: y\nhostname: a_b\nportal: 127.0.0.1\n",
 		}, []string{
 			`--data: is empty (want a directory)`,
 			`mooring.yaml line 3: hostname: "a_b" is not a DNS name or an IP address (without port, brackets or wildcard)`,
 			`MOORING_HTTPS: "x" is not an address (want host:port, :port or off)`,
 			`mooring.yaml line 2: https: "y" is not an address (want host:port, :port or off)`,
+			`mooring.yaml line 4: portal: "127.0.0.1" is not an address (want host:port, :port or off)`,
 			`--log-format: "xml" is not a log format (want text or json)`,
 			`mooring.yaml line 1: unknown key "wrong"`,
 		}},

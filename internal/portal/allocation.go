@@ -23,7 +23,7 @@ type allocationData struct {
 var servicePolicies = []choice{
 	{"Hashed", "Evenly weighted", "Each device has its hub by its registration ID, and hubs get as many as their weights say. A hub that comes or goes moves no more than its share."},
 	{"GeoLatency", "Lowest latency", "The hub whose location is nearest to the network that the device calls from, by the map of the configuration."},
-	{"Static", "Static", "The one hub that is linked, or the first that an enrollment names."},
+	{"Static", "Static", "The hub that the enrollment names; it has to name exactly one."},
 }
 
 // choice is one of several, for people.

@@ -78,15 +78,25 @@ type certificateSlot struct {
 // formFields are the fields of the form by the members of the wire; the first that fits
 // counts.
 var formFields = []struct{ member, field string }{
-	{"enrollmentGroupId", "id"}, {"registrationId", "id"}, {"deviceId", "deviceId"},
-	{"attestation.x509.caReferences.secondary", "secondaryCA"}, {"attestation.x509.caReferences", "primaryCA"},
-	{"attestation.x509.clientCertificates.secondary", "secondary"}, {"attestation.x509.signingCertificates.secondary", "secondary"},
+	{"enrollmentGroupId", "id"},
+	{"registrationId", "id"},
+	{"deviceId", "deviceId"},
+	{"attestation.x509.caReferences.secondary", "secondaryCA"},
+	{"attestation.x509.caReferences", "primaryCA"},
+	{"attestation.x509.clientCertificates.secondary", "secondary"},
+	{"attestation.x509.signingCertificates.secondary", "secondary"},
 	{"attestation.x509", "primary"},
-	{"attestation.symmetricKey.secondaryKey", "secondaryKey"}, {"attestation.symmetricKey", "primaryKey"},
-	{"attestation.tpm.storageRootKey", "storageRootKey"}, {"attestation.tpm", "endorsementKey"}, {"attestation", "attestation"},
-	{"initialTwin", "twin"}, {"optionalDeviceInformation", "deviceInfo"},
-	{"iotHubs", "hubs"}, {"allocationPolicy", "allocation"},
-	{"customAllocationDefinition.apiVersion", "webhookVersion"}, {"customAllocationDefinition", "webhookURL"},
+	{"attestation.symmetricKey.secondaryKey", "secondaryKey"},
+	{"attestation.symmetricKey", "primaryKey"},
+	{"attestation.tpm.storageRootKey", "storageRootKey"},
+	{"attestation.tpm", "endorsementKey"},
+	{"attestation", "attestation"},
+	{"initialTwin", "twin"},
+	{"optionalDeviceInformation", "deviceInfo"},
+	{"iotHubs", "hubs"},
+	{"allocationPolicy", "allocation"},
+	{"customAllocationDefinition.apiVersion", "webhookVersion"},
+	{"customAllocationDefinition", "webhookURL"},
 	{"reprovisionPolicy", "reprovision"},
 }
 

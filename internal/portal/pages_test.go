@@ -62,8 +62,27 @@ func fill(t *testing.T, w *world) {
 	}}
 	keys := wire.SharedAccessPolicy{KeyName: hostile, PrimaryKey: "cHJpbWFyeSBzZWNyZXQ=", SecondaryKey: "c2Vjb25kYXJ5IHNlY3JldA==", Rights: hostile}
 	entry := wire.AuditEntry{Time: hostile, Principal: hostile, Operation: hostile, Kind: "enrollment", ID: hostile, OldETag: hostile, NewETag: hostile, Result: hostile, TrackingID: hostile, Remote: hostile}
+	hub := wire.HubStatus{Name: hostile, Kind: hostile, Location: hostile, Health: wire.HubHealth{State: hostile, Since: hostile, LastError: hostile, PausedUntil: hostile, Waiting: 1}}
+	one := wire.DecisionCertificate{SubjectName: hostile, IssuerName: hostile, SHA1Thumbprint: hostile, SHA256Thumbprint: hostile, SerialNumber: hostile, NotBeforeUTC: hostile, NotAfterUTC: hostile}
+	decision := wire.Decision{
+		TrackingID: hostile, RegistrationID: hostile, Time: hostile, FirstTime: hostile, Count: 2, EnrollmentID: hostile, EnrollmentGroupID: hostile,
+		Attestation: hostile, Transport: hostile, Remote: hostile, Reason: "disabled", Summary: hostile, Remedy: hostile, Answer: hostile,
+		Checks:   []wire.DecisionCheck{{Name: hostile, OK: true, Detail: hostile}, {Name: hostile, Detail: hostile}},
+		Evidence: wire.DecisionEvidence{Presented: 1, Chain: []wire.DecisionCertificate{one}, Token: &wire.DecisionToken{Resource: hostile, KeyName: hostile, Expiry: hostile}},
+	}
+	allocation := wire.AllocateAnswer{
+		RegistrationID: hostile, EnrollmentID: hostile, EnrollmentGroupID: hostile, Outcome: hostile, AllocationPolicy: hostile, Candidates: []string{hostile},
+		IotHubHostName: hostile, DeviceID: hostile, Substatus: hostile, ErrorMessage: hostile, Current: &wire.AllocateCurrent{IotHubHostName: hostile},
+		InitialTwin: json.RawMessage(hostileJSON(t)), Payload: json.RawMessage(hostileJSON(t)), Why: []wire.AllocateStep{{Step: hostile, Text: hostile}},
+	}
 	for key, v := range map[string]any{
-		"POST /enrollmentGroups/query": []wire.Enrollment{group, byName}, "POST /enrollments/query": []wire.Enrollment{device, byTPM},
+		"GET " + wire.LinkedHubsPath: wire.HubStatusList{Value: []wire.HubStatus{hub}},
+		"GET " + wire.CleanupsPath:   wire.CleanupPage{Value: []wire.Cleanup{{Hub: hostile, DeviceID: hostile, RegistrationID: hostile, Since: hostile, LastError: hostile}}},
+		"GET " + wire.DecisionsPath:  wire.DecisionPage{Value: []wire.Decision{decision}, Dropped: 1}, "GET " + wire.DecisionsPath + "/x": decision,
+		"GET " + wire.DecisionReasonsPath: wire.DecisionReasons{Value: []wire.DecisionReason{{Reason: hostile, Summary: hostile, Remedy: hostile}}},
+		"GET " + wire.StatisticsPath:      wire.Statistics{Since: hostile, Until: hostile, Value: []wire.StatisticsBucket{{Time: hostile, Assigned: 1, Failed: 1, Refused: 1}}},
+		"POST " + wire.AllocatePath:       allocation,
+		"POST /enrollmentGroups/query":    []wire.Enrollment{group, byName}, "POST /enrollments/query": []wire.Enrollment{device, byTPM},
 		"GET /enrollmentGroups/x": group, "GET /enrollmentGroups/named": byName, "GET /enrollments/x": device, "GET /enrollments/tpm": byTPM,
 		"POST /registrations/" + hostile + "/query": []wire.RegistrationState{state}, "GET /registrations/x": state,
 		"GET /certificates": wire.CACertificateList{Value: []wire.CACertificate{ca}}, "GET /certificates/x": ca, "POST /certificates/x/generateVerificationCode": ca,
@@ -99,6 +118,8 @@ func TestHostileTexts(t *testing.T) {
 		"/enrollments/groups/of/x/edit", "/enrollments/groups/of/named/edit", "/enrollments/individual/of/x", "/enrollments/individual/of/x/edit",
 		"/enrollments/individual/of/tpm", "/enrollments/individual/of/tpm/edit", "/enrollments/groups/new?ca=" + q, "/registrations?id=x", "/registrations?id=" + q,
 		"/registrations?group=" + q + "&hub=" + q, "/registrations/x", "/certificates", "/certificates/x", "/certificates/x/users", "/policies", "/policies/x",
+		"/hubs", "/hubs/new", "/hubs/" + url.PathEscape(hostile), "/allocation", "/allocation?device=" + q, "/refusals", "/refusals/x",
+		"/refusals?device=" + q + "&group=" + q + "&reason=" + q + "&remote=" + q, "/?span=" + q,
 		"/audit", "/audit?id=" + q + "&principal=" + q + "&from=" + q, "/audit?done=" + q, "/nowhere/" + url.PathEscape(hostile), "/sign-in?to=" + q,
 	} {
 		res := w.get(path)
@@ -134,7 +155,7 @@ func TestHostileTexts(t *testing.T) {
 func TestNoInlineScriptOrStyle(t *testing.T) {
 	w := signedIn(t)
 	fill(t, w)
-	for _, path := range []string{"/", "/enrollments/groups", "/enrollments/groups/of/x", "/enrollments/individual/new", "/certificates/x", "/policies/x", "/registrations", "/audit"} {
+	for _, path := range []string{"/", "/enrollments/groups", "/enrollments/groups/of/x", "/enrollments/individual/new", "/certificates/x", "/policies/x", "/registrations", "/hubs", "/allocation", "/refusals", "/refusals/x", "/audit"} {
 		body := w.get(path).Body.String()
 		for _, bad := range []string{" style=", "<style", " onclick=", " onload=", " hx-on", "<script>", "javascript:\""} {
 			if strings.Contains(body, bad) {

@@ -235,6 +235,8 @@ func funcs(a *assets) template.FuncMap {
 		"has":   func(list []string, v string) bool { return index(list, v) >= 0 },
 		"words": words,
 
+		"remedy": remedy,
+
 		"certificateURL":  certificateURL,
 		"hubURL":          hubURL,
 		"policyURL":       policyURL,
@@ -269,6 +271,14 @@ func dict(pairs ...any) (map[string]any, error) {
 		m[name] = pairs[i+1]
 	}
 	return m, nil
+}
+
+// remedy writes what mends a refusal as a sentence; a command stays as it is.
+func remedy(text string) string {
+	if text == "" || strings.HasPrefix(text, "mooring ") || strings.Contains(text, ": mooring ") {
+		return text
+	}
+	return upperFirst(text) + "."
 }
 
 // short returns the beginning of a long identifier.

@@ -22,7 +22,8 @@ var pages = []string{
 	"GET /enrollments/groups/of/g", "GET /enrollments/groups/of/g/edit", "POST /enrollments/groups/of/g", "POST /enrollments/groups/of/g/status",
 	"POST /enrollments/groups/of/g/keys", "POST /enrollments/groups/of/g/delete", "POST /enrollments/groups/of/g/device-key",
 	"GET /enrollments/individual", "GET /enrollments/individual/of/i", "POST /enrollments/individual/of/i/keys", "GET /password", "POST /password",
-	"POST /sign-out", "GET /nowhere",
+	"GET /hubs", "POST /hubs", "GET /hubs/new", "GET /hubs/h", "POST /hubs/h", "POST /hubs/h/unlink", "GET /allocation", "POST /allocation",
+	"POST /allocation/dry-run", "GET /refusals", "GET /refusals/t", "POST /sign-out", "GET /nowhere",
 }
 
 func TestStrangers(t *testing.T) {

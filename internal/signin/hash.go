@@ -71,11 +71,16 @@ func parseHash(text string) (hash, error) {
 	if h.sum, err = base64.RawStdEncoding.DecodeString(parts[5]); err != nil {
 		return h, errHash
 	}
-	if h.memory == 0 || h.memory > maxHashMemory || h.time == 0 || h.time > maxHashTime || h.threads == 0 || h.threads > maxHashThreads ||
-		len(h.sum) < saltSize || len(h.sum) > maxHashSize {
+	if !h.affordable() {
 		return h, errHash
 	}
 	return h, nil
+}
+
+// affordable reports whether a hash asks for costs that can be borne.
+func (h hash) affordable() bool {
+	costs := h.memory > 0 && h.memory <= maxHashMemory && h.time > 0 && h.time <= maxHashTime && h.threads > 0 && h.threads <= maxHashThreads
+	return costs && len(h.sum) >= saltSize && len(h.sum) <= maxHashSize
 }
 
 // matches reports whether a hash is that of password.

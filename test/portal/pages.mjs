@@ -18,6 +18,11 @@ const pages = [
   ['nothing-found', '/enrollments/individual?q=nobody'],
   ['registration-records', '/registrations?group=line-7'],
   ['registration-record', '/registrations/sensor-7'],
+  ['refusals', '/refusals'],
+  ['linked-hubs', '/hubs'],
+  ['linked-hub', '/hubs/localhost'],
+  ['linked-hub-new', '/hubs/new'],
+  ['allocation', '/allocation'],
   ['certificates', '/certificates'],
   ['certificate', '/certificates/factory'],
   ['certificate-unverified', '/certificates/supplier'],
@@ -56,7 +61,7 @@ await run({
   },
 
   'empty pages': async () => {
-    for (const [name, path] of [['overview', '/'], ['enrollment-groups', '/enrollments/groups'], ['individual-enrollments', '/enrollments/individual'], ['certificates', '/certificates'], ['registrations', '/registrations']]) {
+    for (const [name, path] of [['overview', '/'], ['enrollment-groups', '/enrollments/groups'], ['individual-enrollments', '/enrollments/individual'], ['certificates', '/certificates'], ['registrations', '/registrations'], ['refusals', '/refusals'], ['audit', '/audit']]) {
       await shoot(`empty-${name}`, () => page.goto(env.url + path));
     }
   },
@@ -76,6 +81,17 @@ await run({
     }
   },
 
+  'devices that are refused': async () => {
+    await mooring('pki', 'device', 'sensor-10', '--ca', 'supplier-ca.cert.pem', '--ca-key', 'supplier-ca.key.pem');
+    for (const [id, from] of [['sensor-10', 'sensor-10'], ['pump-4', null]]) {
+      const proof = from ? ['--certificate-path', `${from}.chain.pem`, '--key-path', `${from}.key.pem`] : ['--key', 'bm90IHRoZSByaWdodCBrZXkgYXQgYWxs'];
+      await assert.rejects(mooring('device', 'register', id, ...proof), /401/);
+    }
+    await page.goto(`${env.url}/refusals`);
+    for (let i = 0; i < 20 && await page.locator('tbody tr').count() < 2; i++) await page.reload();
+    await shoot('refusal', () => page.goto(`${env.url}/refusals`).then(() => page.getByRole('link', { name: 'sensor-10' }).click()).then(() => page.getByRole('heading', { name: 'What to do' }).waitFor()));
+  },
+
   'every page': async () => {
     for (const [name, path] of pages) {
       await shoot(name, () => page.goto(env.url + path));
@@ -88,6 +104,27 @@ await run({
       await page.goto(`${env.url}/enrollments/groups/of/pumps`);
       await page.getByRole('button', { name: 'Delete' }).click();
     });
+  },
+
+  'pictures for the documentation': async () => {
+    await page.setViewportSize({ width: 1200, height: 720 });
+    for (const [name, path, colorScheme] of [['overview', '/', 'dark'], ['enrollments', '/enrollments/groups', 'light'], ['allocation', '/allocation', 'light']]) {
+      await page.emulateMedia({ colorScheme });
+      await page.goto(env.url + path);
+      await settled();
+      if (name === 'allocation') {
+        await page.getByRole('textbox', { name: 'Registration ID' }).fill('sensor-11');
+        await page.getByLabel('Enrollment group').fill('line-7');
+        await page.getByRole('button', { name: 'Try' }).click();
+        await page.locator('.why li').first().waitFor();
+      }
+      await page.screenshot({ path: `${env.shots}/doc-${name}.png` });
+    }
+    await page.emulateMedia({ colorScheme: 'light' });
+    await page.goto(`${env.url}/refusals`);
+    await page.getByRole('link', { name: 'sensor-10' }).click();
+    await page.getByRole('heading', { name: 'What to do' }).waitFor();
+    await page.screenshot({ path: `${env.shots}/doc-refusal.png` });
   },
 
   'the menu of a phone': async () => {

@@ -113,14 +113,18 @@ func start(t *testing.T) *service {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	exited := make(chan error, 1)
-	go func() { exited <- cmd.Wait() }()
+	exited := make(chan struct{})
+	var ended error // once exited is closed
+	go func() {
+		ended = cmd.Wait()
+		close(exited)
+	}()
 	t.Cleanup(func() {
 		_ = cmd.Process.Signal(syscall.SIGTERM)
 		select {
-		case err := <-exited:
-			if err != nil {
-				t.Errorf("mooring ended with %v", err)
+		case <-exited:
+			if ended != nil {
+				t.Errorf("mooring ended with %v", ended)
 			}
 		case <-time.After(stopTimeout):
 			t.Errorf("mooring still runs %v after SIGTERM", stopTimeout)
@@ -240,6 +244,7 @@ func (s *service) noSecrets(t *testing.T, secrets ...string) {
 }
 
 func TestQuickstart(t *testing.T) {
+	t.Parallel()
 	browser(t)
 	s := start(t)
 	s.run(t, "quickstart.mjs")
@@ -250,6 +255,7 @@ func TestQuickstart(t *testing.T) {
 }
 
 func TestEnrollments(t *testing.T) {
+	t.Parallel()
 	browser(t)
 	s := start(t)
 	work := s.run(t, "enrollments.mjs")
@@ -282,7 +288,16 @@ print(client.get_enrollment_group("keys").enrollment_group_id)
 	}
 }
 
+func TestRefusals(t *testing.T) {
+	t.Parallel()
+	browser(t)
+	s := start(t)
+	s.run(t, "refusals.mjs")
+	s.noSecrets(t)
+}
+
 func TestPages(t *testing.T) {
+	t.Parallel()
 	browser(t)
 	s := start(t)
 	s.run(t, "pages.mjs")

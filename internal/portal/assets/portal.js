@@ -195,9 +195,11 @@
     if (f.method !== 'post' || f.hasAttribute('hx-post')) { return; }
     if (f.sent) { event.preventDefault(); return; }
     f.sent = true;
+    if (event.submitter) { event.submitter.setAttribute('aria-busy', 'true'); }
   });
   window.addEventListener('pageshow', function () {
     document.querySelectorAll('form').forEach(function (f) { f.sent = false; });
+    document.querySelectorAll('button[aria-busy]').forEach(function (b) { b.removeAttribute('aria-busy'); });
   });
 
   // The first field that is wrong is where to go on.

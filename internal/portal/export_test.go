@@ -1,0 +1,9 @@
+package portal
+
+// What tests look at from outside.
+var (
+	Local       = local
+	FieldOf     = fieldOf
+	CheckOfTwin = checkOfTwin
+	NewChart    = newChart
+)
