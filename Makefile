@@ -112,15 +112,18 @@ portal: $(PIP_STAMP) $(NPM_STAMPS) ## the portal in a real Chromium; SHOTS=direc
 		$(GO) test -count=1 -timeout 20m ./test/portal/...
 
 .PHONY: bench
-bench: build ## registrations against bare TLS, in turn; bench-million and bench-idle: many enrollments, idle connections
+bench: build ## registrations against bare TLS, in turn; bench-million, bench-idle, bench-hubs: many enrollments, idle connections, hubs over the wire
 	@tools/bench.sh compare
 
-.PHONY: bench-million bench-idle
+.PHONY: bench-million bench-idle bench-hubs
 bench-million: build
 	@tools/bench.sh million
 
 bench-idle: build
 	@tools/bench.sh idle
+
+bench-hubs: build
+	@tools/bench.sh hubs
 
 .PHONY: clean
 clean: ## remove what was built, downloaded and measured; never data
