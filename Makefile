@@ -108,6 +108,7 @@ portal: $(PIP_STAMP) $(NPM_STAMPS) ## the portal in a real Chromium; SHOTS=direc
 	$(call say,portal: a real browser)
 	MOORING_TEST_REQUIRE=interop,fault,portal \
 	MOORING_TEST_PYTHON=$(PYTHON) \
+	MOORING_TEST_NODE_DIR=$(NODE_DIR) \
 	MOORING_TEST_SHOTS=$(SHOTS) \
 		$(GO) test -count=1 -timeout 20m ./test/portal/...
 

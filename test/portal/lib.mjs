@@ -19,7 +19,28 @@ export const env = {
   data: process.env.PORTAL_DATA,
   work: process.env.PORTAL_WORK, // a directory for files
   shots: process.env.PORTAL_SHOTS, // where screenshots go
+  sdk: process.env.PORTAL_SDK, // the program that registers devices with the official SDK, and its packages; '' to do without
 };
+
+// register registers a device with a certificate, and returns where it is: by the official
+// SDK, which knows port 443 alone, where that is to be had.
+export async function register(id) {
+  if (!env.sdk) {
+    const answer = JSON.parse(await mooring('device', 'register', id, '--certificate-path', `${id}.chain.pem`, '--key-path', `${id}.key.pem`, '--json'));
+    return answer.registrationState ?? answer;
+  }
+  const job = {
+    host: process.env.PORTAL_HOST, idScope: process.env.PORTAL_SCOPE, timeoutSeconds: 30,
+    devices: [{ registrationId: id, transport: 'https', certFile: file(`${id}.chain.pem`), keyFile: file(`${id}.key.pem`) }],
+  };
+  const child = spawn('node', ['register.js'], { cwd: env.sdk, env: { ...process.env, NODE_EXTRA_CA_CERTS: process.env.PORTAL_CA } });
+  child.stdin.end(JSON.stringify(job));
+  let out = '';
+  for await (const chunk of child.stdout) out += chunk;
+  const [outcome] = JSON.parse(out).outcomes;
+  assert.ok(outcome.assigned, out);
+  return outcome.assigned;
+}
 
 export const password = 'four quiet harbour lights';
 

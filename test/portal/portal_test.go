@@ -14,6 +14,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -31,6 +32,7 @@ const (
 	chromiumVar = "MOORING_TEST_CHROMIUM"
 	shotsVar    = "MOORING_TEST_SHOTS"
 	pythonVar   = "MOORING_TEST_PYTHON"
+	nodeVar     = "MOORING_TEST_NODE_DIR"
 
 	startTimeout  = 30 * time.Second
 	stopTimeout   = 10 * time.Second
@@ -86,6 +88,8 @@ func TestMain(m *testing.M) {
 
 // info is what this suite reads of `mooring info --json`.
 type info struct {
+	DeviceEndpoint    string            `json:"deviceEndpoint"`
+	IDScope           string            `json:"idScope"`
 	PortalURL         string            `json:"portalUrl"`
 	PortalPassword    string            `json:"portalPassword"`
 	CAFile            string            `json:"caFile"`
@@ -96,19 +100,23 @@ type info struct {
 // service is a running mooring serve.
 type service struct {
 	binary, data string
+	sdk          string // directory of the official device SDK for Node.js, "" to do without
 	info         info
 	log          logBuffer
 }
 
-// start starts a service on a new data directory. The test's end stops it.
-func start(t *testing.T) *service {
+// start starts a service on a new data directory, with flags besides the usual ones. The
+// test's end stops it.
+func start(t *testing.T, flags ...string) *service {
 	t.Helper()
 	path, err := binary()
 	if err != nil {
 		t.Fatal(err)
 	}
 	s := &service{binary: path, data: filepath.Join(t.TempDir(), "data")}
-	cmd := exec.Command(path, "serve", "--data", s.data, "--https", "127.0.0.1:0", "--mqtt", "off", "--portal", "127.0.0.1:0", "--log-level", "debug", "--log-format", "json")
+	cmd := exec.Command(path, append([]string{
+		"serve", "--data", s.data, "--https", "127.0.0.1:0", "--mqtt", "off", "--portal", "127.0.0.1:0", "--log-level", "debug", "--log-format", "json",
+	}, flags...)...)
 	cmd.Env, cmd.Stdout, cmd.Stderr = cleanEnvironment(), &s.log, &s.log
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
@@ -206,7 +214,8 @@ func (s *service) run(t *testing.T, script string) (work string) {
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	cmd.Env = append(cleanEnvironment(), "PORTAL_CHROMIUM="+chromium, "PORTAL_URL="+s.info.PortalURL, "PORTAL_PASSWORD="+s.info.PortalPassword,
-		"PORTAL_BINARY="+s.binary, "PORTAL_DATA="+s.data, "PORTAL_WORK="+work, "PORTAL_SHOTS="+shots)
+		"PORTAL_BINARY="+s.binary, "PORTAL_DATA="+s.data, "PORTAL_WORK="+work, "PORTAL_SHOTS="+shots,
+		"PORTAL_CA="+s.info.CAFile, "PORTAL_HOST="+s.info.DeviceEndpoint, "PORTAL_SCOPE="+s.info.IDScope, "PORTAL_SDK="+s.sdk)
 	err := cmd.Run()
 	tests := 0
 	for lines := bufio.NewScanner(&stdout); lines.Scan(); {
@@ -243,10 +252,35 @@ func (s *service) noSecrets(t *testing.T, secrets ...string) {
 	}
 }
 
+// sdkAddress is where a service stands that official device SDKs can reach: they know no
+// port but 443.
+const sdkAddress = "127.0.0.61"
+
+// deviceSDK returns the directory of the official device SDK, and the flags of a service
+// that it can reach; nothing, where it is not installed or 443 may not be used.
+func deviceSDK(t *testing.T) (dir string, flags []string) {
+	t.Helper()
+	dir = os.Getenv(nodeVar)
+	if dir == "" {
+		return "", nil
+	}
+	l, err := net.Listen("tcp", sdkAddress+":443")
+	if err != nil {
+		t.Logf("the device registers without the official SDK: %v", err)
+		return "", nil
+	}
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return dir, []string{"--hostname", sdkAddress, "--https", sdkAddress + ":443"}
+}
+
 func TestQuickstart(t *testing.T) {
 	t.Parallel()
 	browser(t)
-	s := start(t)
+	sdk, flags := deviceSDK(t)
+	s := start(t, flags...)
+	s.sdk = sdk
 	s.run(t, "quickstart.mjs")
 	s.noSecrets(t)
 	if err := s.probe(t.Context()); err != nil || s.info.PortalPassword != "" {

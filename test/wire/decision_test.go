@@ -20,12 +20,13 @@ import (
 	"github.com/mooring-iot/mooring/wire"
 )
 
-// TestRefusalsAreFound plays every X.509 refusal: the API and 'mooring why' give the
-// answer that stands in the log, for the tracking ID that the device was told and for
+// TestRefusalsAreFound plays every X.509 refusal: the API, 'mooring why' and the portal
+// give the answer that stands in the log, for the tracking ID that the device was told and for
 // its registration ID.
 func TestRefusalsAreFound(t *testing.T) {
 	t.Parallel()
-	w, mooring := newWorld(t), buildMooring(t)
+	w, mooring := newWorld(t, "--portal", "127.0.0.1:0"), buildMooring(t)
+	portal := w.browse(t)
 	for i, row := range refusals {
 		t.Run(row.name, func(t *testing.T) {
 			r, _ := w.play(t, i, row)
@@ -36,6 +37,7 @@ func TestRefusalsAreFound(t *testing.T) {
 				return
 			}
 			d := w.isFound(t, mooring, r)
+			portal.shows(t, d)
 			if shown := len(strings.Fields(row.with)); d.Evidence.Presented != shown || len(d.Evidence.Chain) != shown || d.Transport != "https" {
 				t.Errorf("%d of %d certificates over %s, want %d", len(d.Evidence.Chain), d.Evidence.Presented, d.Transport, shown)
 			}
@@ -94,7 +96,8 @@ var keyRefusals = []keyRefusal{
 // is shown.
 func TestKeyRefusalsAreFound(t *testing.T) {
 	t.Parallel()
-	w, mooring := newWorld(t), buildMooring(t)
+	w, mooring := newWorld(t, "--portal", "127.0.0.1:0"), buildMooring(t)
+	portal := w.browse(t)
 	w.must(t, "PUT", "/enrollmentGroups/keys", `{"enrollmentGroupId": "keys", "attestation": {"type": "symmetricKey"}}`)
 	key := []byte("a key that nobody else may see..")
 	encoded := base64.StdEncoding.EncodeToString(key)
@@ -116,6 +119,7 @@ func TestKeyRefusalsAreFound(t *testing.T) {
 				header: http.Header{"Authorization": {token}}, body: strings.NewReader("{}"),
 			})
 			d := w.isFound(t, mooring, r)
+			portal.shows(t, d)
 			if d.Reason != row.reason || d.Attestation != "symmetricKey" {
 				t.Errorf("decision = %+v, want %s", d, row.reason)
 			}
