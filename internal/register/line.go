@@ -117,7 +117,7 @@ type item struct {
 	began    time.Time     // of the first attempt in this lane
 	excused  time.Duration // of the time since then, at the hub's own wish
 	attempts int
-	fresh    bool // what stands at the hub is ours, and of no use any more
+	fresh    dps.HubID // where what stands is ours, and of no use any more; "" if nowhere
 }
 
 func newLine(s *Service) *line {
@@ -313,7 +313,7 @@ func (l *line) put(r *run, it *item, v verdict) {
 		return
 	}
 	if it.lane != v.lane {
-		it.lane, it.began, it.attempts, it.excused, it.fresh, it.reboot = v.lane, time.Time{}, 0, 0, false, false
+		it.lane, it.began, it.attempts, it.excused, it.fresh, it.reboot = v.lane, time.Time{}, 0, 0, "", false
 	}
 	it.writes = v.writes
 	if v.after <= 0 {

@@ -38,7 +38,7 @@ func (s *Service) placeRemote(r *run, j *job, pl plan) (verdict, error) {
 	if err != nil {
 		return verdict{}, err
 	}
-	stale := before.State == dps.Leaving || before.Stale || j.fresh
+	stale := before.State == dps.Leaving || before.Stale || j.fresh == pl.to.ID
 	outcome, err := hub.Put(ctx, Put{HubIdentity: id, Twin: twin, Ours: before.State == dps.Placing, Fresh: stale})
 	if err != nil {
 		return verdict{}, err
@@ -47,7 +47,7 @@ func (s *Service) placeRemote(r *run, j *job, pl plan) (verdict, error) {
 	assign(&c.Registration, pl.to, id.DeviceID, arrival(outcome, pl, migrated))
 	v, err := s.finish(r.acting, j, c)
 	if err != nil && !outcome.Existed {
-		j.fresh = true
+		j.fresh = pl.to.ID
 	}
 	return v, err
 }

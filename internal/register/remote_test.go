@@ -198,6 +198,32 @@ func TestRemoteIdentityThatWasThere(t *testing.T) {
 	})
 }
 
+// A device that is sent to another hub while it is being placed leaves nothing at the
+// first, and finds at the other what was there.
+func TestSentElsewhereWhileItIsPlaced(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		w := newRemoteWorld(t)
+		w.to(t, nil, "a")
+		w.hubs["a"].slow = 5 * time.Second
+		w.hubs["b"].devices["sensor"] = standing{dps.HubIdentity{DeviceID: "sensor"}, dps.Twin{Tags: []byte(`{"site":"own"}`)}}
+		_, err := w.Register(t.Context(), w.request("sensor", w.leaf(t, "sensor")))
+		must(t, err)
+		time.Sleep(time.Second)
+		w.to(t, nil, "b")
+		rec := w.finished(t, w.request("sensor", w.leaf(t, "sensor")))
+		if rec.Status != dps.Assigned || rec.Assignment.Substatus != dps.ReprovisionedToInitialAssignment {
+			t.Errorf("record = %+v, %+v", rec, rec.Assignment)
+		}
+		w.settled(t)
+		if got := w.stands(t, "sensor"); !slices.Equal(got, []dps.HubID{"b"}) {
+			t.Errorf("stands at %v", got)
+		}
+		if twin := w.twinOf(t, "b", "sensor"); string(twin.Tags) != `{"site":"own"}` {
+			t.Errorf("tags = %s", twin.Tags)
+		}
+	})
+}
+
 // Each answer that gets lost once leaves nothing behind, and no wrong sub-status.
 func TestLostAnswers(t *testing.T) {
 	for _, call := range []string{"twin", "create", "remove"} {
