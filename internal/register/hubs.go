@@ -46,9 +46,9 @@ type Put struct {
 	dps.HubIdentity
 	Twin dps.Twin // where the identity is new
 
-	// Ours says that an identity that is there with this very authentication may come
-	// from an earlier attempt at this Put, whose answer was lost: it counts as new, and
-	// gets the twin.
+	// Ours says that an identity that is there may come from an earlier attempt at this
+	// Put, whose answer was lost. One with this very authentication, or with no twin but
+	// this one, counts as new, and gets the twin.
 	Ours bool
 
 	// Fresh says that an identity that is there is left over from earlier: it is

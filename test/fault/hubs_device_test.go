@@ -84,6 +84,7 @@ type hubDevice struct {
 	client   *http.Client
 
 	hub   string // where it is
+	came  string // how it came there: the substatus that it was told
 	mark  int    // what services and device wrote last into the twin there; 0 is nothing
 	times int    // registrations that ended
 }
@@ -219,6 +220,20 @@ func (d *hubDevice) identityProblem(at fakehub.Device) string {
 		return "does not know the device's key"
 	}
 	return ""
+}
+
+// wantSubstatus is how a device that is told a hub has come there.
+func (d *hubDevice) wantSubstatus(hub string) string {
+	switch {
+	case d.hub == "":
+		return "initialAssignment"
+	case d.hub == hub:
+		return d.came
+	case d.entry.migrate:
+		return "deviceDataMigrated"
+	default:
+		return "deviceDataReset"
+	}
 }
 
 // twinProblem says what is wrong with the twin of a device that came to a hub, or

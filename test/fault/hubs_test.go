@@ -374,6 +374,9 @@ func (w *hubWorld) arrived(ctx context.Context, d *hubDevice, op operation) erro
 	if problem := d.twinProblem(twin, h.HostName, noBulk); problem != "" {
 		return fmt.Errorf("%s (%s), mark %d at %q: the twin at %s %s: %+v; %+v", d.id, d.entry.id, d.mark, d.hub, h.HostName, problem, twin, state)
 	}
+	if want := d.wantSubstatus(h.HostName); state.Substatus != want {
+		return fmt.Errorf("%s (%s), before at %q: the substatus at %s is %q, want %q", d.id, d.entry.id, d.hub, h.HostName, state.Substatus, want)
+	}
 	if d.hub != "" && d.hub != h.HostName {
 		w.told.moved.Add(1)
 	}
@@ -383,7 +386,7 @@ func (w *hubWorld) arrived(ctx context.Context, d *hubDevice, op operation) erro
 	if _, err := h.control(ctx, http.MethodPatch, "/twins/"+d.deviceID, fakehub.Twin{Tags: mark, Desired: mark, Reported: mark}, nil); err != nil {
 		return err
 	}
-	d.hub = h.HostName
+	d.hub, d.came = h.HostName, state.Substatus
 	return nil
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
+	"reflect"
 	"time"
 
 	"github.com/mooring-iot/mooring/internal/dps"
@@ -46,7 +47,7 @@ func (w *writer) write(ctx context.Context, what string, r request) error {
 //
 // An identity that is there gets the authentication and the capability of p, and
 // keeps all else, its twin included. Where p may have made it in an earlier attempt
-// (p.Ours), the twin is written once more.
+// (p.Ours, see ours), the twin is written once more.
 // Source: azure-iot-sdk-csharp, iothub/service/src/Registry/RegistryManager.cs (AddDeviceWithTwinAsync).
 func (h *hub) Put(ctx context.Context, p register.Put) (register.PutOutcome, error) {
 	w := &writer{hub: h}
@@ -111,7 +112,10 @@ func (w *writer) refresh(ctx context.Context, p register.Put) (register.PutOutco
 		if err != nil {
 			return register.PutOutcome{}, err
 		}
-		ours := p.Ours && stands.proves(p.Authentication)
+		ours, err := w.ours(ctx, p, stands)
+		if err != nil {
+			return register.PutOutcome{}, err
+		}
 		if !stands.holds(p.HubIdentity) {
 			err = w.replace(ctx, p.HubIdentity, stands)
 		}
@@ -126,6 +130,32 @@ func (w *writer) refresh(ctx context.Context, p register.Put) (register.PutOutco
 		return kept, nil
 	}
 	return register.PutOutcome{}, w.contended(p.DeviceID)
+}
+
+// ours reports whether an identity that is there counts as made by an earlier attempt at
+// p: it has the authentication of p; or, since that may have changed between the
+// attempts, there is nothing in its twin but what that attempt would have written.
+func (w *writer) ours(ctx context.Context, p register.Put, stands identity) (bool, error) {
+	if !p.Ours || stands.proves(p.Authentication) {
+		return p.Ours, nil
+	}
+	twin, err := w.twin(ctx, p.DeviceID)
+	if err != nil {
+		return false, err
+	}
+	return within(twin.Tags, p.Twin.Tags) && within(twin.Desired, p.Twin.Desired) && within(twin.Reported, p.Twin.Reported), nil
+}
+
+// within reports whether a section of a twin is absent, or equal to want.
+func within(section, want json.RawMessage) bool {
+	if len(section) == 0 {
+		return true
+	}
+	var a, b any
+	if json.Unmarshal(section, &a) != nil || json.Unmarshal(want, &b) != nil {
+		return false
+	}
+	return reflect.DeepEqual(a, b)
 }
 
 // replace writes the whole identity back with what p changes, if it is still as read.

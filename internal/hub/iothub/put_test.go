@@ -22,6 +22,7 @@ var fullTwin = dps.Twin{Tags: json.RawMessage(`{"t":1}`), Desired: json.RawMessa
 func TestPutCalls(t *testing.T) {
 	t.Parallel()
 	initial := dps.Twin{Tags: fullTwin.Tags, Desired: fullTwin.Desired}
+	other := dps.Twin{Tags: json.RawMessage(`{"t":2}`), Desired: fullTwin.Desired}
 	with := func(p register.Put, twin dps.Twin, ours, fresh bool) register.Put {
 		p.Twin, p.Ours, p.Fresh = twin, ours, fresh
 		return p
@@ -42,7 +43,9 @@ func TestPutCalls(t *testing.T) {
 		{name: "another proof", before: new(put("b")), put: with(put("a"), fullTwin, false, false), want: "bulk create, get device, put device", existed: true},
 		{name: "ours", before: new(put("a")), put: with(put("a"), fullTwin, true, false), want: "bulk create, get device, bulk updatetwin", twin: fullTwin},
 		{name: "ours without a twin", before: new(put("a")), put: with(put("a"), dps.Twin{}, true, false), want: "bulk create, get device"},
-		{name: "not ours", before: new(put("b")), put: with(put("a"), fullTwin, true, false), want: "bulk create, get device, put device", existed: true},
+		{name: "ours, under other keys, and without its twin", before: new(put("b")), put: with(put("a"), fullTwin, true, false), want: "bulk create, get device, get twin, put device, bulk updatetwin", twin: fullTwin},
+		{name: "ours, under other keys, with part of its twin", before: new(with(put("b"), initial, false, false)), put: with(put("a"), fullTwin, true, false), want: "bulk create, get device, get twin, put device, bulk updatetwin", twin: fullTwin},
+		{name: "not ours", before: new(with(put("b"), other, false, false)), put: with(put("a"), fullTwin, true, false), want: "bulk create, get device, get twin, put device", existed: true, twin: other},
 		{name: "fresh", before: new(put("a")), put: with(put("a"), fullTwin, false, true), want: "delete device, bulk create", twin: fullTwin},
 		{name: "fresh, nothing there", put: with(put("a"), fullTwin, false, true), want: "delete device, bulk create", twin: fullTwin},
 		{name: "twin left out", fault: withoutTwin, put: with(put("a"), initial, false, false), want: "bulk create, patch twin", twin: initial},
