@@ -59,6 +59,9 @@ type Put struct {
 // PutOutcome says what a hub had before.
 type PutOutcome struct {
 	Existed bool // the identity was there, and its twin was kept
+
+	// Untouched comes with an error: nothing that was sent can have made the identity.
+	Untouched bool
 }
 
 // Webhook asks the operator's own function which hub a device gets.

@@ -27,6 +27,10 @@ type Line interface {
 	// when a place to be cleaned up is none any more.
 	ClaimPlace(ctx context.Context, c dps.Claim) (before dps.Remnant, err error)
 
+	// NotPlaced forgets a place at which nothing was made under a claim, the first one of
+	// this place; one that was claimed again meanwhile stays.
+	NotPlaced(ctx context.Context, c dps.Claim) error
+
 	// Removed forgets a place whose identity is gone.
 	Removed(ctx context.Context, c dps.Claim) error
 

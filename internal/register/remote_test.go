@@ -198,6 +198,39 @@ func TestRemoteIdentityThatWasThere(t *testing.T) {
 	})
 }
 
+// What stood at a hub before Mooring sent anything there stays, however the
+// registration ends.
+func TestFailureLeavesWhatWasThere(t *testing.T) {
+	for name, failure := range map[string]error{
+		"refused":   &dps.Error{Code: dps.HubRefused, Message: "no"},
+		"throttled": &dps.Error{Code: dps.Throttled, Again: true, RetryAfter: time.Minute, Message: "later"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T) {
+				w := newRemoteWorld(t)
+				w.to(t, nil, "a")
+				w.hubs["a"].devices["sensor"] = standing{dps.HubIdentity{DeviceID: "sensor"}, dps.Twin{Tags: []byte(`{"site":"own"}`)}}
+				w.hubs["a"].before = func(string) error { return failure }
+				req := w.request("sensor", w.leaf(t, "sensor"))
+				if rec := w.finished(t, req); rec.Status != dps.Failed {
+					t.Fatalf("record = %+v", rec)
+				}
+				w.hubs["a"].set(func(h *fakeHub) { h.before = nil })
+				w.settled(t)
+				if _, ok := w.hubs["a"].at("sensor"); !ok {
+					t.Fatal("the identity is gone")
+				}
+				if rec := w.finished(t, req); rec.Assignment == nil || rec.Assignment.Substatus != dps.ReprovisionedToInitialAssignment {
+					t.Errorf("record = %+v", rec)
+				}
+				if twin := w.twinOf(t, "a", "sensor"); string(twin.Tags) != `{"site":"own"}` {
+					t.Errorf("tags = %s", twin.Tags)
+				}
+			})
+		})
+	}
+}
+
 // A device that is sent to another hub while it is being placed leaves nothing at the
 // first, and finds at the other what was there.
 func TestSentElsewhereWhileItIsPlaced(t *testing.T) {

@@ -87,6 +87,7 @@ type hubDevice struct {
 	came  string // how it came there: the substatus that it was told
 	mark  int    // what services and device wrote last into the twin there; 0 is nothing
 	times int    // registrations that ended
+	asked int    // calls to register since then: with more than one, the device may have moved unseen
 }
 
 // renew gives a device with a certificate another one.
@@ -119,13 +120,13 @@ func (d *hubDevice) call(s *service, method, path string, body object) call {
 	return c
 }
 
-// patiently makes a call until there is an answer that is neither 429 nor 503, and
-// says how often it was told to come later.
-func (s *service) patiently(ctx context.Context, c call) (answer, error) {
+// patiently makes a call until there is an answer that is neither 429 nor 503; tries
+// counts the calls.
+func (s *service) patiently(ctx context.Context, c call) (a answer, tries int, err error) {
 	var last error
-	for range maxTries {
+	for tries = range maxTries {
 		if err := s.awaitUp(ctx); err != nil {
-			return answer{}, errors.Join(err, last)
+			return answer{}, tries, errors.Join(err, last)
 		}
 		a, err := c.send(ctx)
 		switch {
@@ -134,13 +135,13 @@ func (s *service) patiently(ctx context.Context, c call) (answer, error) {
 		case a.status == http.StatusTooManyRequests, a.status == http.StatusServiceUnavailable:
 			last = &statusError{call: c.method + " " + c.path, answer: a}
 			if err := pause(ctx, cmp.Or(a.retryAfter(), time.Second)); err != nil {
-				return answer{}, errors.Join(err, last)
+				return answer{}, tries, errors.Join(err, last)
 			}
 		default:
-			return a, nil
+			return a, tries + 1, nil
 		}
 	}
-	return answer{}, fmt.Errorf("after %d tries: %w", maxTries, last)
+	return answer{}, tries, fmt.Errorf("after %d tries: %w", maxTries, last)
 }
 
 // retryAfter is when the service says that the caller should come again.
@@ -176,7 +177,8 @@ func operationOf(c call, a answer) (operation, error) {
 // ask registers and does not wait for the end; after is when it will be ready.
 func (d *hubDevice) ask(ctx context.Context, s *service) (op operation, after time.Duration, err error) {
 	c := d.call(s, http.MethodPut, "/register", object{"registrationId": d.id})
-	a, err := s.patiently(ctx, c)
+	a, tries, err := s.patiently(ctx, c)
+	d.asked += tries
 	if err != nil {
 		return op, 0, err
 	}
@@ -187,7 +189,7 @@ func (d *hubDevice) ask(ctx context.Context, s *service) (op operation, after ti
 // look polls once; after is 0 when the registration came to its end.
 func (d *hubDevice) look(ctx context.Context, s *service, id string) (op operation, after time.Duration, err error) {
 	c := d.call(s, http.MethodGet, "/operations/"+id, nil)
-	a, err := s.patiently(ctx, c)
+	a, _, err := s.patiently(ctx, c)
 	if err != nil {
 		return op, 0, err
 	}
@@ -222,29 +224,41 @@ func (d *hubDevice) identityProblem(at fakehub.Device) string {
 	return ""
 }
 
-// wantSubstatus is how a device that is told a hub has come there.
-func (d *hubDevice) wantSubstatus(hub string) string {
-	switch {
-	case d.hub == "":
-		return "initialAssignment"
-	case d.hub == hub:
-		return d.came
-	case d.entry.migrate:
-		return "deviceDataMigrated"
-	default:
-		return "deviceDataReset"
+// knows reports whether a device may be told that it came to a hub in this way.
+func (d *hubDevice) knows(hub, came string) bool {
+	moved := "deviceDataReset"
+	if d.entry.migrate {
+		moved = "deviceDataMigrated"
 	}
+	if d.movedUnseen(came) {
+		return true
+	}
+	switch d.hub {
+	case "":
+		return came == "initialAssignment"
+	case hub:
+		return came == d.came
+	default:
+		return came == moved
+	}
+}
+
+// movedUnseen reports whether a registration of which the device did not hear moved it
+// before, as its substatus says.
+func (d *hubDevice) movedUnseen(came string) bool {
+	return d.asked > 1 && (came == "deviceDataMigrated" && d.entry.migrate || came == "deviceDataReset" && !d.entry.migrate)
 }
 
 // twinProblem says what is wrong with the twin of a device that came to a hub, or
 // stayed there: the mark that was made before has to have come along, or to be gone
 // with the rest. Without bulk calls a hub cannot be given reported properties.
-func (d *hubDevice) twinProblem(twin fakehub.Twin, hub string, noBulk bool) string {
+func (d *hubDevice) twinProblem(twin fakehub.Twin, hub, came string, noBulk bool) string {
 	if twin.Tags["site"] != "k1" || twin.Desired["interval"] != float64(twinValue) {
 		return "lacks the initial twin"
 	}
 	var want any
-	if d.mark > 0 && (hub == d.hub || d.entry.migrate) {
+	stayed := hub == d.hub && (twin.Tags["mark"] != nil || !d.movedUnseen(came))
+	if d.mark > 0 && (stayed || d.entry.migrate) {
 		want = float64(d.mark)
 	}
 	if twin.Tags["mark"] != want || twin.Desired["mark"] != want {

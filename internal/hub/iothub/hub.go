@@ -203,6 +203,9 @@ func (h *hub) judged(ctx context.Context, what string, trial bool, r request) er
 	inTime, cancel := context.WithTimeout(ctx, h.timeout)
 	defer cancel()
 	begun := h.door.now()
+	if r.sent != nil {
+		*r.sent = true
+	}
 	a, err := h.door.send(inTime, r)
 	took := h.door.now().Sub(begun)
 	if err != nil && ctx.Err() != nil {

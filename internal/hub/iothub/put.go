@@ -3,8 +3,10 @@ package iothub
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
+	"net"
 	"net/http"
 	"reflect"
 	"time"
@@ -30,6 +32,7 @@ const ifAny = `"*"`
 type writer struct {
 	*hub
 	begun bool
+	made  bool // something that was sent may have made an identity
 }
 
 func (w *writer) write(ctx context.Context, what string, r request) error {
@@ -42,6 +45,27 @@ func (w *writer) write(ctx context.Context, what string, r request) error {
 	return w.call(ctx, what, r)
 }
 
+// make is write for what makes an identity.
+func (w *writer) make(ctx context.Context, what string, r request) error {
+	var sent bool
+	r.sent = &sent
+	err := w.write(ctx, what, r)
+	if sent && !undone(err) {
+		w.made = true
+	}
+	return err
+}
+
+// undone reports whether a call that failed certainly had no effect: the hub refused
+// it, or was never reached.
+func undone(err error) bool {
+	if code := dps.CodeOf(err); code == dps.HubRefused || code == dps.Throttled {
+		return true
+	}
+	failure, ok := errors.AsType[*net.OpError](err)
+	return ok && failure.Op == "dial"
+}
+
 // Put makes the hub have the identity, in one call where the identity is new: a bulk
 // call is the only one that makes identity and twin together.
 //
@@ -51,6 +75,14 @@ func (w *writer) write(ctx context.Context, what string, r request) error {
 // Source: azure-iot-sdk-csharp, iothub/service/src/Registry/RegistryManager.cs (AddDeviceWithTwinAsync).
 func (h *hub) Put(ctx context.Context, p register.Put) (register.PutOutcome, error) {
 	w := &writer{hub: h}
+	outcome, err := w.put(ctx, p)
+	if err != nil {
+		return register.PutOutcome{Untouched: !w.made}, err
+	}
+	return outcome, nil
+}
+
+func (w *writer) put(ctx context.Context, p register.Put) (register.PutOutcome, error) {
 	if p.Fresh {
 		if err := w.remove(ctx, p.DeviceID); err != nil {
 			return register.PutOutcome{}, err
@@ -96,7 +128,7 @@ func (w *writer) create(ctx context.Context, p register.Put) error {
 		}
 	}
 	device := newDevice{DeviceID: string(p.DeviceID), Status: enabled, Authentication: writeAuthentication(p.Authentication), Capabilities: wire.Capabilities{IotEdge: p.IotEdge}}
-	err := w.write(ctx, "create device", request{method: http.MethodPut, path: devicePath(p.DeviceID), body: device, read: readDocument})
+	err := w.make(ctx, "create device", request{method: http.MethodPut, path: devicePath(p.DeviceID), body: device, read: readDocument})
 	if err != nil {
 		return err
 	}
@@ -244,7 +276,11 @@ func (w *writer) twinWritten(id dps.DeviceID, err error) error {
 
 // bulk sends a bulk call about one device.
 func (w *writer) bulk(ctx context.Context, d bulkDevice) (withoutTwin bool, err error) {
-	err = w.write(ctx, "bulk "+d.ImportMode, request{
+	write := w.write
+	if d.ImportMode == modeCreate {
+		write = w.make
+	}
+	err = write(ctx, "bulk "+d.ImportMode, request{
 		method: http.MethodPost, path: "/devices", body: []bulkDevice{d}, bulk: true, read: func(a answer) error {
 			withoutTwin, err = readBulk(a.status, a.body)
 			return err

@@ -228,6 +228,15 @@ func busy(r dps.Remnant, c dps.Claim) error {
 	}
 }
 
+// NotPlaced forgets a place at which nothing was made under a claim, the first one of
+// this place; one that was claimed again meanwhile stays.
+func (s *Store) NotPlaced(ctx context.Context, c dps.Claim) error {
+	return s.change(ctx, func(t tx) error {
+		return t.exec(`DELETE FROM remnants WHERE instance = $1 AND hub = $2 AND device_id = $3 AND busy_until = $4`,
+			string(c.Instance), string(c.Hub), string(c.DeviceID), c.Until.UnixNano())
+	})
+}
+
 // Removed forgets a place whose identity is gone. One that a registration has come to
 // want meanwhile stays, and is free for it.
 func (s *Store) Removed(ctx context.Context, c dps.Claim) error {

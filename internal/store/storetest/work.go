@@ -265,6 +265,30 @@ var remnantCases = []testCase{
 			must(t, err)
 		}
 	}},
+	{"a place at which nothing was made is forgotten", func(t *testing.T, w *world) {
+		reg, work := w.opened(t, "sensor")
+		claim := w.claimOf("sensor", dps.Placing, "one")
+		_, err := w.ClaimPlace(t.Context(), claim)
+		must(t, err)
+		must(t, w.NotPlaced(t.Context(), claim))
+		w.noRemnants(t)
+
+		_, err = w.ClaimPlace(t.Context(), claim)
+		must(t, err)
+		work.Hub = "elsewhere"
+		w.commit(t, dps.RegistrationChange{Registration: again(reg, start), IfMatch: reg.ETag, WasOpen: true, Work: &work})
+		w.remnant(t, dps.Leaving)
+		must(t, w.NotPlaced(t.Context(), claim))
+		w.noRemnants(t)
+
+		_, err = w.ClaimPlace(t.Context(), claim)
+		must(t, err)
+		w.clock.Advance(time.Second)
+		_, err = w.claimed(t, "sensor", dps.Placing, "two")
+		must(t, err)
+		must(t, w.NotPlaced(t.Context(), claim)) // no longer its to tell
+		w.remnant(t, dps.Placing)
+	}},
 	{"a place that a record has is not cleaned up", func(t *testing.T, w *world) {
 		w.left(t, "sensor")
 		other := registration("pump")
