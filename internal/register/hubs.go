@@ -46,9 +46,9 @@ type Put struct {
 	dps.HubIdentity
 	Twin dps.Twin // where the identity is new
 
-	// Ours says that an identity that is there with this very authentication may come
-	// from an earlier attempt at this Put, whose answer was lost: it counts as new, and
-	// gets the twin.
+	// Ours says that an identity that is there may come from an earlier attempt at this
+	// Put, whose answer was lost. One with this very authentication, or with no twin but
+	// this one, counts as new, and gets the twin.
 	Ours bool
 
 	// Fresh says that an identity that is there is left over from earlier: it is
@@ -59,6 +59,9 @@ type Put struct {
 // PutOutcome says what a hub had before.
 type PutOutcome struct {
 	Existed bool // the identity was there, and its twin was kept
+
+	// Untouched comes with an error: nothing that was sent can have made the identity.
+	Untouched bool
 }
 
 // Webhook asks the operator's own function which hub a device gets.

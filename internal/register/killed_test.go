@@ -40,6 +40,13 @@ func (k *killed) ClaimPlace(ctx context.Context, c dps.Claim) (dps.Remnant, erro
 	return k.Store.ClaimPlace(ctx, c)
 }
 
+func (k *killed) NotPlaced(ctx context.Context, c dps.Claim) error {
+	if k.dead() {
+		return errKilled
+	}
+	return k.Store.NotPlaced(ctx, c)
+}
+
 func (k *killed) Removed(ctx context.Context, c dps.Claim) error {
 	if k.dead() {
 		return errKilled

@@ -27,6 +27,10 @@ type Line interface {
 	// when a place to be cleaned up is none any more.
 	ClaimPlace(ctx context.Context, c dps.Claim) (before dps.Remnant, err error)
 
+	// NotPlaced forgets a place at which nothing was made under a claim, the first one of
+	// this place; one that was claimed again meanwhile stays.
+	NotPlaced(ctx context.Context, c dps.Claim) error
+
 	// Removed forgets a place whose identity is gone.
 	Removed(ctx context.Context, c dps.Claim) error
 
@@ -108,6 +112,7 @@ type item struct {
 
 	seq      uint64 // its number in the queue
 	writes   bool   // which queue
+	reboot   bool   // the device is on this hub by its record: most likely nothing will be written
 	due      time.Time
 	timer    *time.Timer // until due; nil when ready or under way
 	underway bool
@@ -116,7 +121,7 @@ type item struct {
 	began    time.Time     // of the first attempt in this lane
 	excused  time.Duration // of the time since then, at the hub's own wish
 	attempts int
-	fresh    bool // what stands at the hub is ours, and of no use any more
+	fresh    dps.HubID // where what stands is ours, and of no use any more; "" if nowhere
 }
 
 func newLine(s *Service) *line {
@@ -180,22 +185,24 @@ func (l *line) room(key laneKey) error {
 }
 
 // add puts an open registration into the lane of its hub. One that is in line already
-// stays where it is, unless its hub is another now.
-func (l *line) add(w dps.Work) {
+// stays where it is, unless its hub is another now. at is where the device is by its
+// record, nil if nowhere or unknown.
+func (l *line) add(w dps.Work, at *dps.Assignment) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	key, to := pollKey{w.Instance, w.ID.Key()}, laneKey{w.Instance, w.Hub}
+	reboot := at != nil && at.Hub == w.Hub
 	it, known := l.items[key]
 	switch {
 	case !known:
-		it = &item{instance: w.Instance, id: w.ID, lane: to}
+		it = &item{instance: w.Instance, id: w.ID, lane: to, reboot: reboot}
 		l.items[key] = it
 		l.ready(it)
 	case it.underway:
 		it.id, it.changed = w.ID, true
 	case it.lane != to:
 		l.leaveQueue(it)
-		*it = item{instance: w.Instance, id: w.ID, lane: to}
+		*it = item{instance: w.Instance, id: w.ID, lane: to, reboot: reboot}
 		l.ready(it)
 	default:
 		it.id = w.ID
@@ -310,7 +317,7 @@ func (l *line) put(r *run, it *item, v verdict) {
 		return
 	}
 	if it.lane != v.lane {
-		it.lane, it.began, it.attempts, it.excused, it.fresh = v.lane, time.Time{}, 0, 0, false
+		it.lane, it.began, it.attempts, it.excused, it.fresh, it.reboot = v.lane, time.Time{}, 0, 0, "", false
 	}
 	it.writes = v.writes
 	if v.after <= 0 {
@@ -332,18 +339,30 @@ func (l *line) wait(in dps.InstanceID, id dps.RegistrationID) time.Duration {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	it, ok := l.items[pollKey{in, id.Key()}]
-	if !ok || it.underway {
+	if !ok {
 		return ReadyAfter
 	}
 	if it.timer != nil {
 		return max(ReadyAfter, it.due.Sub(l.service.now())+ReadyAfter)
 	}
 	ln := l.laneOf(it.lane)
-	ahead := it.seq - min(it.seq, ln.queueOf(it).taken)
-	if !it.writes { // most that look are followed by a write
-		ahead += uint64(len(ln.writes.ready))
+	ahead := ln.queueOf(it).before(it)
+	switch {
+	case it.writes:
+	case it.reboot:
+		return max(ReadyAfter, ln.pace(0, l.service.now()))
+	default:
+		ahead += ln.writes.length()
 	}
 	return max(ReadyAfter, ln.pace(ahead+1, l.service.now()))
+}
+
+// length is how many items have not been done with.
+func (q *queue) length() uint64 { return uint64(len(q.ready) + q.active) }
+
+// before is how many items are done before one that waits or is under way.
+func (q *queue) before(it *item) uint64 {
+	return it.seq + uint64(q.active) - min(it.seq+uint64(q.active), q.taken)
 }
 
 // counts returns how many registrations wait in a lane, and how long the last one will.
@@ -356,5 +375,5 @@ func (l *line) counts(key laneKey) (waiting int, wait time.Duration) {
 		}
 	}
 	ln := l.laneOf(key)
-	return waiting, ln.pace(uint64(ln.waiting()), l.service.now())
+	return waiting, ln.pace(uint64(ln.waiting()+ln.writes.active), l.service.now())
 }

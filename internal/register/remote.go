@@ -34,22 +34,36 @@ func (s *Service) placeRemote(r *run, j *job, pl plan) (verdict, error) {
 		return verdict{}, err
 	}
 	id := j.sub.identity(desiredDeviceID(j.sub.entry, j.reg))
-	before, err := s.store.ClaimPlace(ctx, s.claim(j.item, dps.HubStand{Hub: pl.to.ID, DeviceID: id.DeviceID}, dps.Placing))
+	claim := s.claim(j.item, dps.HubStand{Hub: pl.to.ID, DeviceID: id.DeviceID}, dps.Placing)
+	before, err := s.store.ClaimPlace(ctx, claim)
 	if err != nil {
 		return verdict{}, err
 	}
-	stale := before.State == dps.Leaving || before.Stale || j.fresh
+	stale := before.State == dps.Leaving || before.Stale || j.fresh == pl.to.ID
 	outcome, err := hub.Put(ctx, Put{HubIdentity: id, Twin: twin, Ours: before.State == dps.Placing, Fresh: stale})
 	if err != nil {
-		return verdict{}, err
+		return verdict{}, s.notPlaced(r, claim, before, outcome, err)
 	}
 	c := leave(j.change(), pl)
 	assign(&c.Registration, pl.to, id.DeviceID, arrival(outcome, pl, migrated))
 	v, err := s.finish(r.acting, j, c)
 	if err != nil && !outcome.Existed {
-		j.fresh = true
+		j.fresh = pl.to.ID
 	}
 	return v, err
+}
+
+// notPlaced forgets a place at which this attempt, the first one, made nothing for
+// sure: what stands there was there before, and is not to be cleaned up. It returns err,
+// that of the attempt.
+func (s *Service) notPlaced(r *run, claim dps.Claim, before dps.Remnant, outcome PutOutcome, err error) error {
+	if before.State != "" || !outcome.Untouched {
+		return err
+	}
+	if failure := s.store.NotPlaced(r.acting, claim); failure != nil {
+		s.log.WarnContext(r.acting, "a place at which nothing was made stays noted", "registrationId", string(claim.ID), "err", failure)
+	}
+	return err
 }
 
 // arrival says how a device came to its hub.

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -198,6 +199,65 @@ func TestRemoteIdentityThatWasThere(t *testing.T) {
 	})
 }
 
+// What stood at a hub before Mooring sent anything there stays, however the
+// registration ends.
+func TestFailureLeavesWhatWasThere(t *testing.T) {
+	for name, failure := range map[string]error{
+		"refused":   &dps.Error{Code: dps.HubRefused, Message: "no"},
+		"throttled": &dps.Error{Code: dps.Throttled, Again: true, RetryAfter: time.Minute, Message: "later"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T) {
+				w := newRemoteWorld(t)
+				w.to(t, nil, "a")
+				w.hubs["a"].devices["sensor"] = standing{dps.HubIdentity{DeviceID: "sensor"}, dps.Twin{Tags: []byte(`{"site":"own"}`)}}
+				w.hubs["a"].before = func(string) error { return failure }
+				req := w.request("sensor", w.leaf(t, "sensor"))
+				if rec := w.finished(t, req); rec.Status != dps.Failed {
+					t.Fatalf("record = %+v", rec)
+				}
+				w.hubs["a"].set(func(h *fakeHub) { h.before = nil })
+				w.settled(t)
+				if _, ok := w.hubs["a"].at("sensor"); !ok {
+					t.Fatal("the identity is gone")
+				}
+				if rec := w.finished(t, req); rec.Assignment == nil || rec.Assignment.Substatus != dps.ReprovisionedToInitialAssignment {
+					t.Errorf("record = %+v", rec)
+				}
+				if twin := w.twinOf(t, "a", "sensor"); string(twin.Tags) != `{"site":"own"}` {
+					t.Errorf("tags = %s", twin.Tags)
+				}
+			})
+		})
+	}
+}
+
+// A device that is sent to another hub while it is being placed leaves nothing at the
+// first, and finds at the other what was there.
+func TestSentElsewhereWhileItIsPlaced(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		w := newRemoteWorld(t)
+		w.to(t, nil, "a")
+		w.hubs["a"].slow = 5 * time.Second
+		w.hubs["b"].devices["sensor"] = standing{dps.HubIdentity{DeviceID: "sensor"}, dps.Twin{Tags: []byte(`{"site":"own"}`)}}
+		_, err := w.Register(t.Context(), w.request("sensor", w.leaf(t, "sensor")))
+		must(t, err)
+		time.Sleep(time.Second)
+		w.to(t, nil, "b")
+		rec := w.finished(t, w.request("sensor", w.leaf(t, "sensor")))
+		if rec.Status != dps.Assigned || rec.Assignment.Substatus != dps.ReprovisionedToInitialAssignment {
+			t.Errorf("record = %+v, %+v", rec, rec.Assignment)
+		}
+		w.settled(t)
+		if got := w.stands(t, "sensor"); !slices.Equal(got, []dps.HubID{"b"}) {
+			t.Errorf("stands at %v", got)
+		}
+		if twin := w.twinOf(t, "b", "sensor"); string(twin.Tags) != `{"site":"own"}` {
+			t.Errorf("tags = %s", twin.Tags)
+		}
+	})
+}
+
 // Each answer that gets lost once leaves nothing behind, and no wrong sub-status.
 func TestLostAnswers(t *testing.T) {
 	for _, call := range []string{"twin", "create", "remove"} {
@@ -364,6 +424,77 @@ func TestWaitIsHonest(t *testing.T) {
 		must(t, err)
 		if h := health["a"]; h.Waiting != 100 || h.Wait < 60*time.Second {
 			t.Errorf("health = %+v", h)
+		}
+	})
+}
+
+// TestWaitOfEachPlace compares what each device is told with when its turn comes: at
+// the front of the line, under way, too.
+func TestWaitOfEachPlace(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		w := newRemoteWorld(t)
+		w.to(t, nil, "a")
+		turn := make(chan struct{})
+		w.hubs["a"].set(func(h *fakeHub) { h.turn = turn; h.health.PerMinute = 60 })
+		const devices = 50
+		reqs, tickets := make([]register.Request, devices), make([]register.Ticket, devices)
+		for i := range reqs {
+			reqs[i] = w.request(deviceName(i), w.leaf(t, deviceName(i)))
+			ticket, err := w.Register(t.Context(), reqs[i])
+			must(t, err)
+			tickets[i] = ticket
+			synctest.Wait()
+		}
+		told := make([]time.Duration, devices)
+		for i := range reqs {
+			rec, err := w.Poll(t.Context(), reqs[i], tickets[i].Operation)
+			must(t, err)
+			told[i] = rec.RetryAfter
+		}
+		began := time.Now()
+		for range devices {
+			time.Sleep(time.Second)
+			turn <- struct{}{}
+			synctest.Wait()
+		}
+		for i := range reqs {
+			rec, err := w.store.Registration(t.Context(), in, reqs[i].ID)
+			must(t, err)
+			done := rec.Updated.Sub(began)
+			for what, wait := range map[string]time.Duration{"at first": tickets[i].RetryAfter, "at a poll": told[i]} {
+				// The eight that are under way take their turns in any order.
+				if wait < done-8*time.Second && i < 8 || wait < done && i >= 8 || wait > done+8*time.Second {
+					t.Errorf("device %d is told to come after %v %s, and it is done after %v", i, wait, what, done)
+				}
+			}
+		}
+	})
+}
+
+// TestWaitOfAReboot: a device that is known to its hub only has to be looked at, and
+// does not wait behind those that are written.
+func TestWaitOfAReboot(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		w := newRemoteWorld(t)
+		w.to(t, nil, "a")
+		known := w.request("known", w.leaf(t, "known"))
+		w.finished(t, known)
+		w.hubs["a"].set(func(h *fakeHub) { h.turn = make(chan struct{}); h.health.PerMinute = 60; h.slow = 2 * time.Second })
+		for i := range 50 {
+			_, err := w.Register(t.Context(), w.request(deviceName(i), w.leaf(t, deviceName(i))))
+			must(t, err)
+		}
+		synctest.Wait()
+		ticket, err := w.Register(t.Context(), known)
+		must(t, err)
+		synctest.Wait() // the hub is being asked
+		rec, err := w.Poll(t.Context(), known, ticket.Operation)
+		must(t, err)
+		if ticket.RetryAfter > 3*time.Second || rec.RetryAfter > 3*time.Second {
+			t.Errorf("it is told to come after %v, and after %v", ticket.RetryAfter, rec.RetryAfter)
+		}
+		if rec := w.polled(t, known, ticket); rec.Status != dps.Assigned {
+			t.Errorf("record = %+v", rec)
 		}
 	})
 }

@@ -99,10 +99,16 @@ func (h *fakeHub) Put(ctx context.Context, p register.Put) (o register.PutOutcom
 			return o, err
 		}
 	}
+	made := false
+	defer func() {
+		code := dps.CodeOf(err)
+		o.Untouched = !made && (code == dps.HubRefused || code == dps.Throttled)
+	}()
 	err = h.call(ctx, "create", func() error {
 		h.writes = append(h.writes, time.Now())
 		s, ok := h.devices[p.DeviceID]
 		if !ok {
+			made = true
 			h.devices[p.DeviceID] = standing{p.HubIdentity, p.Twin}
 			return nil
 		}

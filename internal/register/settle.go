@@ -28,7 +28,7 @@ func (s *Service) settle(ctx context.Context, in dps.Instance, req Request, p pr
 		if err = s.store.Commit(ctx, c); err == nil {
 			s.recent.keep(c.Registration, s.now())
 			if c.Work != nil {
-				s.line.add(*c.Work)
+				s.line.add(*c.Work, c.Registration.Assignment)
 			}
 			return c.Registration, nil
 		}

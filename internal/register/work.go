@@ -62,7 +62,7 @@ func (l *line) load(ctx context.Context, r *run) error {
 	l.run = r
 	l.mu.Unlock()
 	for _, w := range open {
-		l.add(w)
+		l.add(w, nil)
 	}
 	if len(open) > 0 {
 		l.service.log.InfoContext(ctx, "open registrations go on", "count", len(open))

@@ -16,6 +16,7 @@ const maxControl = 1 << 20
 //	PUT  /faults   a list of faults replaces those that were
 //	GET  /devices  identities by ID
 //	GET  /twins    twins by device ID
+//	GET  /twins/{id}    one of them; PATCH merges tags, desired and reported into it
 //	GET  /calls    what arrived so far; DELETE empties the list
 func (h *Hub) Control() http.Handler {
 	mux := http.NewServeMux()
@@ -38,6 +39,28 @@ func (h *Hub) Control() http.Handler {
 	})
 	mux.HandleFunc("GET /devices", func(w http.ResponseWriter, _ *http.Request) { dump(w, h.Devices()) })
 	mux.HandleFunc("GET /twins", func(w http.ResponseWriter, _ *http.Request) { dump(w, h.Twins()) })
+	mux.HandleFunc("GET /twins/{id}", func(w http.ResponseWriter, r *http.Request) {
+		twin, ok := h.Twin(r.PathValue("id"))
+		if !ok {
+			http.NotFound(w, r)
+			return
+		}
+		dump(w, twin)
+	})
+	mux.HandleFunc("PATCH /twins/{id}", func(w http.ResponseWriter, r *http.Request) {
+		var patch Twin
+		d := json.NewDecoder(io.LimitReader(r.Body, maxControl))
+		d.DisallowUnknownFields()
+		if err := d.Decode(&patch); err != nil {
+			http.Error(w, err.Error(), http.StatusBadRequest)
+			return
+		}
+		if !h.ChangeTwin(r.PathValue("id"), patch) {
+			http.NotFound(w, r)
+			return
+		}
+		w.WriteHeader(http.StatusNoContent)
+	})
 	mux.HandleFunc("GET /calls", func(w http.ResponseWriter, _ *http.Request) { dump(w, h.Calls()) })
 	mux.HandleFunc("DELETE /calls", func(w http.ResponseWriter, _ *http.Request) {
 		h.ForgetCalls()

@@ -175,6 +175,35 @@ func (h *Hub) Twins() map[string]Twin {
 	return out
 }
 
+// Twin returns the twin of a device, false where there is no such device.
+func (h *Hub) Twin(id string) (Twin, bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	e := h.devices[id]
+	if e == nil {
+		return Twin{}, false
+	}
+	return Twin{maps.Clone(e.twin.Tags), maps.Clone(e.twin.Desired), maps.Clone(e.twin.Reported)}, true
+}
+
+// ChangeTwin merges patch into a twin, as services and the device itself do when all
+// is well with the hub. It is false where there is no such device.
+func (h *Hub) ChangeTwin(id string, patch Twin) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	e := h.devices[id]
+	if e == nil {
+		return false
+	}
+	merge(e.twin.Tags, patch.Tags)
+	merge(e.twin.Desired, patch.Desired)
+	merge(e.twin.Reported, patch.Reported)
+	e.twin.version++
+	e.twin.desiredVersion++
+	e.twin.reportedVersion++
+	return true
+}
+
 // Calls returns what arrived so far, in order.
 func (h *Hub) Calls() []Call {
 	h.mu.Lock()

@@ -130,12 +130,15 @@ func command(ctx context.Context, args ...string) *exec.Cmd {
 	return cmd
 }
 
-// launch starts `mooring serve` on the data directory and waits for nothing.
-func launch(t *testing.T, data string) *process {
+// launch starts `mooring serve` on the data directory, with flags besides those of all
+// tests, and waits for nothing.
+func launch(t *testing.T, data string, flags ...string) *process {
 	t.Helper()
 	p := &process{exited: make(chan struct{})}
-	p.cmd = command(context.WithoutCancel(t.Context()), "serve", "--data", data, "--hostname", hostName,
-		"--https", "127.0.0.1:0", "--mqtt", "127.0.0.1:0", "--portal", "127.0.0.1:0", "--log-level", "info", "--log-format", "json")
+	p.cmd = command(context.WithoutCancel(t.Context()), append([]string{
+		"serve", "--data", data, "--hostname", hostName,
+		"--https", "127.0.0.1:0", "--mqtt", "127.0.0.1:0", "--portal", "127.0.0.1:0", "--log-level", "info", "--log-format", "json",
+	}, flags...)...)
 	p.cmd.Stdout, p.cmd.Stderr, p.cmd.SysProcAttr = &p.stdout, &p.stderr, attributes()
 	if err := p.cmd.Start(); err != nil {
 		t.Fatalf("starting mooring: %v", err)
@@ -188,6 +191,7 @@ func (p *process) exitCode(t *testing.T) int {
 // and so do its clients: they find the address of the moment.
 type service struct {
 	data  string
+	flags []string // of serve, besides those of all tests
 	info  connectionInfo
 	trust *x509.CertPool
 	admin *http.Client // without a client certificate
@@ -202,9 +206,9 @@ type service struct {
 }
 
 // startService starts mooring on the data directory and returns when it is ready.
-func startService(t *testing.T, data string) *service {
+func startService(t *testing.T, data string, flags ...string) *service {
 	t.Helper()
-	s := &service{data: data, up: make(chan struct{})}
+	s := &service{data: data, flags: flags, up: make(chan struct{})}
 	s.start(t)
 	return s
 }
@@ -227,7 +231,7 @@ func (s *service) start(t *testing.T) {
 func (s *service) tryStart(t *testing.T) error {
 	t.Helper()
 	before, _ := os.Stat(s.runtimeFile()) // of an earlier process, if any
-	s.process = launch(t, s.data)
+	s.process = launch(t, s.data, s.flags...)
 	ctx, cancel := context.WithTimeout(t.Context(), startTimeout)
 	defer cancel()
 	tick := time.NewTicker(pollInterval)

@@ -54,6 +54,8 @@ type request struct {
 	// too. It fails with a *refused, or with errMalformed.
 	read func(answer) error
 	bulk bool
+
+	sent *bool // set when the call goes out; may be nil
 }
 
 // understand reads an answer: nil where the hub did it, a *refused where it did not,

@@ -118,15 +118,21 @@ func (h *hub) identity(ctx context.Context, id dps.DeviceID) (identity, error) {
 
 // Twin reads what services and device wrote.
 func (h *hub) Twin(ctx context.Context, id dps.DeviceID) (dps.Twin, error) {
+	t, err := h.twin(ctx, id)
+	if isRefusal(err, deviceNotFound) {
+		return dps.Twin{}, dps.Errorf(dps.DeviceNotFound, "hub %s has no device %q", h.link.HostName, id)
+	}
+	return t, err
+}
+
+// twin is Twin with the hub's own refusal.
+func (h *hub) twin(ctx context.Context, id dps.DeviceID) (dps.Twin, error) {
 	var t dps.Twin
 	err := h.call(ctx, "get twin", request{method: http.MethodGet, path: twinPath(id), read: func(a answer) error {
 		var err error
 		t, err = readTwin(a.body)
 		return err
 	}})
-	if isRefusal(err, deviceNotFound) {
-		return dps.Twin{}, dps.Errorf(dps.DeviceNotFound, "hub %s has no device %q", h.link.HostName, id)
-	}
 	return t, err
 }
 
@@ -197,6 +203,9 @@ func (h *hub) judged(ctx context.Context, what string, trial bool, r request) er
 	inTime, cancel := context.WithTimeout(ctx, h.timeout)
 	defer cancel()
 	begun := h.door.now()
+	if r.sent != nil {
+		*r.sent = true
+	}
 	a, err := h.door.send(inTime, r)
 	took := h.door.now().Sub(begun)
 	if err != nil && ctx.Err() != nil {

@@ -3,9 +3,12 @@ package iothub
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
+	"net"
 	"net/http"
+	"reflect"
 	"time"
 
 	"github.com/mooring-iot/mooring/internal/dps"
@@ -29,6 +32,7 @@ const ifAny = `"*"`
 type writer struct {
 	*hub
 	begun bool
+	made  bool // something that was sent may have made an identity
 }
 
 func (w *writer) write(ctx context.Context, what string, r request) error {
@@ -41,15 +45,44 @@ func (w *writer) write(ctx context.Context, what string, r request) error {
 	return w.call(ctx, what, r)
 }
 
+// make is write for what makes an identity.
+func (w *writer) make(ctx context.Context, what string, r request) error {
+	var sent bool
+	r.sent = &sent
+	err := w.write(ctx, what, r)
+	if sent && !undone(err) {
+		w.made = true
+	}
+	return err
+}
+
+// undone reports whether a call that failed certainly had no effect: the hub refused
+// it, or was never reached.
+func undone(err error) bool {
+	if code := dps.CodeOf(err); code == dps.HubRefused || code == dps.Throttled {
+		return true
+	}
+	failure, ok := errors.AsType[*net.OpError](err)
+	return ok && failure.Op == "dial"
+}
+
 // Put makes the hub have the identity, in one call where the identity is new: a bulk
 // call is the only one that makes identity and twin together.
 //
 // An identity that is there gets the authentication and the capability of p, and
 // keeps all else, its twin included. Where p may have made it in an earlier attempt
-// (p.Ours), the twin is written once more.
+// (p.Ours, see ours), the twin is written once more.
 // Source: azure-iot-sdk-csharp, iothub/service/src/Registry/RegistryManager.cs (AddDeviceWithTwinAsync).
 func (h *hub) Put(ctx context.Context, p register.Put) (register.PutOutcome, error) {
 	w := &writer{hub: h}
+	outcome, err := w.put(ctx, p)
+	if err != nil {
+		return register.PutOutcome{Untouched: !w.made}, err
+	}
+	return outcome, nil
+}
+
+func (w *writer) put(ctx context.Context, p register.Put) (register.PutOutcome, error) {
 	if p.Fresh {
 		if err := w.remove(ctx, p.DeviceID); err != nil {
 			return register.PutOutcome{}, err
@@ -95,7 +128,7 @@ func (w *writer) create(ctx context.Context, p register.Put) error {
 		}
 	}
 	device := newDevice{DeviceID: string(p.DeviceID), Status: enabled, Authentication: writeAuthentication(p.Authentication), Capabilities: wire.Capabilities{IotEdge: p.IotEdge}}
-	err := w.write(ctx, "create device", request{method: http.MethodPut, path: devicePath(p.DeviceID), body: device, read: readDocument})
+	err := w.make(ctx, "create device", request{method: http.MethodPut, path: devicePath(p.DeviceID), body: device, read: readDocument})
 	if err != nil {
 		return err
 	}
@@ -111,7 +144,10 @@ func (w *writer) refresh(ctx context.Context, p register.Put) (register.PutOutco
 		if err != nil {
 			return register.PutOutcome{}, err
 		}
-		ours := p.Ours && stands.proves(p.Authentication)
+		ours, err := w.ours(ctx, p, stands)
+		if err != nil {
+			return register.PutOutcome{}, err
+		}
 		if !stands.holds(p.HubIdentity) {
 			err = w.replace(ctx, p.HubIdentity, stands)
 		}
@@ -126,6 +162,32 @@ func (w *writer) refresh(ctx context.Context, p register.Put) (register.PutOutco
 		return kept, nil
 	}
 	return register.PutOutcome{}, w.contended(p.DeviceID)
+}
+
+// ours reports whether an identity that is there counts as made by an earlier attempt at
+// p: it has the authentication of p; or, since that may have changed between the
+// attempts, there is nothing in its twin but what that attempt would have written.
+func (w *writer) ours(ctx context.Context, p register.Put, stands identity) (bool, error) {
+	if !p.Ours || stands.proves(p.Authentication) {
+		return p.Ours, nil
+	}
+	twin, err := w.twin(ctx, p.DeviceID)
+	if err != nil {
+		return false, err
+	}
+	return within(twin.Tags, p.Twin.Tags) && within(twin.Desired, p.Twin.Desired) && within(twin.Reported, p.Twin.Reported), nil
+}
+
+// within reports whether a section of a twin is absent, or equal to want.
+func within(section, want json.RawMessage) bool {
+	if len(section) == 0 {
+		return true
+	}
+	var a, b any
+	if json.Unmarshal(section, &a) != nil || json.Unmarshal(want, &b) != nil {
+		return false
+	}
+	return reflect.DeepEqual(a, b)
 }
 
 // replace writes the whole identity back with what p changes, if it is still as read.
@@ -214,7 +276,11 @@ func (w *writer) twinWritten(id dps.DeviceID, err error) error {
 
 // bulk sends a bulk call about one device.
 func (w *writer) bulk(ctx context.Context, d bulkDevice) (withoutTwin bool, err error) {
-	err = w.write(ctx, "bulk "+d.ImportMode, request{
+	write := w.write
+	if d.ImportMode == modeCreate {
+		write = w.make
+	}
+	err = write(ctx, "bulk "+d.ImportMode, request{
 		method: http.MethodPost, path: "/devices", body: []bulkDevice{d}, bulk: true, read: func(a answer) error {
 			withoutTwin, err = readBulk(a.status, a.body)
 			return err

@@ -3,8 +3,10 @@ package iothub_test
 import (
 	"encoding/json"
 	"fmt"
+	"net"
 	"net/http"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -22,6 +24,7 @@ var fullTwin = dps.Twin{Tags: json.RawMessage(`{"t":1}`), Desired: json.RawMessa
 func TestPutCalls(t *testing.T) {
 	t.Parallel()
 	initial := dps.Twin{Tags: fullTwin.Tags, Desired: fullTwin.Desired}
+	other := dps.Twin{Tags: json.RawMessage(`{"t":2}`), Desired: fullTwin.Desired}
 	with := func(p register.Put, twin dps.Twin, ours, fresh bool) register.Put {
 		p.Twin, p.Ours, p.Fresh = twin, ours, fresh
 		return p
@@ -42,7 +45,9 @@ func TestPutCalls(t *testing.T) {
 		{name: "another proof", before: new(put("b")), put: with(put("a"), fullTwin, false, false), want: "bulk create, get device, put device", existed: true},
 		{name: "ours", before: new(put("a")), put: with(put("a"), fullTwin, true, false), want: "bulk create, get device, bulk updatetwin", twin: fullTwin},
 		{name: "ours without a twin", before: new(put("a")), put: with(put("a"), dps.Twin{}, true, false), want: "bulk create, get device"},
-		{name: "not ours", before: new(put("b")), put: with(put("a"), fullTwin, true, false), want: "bulk create, get device, put device", existed: true},
+		{name: "ours, under other keys, and without its twin", before: new(put("b")), put: with(put("a"), fullTwin, true, false), want: "bulk create, get device, get twin, put device, bulk updatetwin", twin: fullTwin},
+		{name: "ours, under other keys, with part of its twin", before: new(with(put("b"), initial, false, false)), put: with(put("a"), fullTwin, true, false), want: "bulk create, get device, get twin, put device, bulk updatetwin", twin: fullTwin},
+		{name: "not ours", before: new(with(put("b"), other, false, false)), put: with(put("a"), fullTwin, true, false), want: "bulk create, get device, get twin, put device", existed: true, twin: other},
 		{name: "fresh", before: new(put("a")), put: with(put("a"), fullTwin, false, true), want: "delete device, bulk create", twin: fullTwin},
 		{name: "fresh, nothing there", put: with(put("a"), fullTwin, false, true), want: "delete device, bulk create", twin: fullTwin},
 		{name: "twin left out", fault: withoutTwin, put: with(put("a"), initial, false, false), want: "bulk create, patch twin", twin: initial},
@@ -80,6 +85,45 @@ func TestPutCalls(t *testing.T) {
 
 // A hub that has no bulk calls is not asked for them at each device, and is again after
 // an hour.
+// TestPutUntouched: which failures leave no doubt that nothing was made.
+func TestPutUntouched(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name   string
+		before *register.Put
+		faults []fakehub.Fault
+		want   bool
+	}{
+		{name: "refused", faults: []fakehub.Fault{{Kind: fakehub.WrongKey}}, want: true},
+		{name: "no hub", faults: []fakehub.Fault{{Kind: fakehub.Deleted}}, want: true},
+		{name: "throttled", faults: []fakehub.Fault{{Kind: fakehub.Throttle}}, want: true},
+		{name: "no answer", faults: []fakehub.Fault{{Kind: fakehub.ResetBefore}}},
+		{name: "a failure of the hub's own", faults: []fakehub.Fault{{Kind: fakehub.Fail}}},
+		{name: "made, and no twin", faults: []fakehub.Fault{{Kind: fakehub.WithoutTwin}, {Kind: fakehub.Throttle, Call: "patch twin"}}},
+		{name: "made without bulk, and no twin", faults: []fakehub.Fault{{Kind: fakehub.NoBulk}, {Kind: fakehub.Throttle, Call: "patch twin"}}},
+		{name: "no bulk, no answer", faults: []fakehub.Fault{{Kind: fakehub.NoBulk}, {Kind: fakehub.ResetAfter, Call: "put device"}}},
+		{name: "it was there", before: new(put("b")), faults: []fakehub.Fault{{Kind: fakehub.Fail, Call: "put device"}}, want: true},
+	} {
+		hub := inMemory(fakehub.Options{})
+		if tt.before != nil {
+			if _, err := poolOf(direct(hub), nil).Hub(someLink).Put(t.Context(), *tt.before); err != nil {
+				t.Fatal(err)
+			}
+		}
+		hub.SetFaults(tt.faults...)
+		p := put("a")
+		p.Twin = dps.Twin{Tags: fullTwin.Tags}
+		outcome, err := poolOf(direct(hub), func(o *iothub.Options) { o.PerMinute = 0 }).Hub(someLink).Put(t.Context(), p)
+		if err == nil || outcome.Untouched != tt.want {
+			t.Errorf("%s: untouched %v, %v", tt.name, outcome.Untouched, err)
+		}
+	}
+	refusing := trip(func(*http.Request) (*http.Response, error) { return nil, &net.OpError{Op: "dial", Err: syscall.ECONNREFUSED} })
+	if outcome, err := remote(refusing).Put(t.Context(), put("a")); err == nil || !outcome.Untouched {
+		t.Errorf("connection refused: %+v, %v", outcome, err)
+	}
+}
+
 func TestNoBulkIsRemembered(t *testing.T) {
 	t.Parallel()
 	clock := now

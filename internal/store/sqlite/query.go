@@ -276,7 +276,7 @@ func (s *Store) DeleteRegistration(ctx context.Context, in dps.InstanceID, id dp
 			return err
 		}
 		// The device of an open registration was told of no hub.
-		return t.exec(`UPDATE remnants SET state = 'leaving', stale = 0, due = max($1, busy_until) WHERE instance = $2 AND id_key = $3 AND state = 'placing'`,
+		return t.exec(`UPDATE remnants SET state = 'leaving', stale = 0, owner = '', due = max($1, busy_until) WHERE instance = $2 AND id_key = $3 AND state = 'placing'`,
 			s.now().UnixNano(), string(in), id.Key())
 	})
 }

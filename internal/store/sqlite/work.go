@@ -109,6 +109,8 @@ func scanRemnant(row scanner) (dps.Remnant, error) {
 
 // settleRemnants turns the places that a registration was about to take into places
 // to clean up, but for the one that its work still wants and the one that it has now.
+// They lose their owner: what it sent there may still arrive, so that it has to wait for
+// the end of its own lease, like everybody else, before it removes anything.
 func (s *Store) settleRemnants(t tx, c dps.RegistrationChange) error {
 	rows, err := t.rows(context.Background(), remnantColumns+` WHERE instance = $1 AND id_key = $2 AND state = 'placing'`,
 		string(c.Registration.Instance), c.Registration.ID.Key())
@@ -122,7 +124,7 @@ func (s *Store) settleRemnants(t tx, c dps.RegistrationChange) error {
 		case a != nil && a.Hub == r.Hub && a.DeviceID == r.DeviceID:
 			err = t.exec(`DELETE FROM remnants WHERE instance = $1 AND hub = $2 AND device_id = $3`, string(r.Instance), string(r.Hub), string(r.DeviceID))
 		default:
-			err = t.exec(`UPDATE remnants SET state = 'leaving', stale = 0, since = $1, due = max($1, busy_until) WHERE instance = $2 AND hub = $3 AND device_id = $4`,
+			err = t.exec(`UPDATE remnants SET state = 'leaving', stale = 0, owner = '', since = $1, due = max($1, busy_until) WHERE instance = $2 AND hub = $3 AND device_id = $4`,
 				s.now().UnixNano(), string(r.Instance), string(r.Hub), string(r.DeviceID))
 		}
 		if err != nil {
@@ -141,7 +143,7 @@ func (s *Store) leave(t tx, reg dps.Registration, stand dps.HubStand) error {
 	now := s.now().UnixNano()
 	return t.exec(`INSERT INTO remnants (instance, hub, device_id, id_key, id, state, stale, since, attempts, due, last_error, owner, busy_until)
 		SELECT $1, $2, $3, $4, $5, 'leaving', 0, $6, 0, $6, '', '', 0 FROM hubs WHERE instance = $1 AND id = $2
-		ON CONFLICT (instance, hub, device_id) DO UPDATE SET state = 'leaving', stale = 0, id_key = excluded.id_key, id = excluded.id, due = max($6, busy_until)`,
+		ON CONFLICT (instance, hub, device_id) DO UPDATE SET state = 'leaving', stale = 0, owner = '', id_key = excluded.id_key, id = excluded.id, due = max($6, busy_until)`,
 		string(reg.Instance), string(stand.Hub), string(stand.DeviceID), reg.ID.Key(), string(reg.ID), now)
 }
 
@@ -224,6 +226,15 @@ func busy(r dps.Remnant, c dps.Claim) error {
 	return &dps.Error{
 		Code: dps.Throttled, Message: "An earlier request for this device is still under way at the hub.", RetryAfter: r.BusyUntil.Sub(c.Now),
 	}
+}
+
+// NotPlaced forgets a place at which nothing was made under a claim, the first one of
+// this place; one that was claimed again meanwhile stays.
+func (s *Store) NotPlaced(ctx context.Context, c dps.Claim) error {
+	return s.change(ctx, func(t tx) error {
+		return t.exec(`DELETE FROM remnants WHERE instance = $1 AND hub = $2 AND device_id = $3 AND busy_until = $4`,
+			string(c.Instance), string(c.Hub), string(c.DeviceID), c.Until.UnixNano())
+	})
 }
 
 // Removed forgets a place whose identity is gone. One that a registration has come to

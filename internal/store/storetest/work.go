@@ -227,6 +227,68 @@ var remnantCases = []testCase{
 			t.Error("stale is forgotten")
 		}
 	}},
+	{"nobody removes what a lost request may still make, not even the process that sent it", func(t *testing.T, w *world) {
+		reg, work := w.opened(t, "sensor")
+		_, err := w.claimed(t, "sensor", dps.Placing, "one")
+		must(t, err)
+		work.Hub = "elsewhere"
+		next := again(reg, start)
+		w.commit(t, dps.RegistrationChange{Registration: next, IfMatch: reg.ETag, WasOpen: true, Work: &work})
+		_, err = w.claimed(t, "sensor", dps.Leaving, "one")
+		fails(t, "work that went elsewhere", err, dps.Throttled)
+
+		reg, _ = w.opened(t, "pump")
+		_, err = w.claimed(t, "pump", dps.Placing, "one")
+		must(t, err)
+		must(t, w.DeleteRegistration(t.Context(), here, "pump", reg.ETag))
+		_, err = w.claimed(t, "pump", dps.Leaving, "one")
+		fails(t, "a record that was deleted", err, dps.Throttled)
+
+		reg, work = w.opened(t, "valve")
+		w.commit(t, closed(reg, dps.Assigned))
+		assigned := read[dps.Registration](t)(w.Registration(t.Context(), here, "valve"))
+		open := again(assigned, start)
+		open.Status = dps.Assigning
+		work.Operation = open.Operation
+		w.commit(t, dps.RegistrationChange{Registration: open, IfMatch: assigned.ETag, Work: &work})
+		_, err = w.claimed(t, "valve", dps.Placing, "one") // refreshed where it is
+		must(t, err)
+		gone := closed(open, dps.Assigned)
+		gone.Registration.Assignment.Hub = "elsewhere"
+		gone.Leaving = &dps.HubStand{Hub: hub, DeviceID: "valve"}
+		w.commit(t, gone)
+		_, err = w.claimed(t, "valve", dps.Leaving, "one")
+		fails(t, "a device that moved away", err, dps.Throttled)
+		w.clock.Advance(lease)
+		for _, id := range []dps.RegistrationID{"sensor", "pump", "valve"} {
+			_, err = w.claimed(t, id, dps.Leaving, "one")
+			must(t, err)
+		}
+	}},
+	{"a place at which nothing was made is forgotten", func(t *testing.T, w *world) {
+		reg, work := w.opened(t, "sensor")
+		claim := w.claimOf("sensor", dps.Placing, "one")
+		_, err := w.ClaimPlace(t.Context(), claim)
+		must(t, err)
+		must(t, w.NotPlaced(t.Context(), claim))
+		w.noRemnants(t)
+
+		_, err = w.ClaimPlace(t.Context(), claim)
+		must(t, err)
+		work.Hub = "elsewhere"
+		w.commit(t, dps.RegistrationChange{Registration: again(reg, start), IfMatch: reg.ETag, WasOpen: true, Work: &work})
+		w.remnant(t, dps.Leaving)
+		must(t, w.NotPlaced(t.Context(), claim))
+		w.noRemnants(t)
+
+		_, err = w.ClaimPlace(t.Context(), claim)
+		must(t, err)
+		w.clock.Advance(time.Second)
+		_, err = w.claimed(t, "sensor", dps.Placing, "two")
+		must(t, err)
+		must(t, w.NotPlaced(t.Context(), claim)) // no longer its to tell
+		w.remnant(t, dps.Placing)
+	}},
 	{"a place that a record has is not cleaned up", func(t *testing.T, w *world) {
 		w.left(t, "sensor")
 		other := registration("pump")

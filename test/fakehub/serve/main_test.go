@@ -102,6 +102,18 @@ func TestServe(t *testing.T) {
 	if devices["dev-1"].Status != "enabled" || twins["dev-1"].Tags["a"] != 1.0 || len(calls) != 4 || calls[0].Fault != fakehub.ResetAfter || !calls[0].Write() {
 		t.Errorf("%v, %v, %d calls", devices, twins, len(calls))
 	}
+	var twin fakehub.Twin
+	if status := control(t, r, "PATCH", "/twins/dev-1", `{"tags":{"a":null,"b":2},"reported":{"c":3}}`, nil); status != http.StatusNoContent {
+		t.Errorf("changing a twin: status %d", status)
+	}
+	if control(t, r, "GET", "/twins/dev-1", "", &twin); len(twin.Tags) != 1 || twin.Tags["b"] != 2.0 || twin.Reported["c"] != 3.0 {
+		t.Errorf("twin = %+v", twin)
+	}
+	for _, method := range []string{"GET", "PATCH"} {
+		if status := control(t, r, method, "/twins/dev-2", "{}", nil); status != http.StatusNotFound {
+			t.Errorf("%s the twin of nobody: status %d", method, status)
+		}
+	}
 	control(t, r, "DELETE", "/calls", "", nil)
 	if control(t, r, "GET", "/calls", "", &calls); len(calls) != 0 {
 		t.Errorf("%d calls after all were forgotten", len(calls))
