@@ -269,7 +269,7 @@ func (w *remoteWorld) polled(t *testing.T, req register.Request, ticket register
 	t.Helper()
 	after := ticket.RetryAfter
 	for range 2000 {
-		time.Sleep(max(after, 2*time.Second)) // of the bubble
+		time.Sleep(after) // of the bubble
 		rec, err := w.Poll(t.Context(), req, ticket.Operation)
 		must(t, err)
 		if rec.Status != dps.Assigning {

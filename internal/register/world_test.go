@@ -328,6 +328,13 @@ func (o *overlay) Registration(ctx context.Context, id dps.InstanceID, reg dps.R
 	return o.Store.Registration(ctx, id, reg)
 }
 
+func (o *overlay) OpenWork(ctx context.Context) ([]dps.Work, error) {
+	if err := o.fail["OpenWork"]; err != nil {
+		return nil, err
+	}
+	return o.Store.OpenWork(ctx)
+}
+
 func (o *overlay) HubDevice(ctx context.Context, id dps.InstanceID, hub dps.HubID, d dps.DeviceID) (dps.HubDevice, error) {
 	if err := o.fail["HubDevice"]; err != nil {
 		return dps.HubDevice{}, err
