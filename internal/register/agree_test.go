@@ -72,11 +72,11 @@ func drawAgreement(rt *rapid.T) agreement {
 		Policy:  rapid.SampledFrom([]dps.AllocationPolicy{dps.Hashed, dps.Static, dps.GeoLatency}).Draw(rt, "default policy"),
 		Entry:   rapid.SampledFrom([]dps.EntryRef{individual(agreeDevice), group("line")}).Draw(rt, "enrollment"),
 		X509:    rapid.Bool().Draw(rt, "x509"),
-		Earlier: rapid.Bool().Draw(rt, "earlier"),
-		Then:    rapid.SampledFrom([]string{"", "", "removed", "unlinked", "unlinked"}).Draw(rt, "then"),
+		Earlier: !seldom(rt, "new"),
+		Then:    rapid.SampledFrom([]string{"", "", "", "removed", "unlinked"}).Draw(rt, "then"),
 	}
-	c.Forgotten = rapid.IntRange(0, 4).Draw(rt, "forgotten") == 4
-	for i := range rapid.IntRange(0, 4).Draw(rt, "hubs") {
+	c.Forgotten = seldom(rt, "forgotten")
+	for i := range rapid.SampledFrom([]int{4, 3, 2, 1, 0}).Draw(rt, "hubs") {
 		id := dps.HubID(fmt.Sprintf("hub-%d", i))
 		c.Hubs = append(c.Hubs, dps.LinkedHub{
 			Instance: in, ID: id, HostName: dps.HostName(id) + ".example.com",
@@ -90,16 +90,19 @@ func drawAgreement(rt *rapid.T) agreement {
 	return c
 }
 
+// seldom is true in a few cases.
+func seldom(rt *rapid.T, what string) bool { return rapid.IntRange(0, 9).Draw(rt, what) == 7 }
+
 func (c agreement) draw(rt *rapid.T, when string) moment {
 	docs := func(what, text string) json.RawMessage {
 		return rapid.SampledFrom([]json.RawMessage{nil, json.RawMessage(text)}).Draw(rt, when+" "+what)
 	}
 	m := moment{
 		Down:          rapid.SliceOfN(rapid.Bool(), len(c.Hubs), len(c.Hubs)).Draw(rt, when+" down"),
-		Disabled:      rapid.IntRange(0, 9).Draw(rt, when+" disabled") == 9,
+		Disabled:      seldom(rt, when+" disabled"),
 		Device:        rapid.SampledFrom([]dps.DeviceID{"", "dev=7"}).Draw(rt, when+" deviceId"),
 		Twin:          docs("twin", `{"tags":{"from":"enrollment `+when+`"}}`),
-		Answer:        rapid.SampledFrom([]string{"one", "one", "one", "ghost", "unauthorized", "not found", "busy"}).Draw(rt, when+" webhook"),
+		Answer:        rapid.SampledFrom([]string{"one", "one", "one", "one", "one", "one", "ghost", "unauthorized", "not found", "busy"}).Draw(rt, when+" webhook"),
 		Choice:        rapid.IntRange(0, 11).Draw(rt, when+" choice"),
 		AnswerTwin:    docs("webhook's twin", `{"tags":{"from":"webhook `+when+`"}}`),
 		AnswerPayload: docs("webhook's payload", `{"for":"you"}`),
@@ -109,7 +112,7 @@ func (c agreement) draw(rt *rapid.T, when string) moment {
 		Payload:       docs("payload", `{"model":"P9"}`),
 	}
 	p := &m.Placement
-	p.Policy = rapid.SampledFrom([]dps.AllocationPolicy{"", dps.Hashed, dps.Static, dps.GeoLatency, dps.Custom, dps.Custom}).Draw(rt, when+" policy")
+	p.Policy = rapid.SampledFrom([]dps.AllocationPolicy{dps.Hashed, dps.Static, dps.Static, dps.GeoLatency, dps.Custom, dps.Custom, ""}).Draw(rt, when+" policy")
 	if p.Policy == dps.Custom {
 		p.Custom = &dps.CustomAllocation{WebhookURL: "https://f.example.com/?code=secret", APIVersion: "2021-10-01"}
 	}
@@ -122,7 +125,10 @@ func (c agreement) draw(rt *rapid.T, when string) moment {
 		return m // hubs may be named beside a policy only
 	}
 	p.IotHubs = rapid.SliceOfNDistinct(rapid.SampledFrom(names), 0, min(3, len(names)), rapid.ID[dps.HostName]).Draw(rt, when+" iotHubs")
-	if rapid.IntRange(0, 9).Draw(rt, when+" ghost") == 9 {
+	if p.Policy == dps.Static && !seldom(rt, when+" too many or none") {
+		p.IotHubs = []dps.HostName{rapid.SampledFrom(names).Draw(rt, when+" hub")}
+	}
+	if seldom(rt, when+" ghost") {
 		p.IotHubs = append(p.IotHubs, ghostHub)
 	}
 	return m

@@ -255,7 +255,7 @@ func (d *dryRun) question(candidates []dps.LinkedHub) WebhookQuestion {
 	if x := d.entry.Attestation.X509; x != nil && d.entry.Ref.Kind == dps.Individual {
 		q.Certificate = x.Primary // what the device would show is not known
 	}
-	if c := d.answer.Current; c != nil {
+	if c := d.answer.Current; c != nil && c.Hub != "" {
 		q.CurrentHub, q.CurrentID = c.Hub, c.DeviceID
 	}
 	return q
