@@ -239,12 +239,12 @@ func (d *dryRun) ask(ctx context.Context, candidates []dps.LinkedHub) (dps.Linke
 		d.step(StepWebhook, dps.MessageOf(err))
 		return dps.LinkedHub{}, err
 	}
-	d.answer.Twin, d.answer.Payload = answer.Twin, answer.Payload
 	d.step(StepWebhook, "the webhook chose "+string(answer.Hub))
 	i := slices.IndexFunc(candidates, func(h dps.LinkedHub) bool { return h.HostName.Equal(answer.Hub) })
 	if i < 0 {
 		return dps.LinkedHub{}, noSuchHub(answer.Hub)
 	}
+	d.answer.Twin, d.answer.Payload = answer.Twin, answer.Payload
 	return candidates[i], nil
 }
 
@@ -255,7 +255,7 @@ func (d *dryRun) question(candidates []dps.LinkedHub) WebhookQuestion {
 	if x := d.entry.Attestation.X509; x != nil && d.entry.Ref.Kind == dps.Individual {
 		q.Certificate = x.Primary // what the device would show is not known
 	}
-	if c := d.answer.Current; c != nil {
+	if c := d.answer.Current; c != nil && c.Hub != "" {
 		q.CurrentHub, q.CurrentID = c.Hub, c.DeviceID
 	}
 	return q
@@ -273,13 +273,17 @@ func hostNames(hubs []dps.LinkedHub) []dps.HostName {
 func (d *dryRun) place(ctx context.Context, pl plan) error {
 	a := &d.answer
 	a.Hub, a.DeviceID = pl.to.HostName, desiredDeviceID(d.entry, dps.Registration{ID: d.spelling(), Assignment: d.prev.Assignment})
+	if d.prev.Assignment != nil && !pl.moves {
+		return d.stay(ctx, pl.to)
+	}
+	migrate, err := d.migrates(ctx, pl)
+	if err != nil {
+		return err
+	}
 	switch {
-	case d.prev.Assignment != nil && !pl.moves:
-		a.Outcome, a.Data, a.Substatus = WouldStay, DataKept, d.prev.Assignment.Substatus
-		return nil
 	case !pl.moves:
 		a.Outcome, a.Data, a.Substatus = WouldAssign, DataInitial, dps.InitialAssignment
-	case pl.migrate:
+	case migrate:
 		a.Outcome, a.Data, a.Substatus = WouldMove, DataMigrated, dps.DeviceDataMigrated
 		d.step(StepReprovision, "the device moves, and its twin with it: migrateDeviceData is true")
 	default:
@@ -289,9 +293,46 @@ func (d *dryRun) place(ctx context.Context, pl plan) error {
 	return d.found(ctx, pl.to)
 }
 
+// stay says what would happen at the hub that the device keeps.
+func (d *dryRun) stay(ctx context.Context, hub dps.LinkedHub) error {
+	a := &d.answer
+	a.Outcome, a.Data, a.Substatus = WouldStay, DataKept, d.prev.Assignment.Substatus
+	gone, err := d.gone(ctx, hub)
+	if gone {
+		a.Data = DataInitial
+		d.step(StepIdentity, "the hub has no identity "+string(a.DeviceID)+" any more: it is made anew")
+	}
+	return err
+}
+
+// migrates reports whether there is a twin to follow the device.
+func (d *dryRun) migrates(ctx context.Context, pl plan) (bool, error) {
+	if !pl.migrate {
+		return false, nil
+	}
+	gone, err := d.gone(ctx, *pl.from)
+	return !gone, err
+}
+
+// gone reports whether a hub no longer has the identity that the device's record says
+// it has. Hubs over the wire are not asked.
+func (d *dryRun) gone(ctx context.Context, hub dps.LinkedHub) (bool, error) {
+	if hub.Kind != dps.KindEmbedded {
+		return false, nil
+	}
+	_, err := d.service.store.HubDevice(ctx, d.in.ID, hub.ID, d.prev.Assignment.DeviceID)
+	if dps.CodeOf(err) == dps.DeviceNotFound {
+		return true, nil
+	}
+	return false, err
+}
+
 func whyAnew(pl plan) string {
-	if pl.from == nil {
+	switch {
+	case pl.from == nil:
 		return "its old hub is no longer linked"
+	case pl.migrate:
+		return "its identity is gone from its old hub"
 	}
 	return "migrateDeviceData is false"
 }

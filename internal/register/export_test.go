@@ -35,3 +35,6 @@ func (r *Recent) Forget(in dps.InstanceID, id dps.RegistrationID) { r.r.forget(i
 
 // Len returns how many outcomes are remembered.
 func (r *Recent) Len() int { return len(r.r.now) + len(r.r.old) }
+
+// SetRoom sets how many registrations may wait for one hub.
+func (s *Service) SetRoom(n int) { s.line.most = n }

@@ -65,6 +65,14 @@ type polls struct {
 	at   time.Time
 }
 
+const pollsPerSecond = pollBurst / (float64(pollWindow) / float64(time.Second))
+
+// wait returns how long until one more poll fits.
+func (p polls) wait() time.Duration {
+	over := max(0, p.used+1-pollBurst)
+	return time.Duration(over / pollsPerSecond * float64(time.Second))
+}
+
 func newPollLimit() *pollLimit {
 	return &pollLimit{current: make(map[pollKey]polls)}
 }
@@ -75,20 +83,32 @@ func (l *pollLimit) take(in dps.InstanceID, id dps.RegistrationID, now time.Time
 	defer l.mu.Unlock()
 	l.turn(now)
 	key := pollKey{in, id.Key()}
+	p := l.bucket(key, now)
+	wait := p.wait()
+	if wait == 0 {
+		p.used++
+	}
+	l.current[key] = p
+	return wait
+}
+
+// next returns how long a device has to wait before its next poll is none too many.
+func (l *pollLimit) next(in dps.InstanceID, id dps.RegistrationID, now time.Time) time.Duration {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.turn(now)
+	return l.bucket(pollKey{in, id.Key()}, now).wait()
+}
+
+// bucket returns the bucket of a device as it is now.
+func (l *pollLimit) bucket(key pollKey, now time.Time) polls {
 	p, known := l.current[key]
 	if !known {
 		p = l.old[key]
 	}
-	const perSecond = pollBurst / (float64(pollWindow) / float64(time.Second))
-	p.used = max(0, p.used-perSecond*now.Sub(p.at).Seconds())
+	p.used = max(0, p.used-pollsPerSecond*now.Sub(p.at).Seconds())
 	p.at = now
-	if p.used+1 > pollBurst {
-		l.current[key] = p
-		return time.Duration((p.used + 1 - pollBurst) / perSecond * float64(time.Second))
-	}
-	p.used++
-	l.current[key] = p
-	return 0
+	return p
 }
 
 // turn forgets devices whose buckets have filled up.

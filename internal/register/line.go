@@ -63,6 +63,7 @@ const (
 type line struct {
 	service *Service
 	owner   string // names this process
+	most    int    // registrations that may wait for one hub
 
 	mu      sync.Mutex // guards what follows
 	run     *run       // nil while nobody works the line
@@ -94,6 +95,7 @@ type placeKey struct {
 type lane struct {
 	looks, writes queue
 	hub           RemoteHub // nil for webhooks and embedded hubs
+	held          int       // registrations in it: in a queue, under way, or until they are due
 }
 
 // queue is one half of a lane, first come, first served.
@@ -122,11 +124,13 @@ type item struct {
 	excused  time.Duration // of the time since then, at the hub's own wish
 	attempts int
 	fresh    dps.HubID // where what stands is ours, and of no use any more; "" if nowhere
+
+	mended int // how often storage failed
 }
 
 func newLine(s *Service) *line {
 	return &line{
-		service: s, owner: uuid.NewString(), items: make(map[pollKey]*item), places: make(map[placeKey]*item), lanes: make(map[laneKey]*lane),
+		service: s, owner: uuid.NewString(), most: maxWaiting, items: make(map[pollKey]*item), places: make(map[placeKey]*item), lanes: make(map[laneKey]*lane),
 	}
 }
 
@@ -153,6 +157,22 @@ func (ln *lane) queueOf(it *item) *queue {
 // waiting is how many items of a lane are not under way.
 func (ln *lane) waiting() int { return len(ln.looks.ready) + len(ln.writes.ready) }
 
+// move takes an item into a lane. The caller holds mu.
+func (l *line) move(it *item, to laneKey) {
+	l.leave(it)
+	it.lane = to
+	if it.place == nil {
+		l.laneOf(to).held++
+	}
+}
+
+// leave takes an item out of its lane. The caller holds mu.
+func (l *line) leave(it *item) {
+	if it.place == nil && it.lane.instance != "" {
+		l.laneOf(it.lane).held--
+	}
+}
+
 // pace estimates how long a lane takes for a number of items.
 func (ln *lane) pace(items uint64, now time.Time) time.Duration {
 	if ln.hub == nil {
@@ -178,7 +198,7 @@ func (l *line) room(key laneKey) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	ln := l.laneOf(key)
-	if ln.waiting() < maxWaiting {
+	if ln.held < l.most {
 		return nil
 	}
 	return throttled(max(ReadyAfter, ln.pace(uint64(ln.waiting()), l.service.now())))
@@ -195,18 +215,24 @@ func (l *line) add(w dps.Work, at *dps.Assignment) {
 	it, known := l.items[key]
 	switch {
 	case !known:
-		it = &item{instance: w.Instance, id: w.ID, lane: to, reboot: reboot}
-		l.items[key] = it
-		l.ready(it)
+		l.enter(key, to, w.ID, reboot)
 	case it.underway:
 		it.id, it.changed = w.ID, true
 	case it.lane != to:
 		l.leaveQueue(it)
-		*it = item{instance: w.Instance, id: w.ID, lane: to, reboot: reboot}
-		l.ready(it)
+		l.leave(it)
+		l.enter(key, to, w.ID, reboot)
 	default:
 		it.id = w.ID
 	}
+}
+
+// enter puts a new item for a registration at the end of a lane.
+func (l *line) enter(key pollKey, to laneKey, id dps.RegistrationID, reboot bool) {
+	it := &item{instance: key.instance, id: id, reboot: reboot}
+	l.items[key] = it
+	l.move(it, to)
+	l.ready(it)
 }
 
 // addPlace puts a place to clean up into the lane of its hub.
@@ -308,6 +334,7 @@ func (l *line) put(r *run, it *item, v verdict) {
 			delete(l.places, placeKey{it.instance, it.place.HubStand})
 		} else {
 			delete(l.items, pollKey{it.instance, it.id.Key()})
+			l.leave(it)
 		}
 		return
 	}
@@ -317,7 +344,8 @@ func (l *line) put(r *run, it *item, v verdict) {
 		return
 	}
 	if it.lane != v.lane {
-		it.lane, it.began, it.attempts, it.excused, it.fresh, it.reboot = v.lane, time.Time{}, 0, 0, "", false
+		l.move(it, v.lane)
+		it.began, it.attempts, it.excused, it.fresh, it.reboot = time.Time{}, 0, 0, "", false
 	}
 	it.writes = v.writes
 	if v.after <= 0 {
@@ -369,11 +397,6 @@ func (q *queue) before(it *item) uint64 {
 func (l *line) counts(key laneKey) (waiting int, wait time.Duration) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for _, it := range l.items {
-		if it.lane == key {
-			waiting++
-		}
-	}
 	ln := l.laneOf(key)
-	return waiting, ln.pace(uint64(ln.waiting()+ln.writes.active), l.service.now())
+	return ln.held, ln.pace(uint64(ln.waiting()+ln.writes.active), l.service.now())
 }

@@ -252,7 +252,7 @@ func (s *Service) Poll(ctx context.Context, req Request, op dps.OperationID) (Re
 	}
 	rec, err := s.record(ctx, reg)
 	if rec.Status == dps.Assigning {
-		rec.RetryAfter = s.line.wait(in.ID, req.ID)
+		rec.RetryAfter = max(s.line.wait(in.ID, req.ID), s.polls.next(in.ID, req.ID, s.now()))
 	}
 	return rec, err
 }

@@ -242,7 +242,7 @@ func TestSentElsewhereWhileItIsPlaced(t *testing.T) {
 		w.hubs["b"].devices["sensor"] = standing{dps.HubIdentity{DeviceID: "sensor"}, dps.Twin{Tags: []byte(`{"site":"own"}`)}}
 		_, err := w.Register(t.Context(), w.request("sensor", w.leaf(t, "sensor")))
 		must(t, err)
-		time.Sleep(time.Second)
+		pass(time.Second)
 		w.to(t, nil, "b")
 		rec := w.finished(t, w.request("sensor", w.leaf(t, "sensor")))
 		if rec.Status != dps.Assigned || rec.Assignment.Substatus != dps.ReprovisionedToInitialAssignment {
@@ -453,7 +453,7 @@ func TestWaitOfEachPlace(t *testing.T) {
 		}
 		began := time.Now()
 		for range devices {
-			time.Sleep(time.Second)
+			pass(time.Second)
 			turn <- struct{}{}
 			synctest.Wait()
 		}

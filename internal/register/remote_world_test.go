@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"testing"
@@ -149,6 +150,13 @@ func (h *fakeHub) at(id dps.DeviceID) (standing, bool) {
 	return s, ok
 }
 
+// ids returns the devices that stand at the hub, sorted.
+func (h *fakeHub) ids() []dps.DeviceID {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return slices.Sorted(maps.Keys(h.devices))
+}
+
 // fakeHubs are the hubs over the wire, by ID.
 type fakeHubs map[dps.HubID]*fakeHub
 
@@ -271,7 +279,7 @@ func (w *remoteWorld) polled(t *testing.T, req register.Request, ticket register
 	t.Helper()
 	after := ticket.RetryAfter
 	for range 2000 {
-		pass(max(after, 2*time.Second))
+		pass(after)
 		rec, err := w.Poll(t.Context(), req, ticket.Operation)
 		must(t, err)
 		if rec.Status != dps.Assigning {

@@ -27,6 +27,8 @@ func (s *Service) Run(ctx context.Context) error {
 	acting, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	if err := l.load(ctx, &run{waiting: ctx, acting: acting}); err != nil {
+		stop()
+		l.end()
 		if ctx.Err() != nil {
 			return nil // told to stop before it began
 		}
@@ -49,18 +51,19 @@ func (s *Service) Run(ctx context.Context) error {
 	return nil
 }
 
-// load begins a run with what the store says is open.
+// load begins a run with what the store says is open. What is added while the store is
+// read is in line already.
 func (l *line) load(ctx context.Context, r *run) error {
-	open, err := l.service.store.OpenWork(ctx)
-	if err != nil {
-		return err
-	}
 	l.mu.Lock()
 	clear(l.items)
 	clear(l.places)
 	clear(l.lanes)
 	l.run = r
 	l.mu.Unlock()
+	open, err := l.service.store.OpenWork(ctx)
+	if err != nil {
+		return err
+	}
 	for _, w := range open {
 		l.add(w, nil)
 	}
@@ -103,6 +106,9 @@ func (s *Service) step(r *run, it *item) verdict {
 	case err != nil:
 		return s.mend(r, it, err)
 	}
+	if lane := (laneKey{it.instance, j.work.Hub}); lane != it.lane { // a newer call chose another hub
+		return verdict{lane: lane}
+	}
 	v, err := s.advance(r, j)
 	switch {
 	case err == nil:
@@ -124,7 +130,8 @@ func (s *Service) mend(r *run, it *item, err error) verdict {
 	if r.acting.Err() == nil {
 		s.log.WarnContext(r.acting, "an open registration has to wait", "registrationId", string(it.id), "err", err)
 	}
-	return it.at(it.writes, time.Second)
+	it.mended++
+	return it.at(it.writes, backoff(it.mended))
 }
 
 // job is one open registration with all that says what is to be done.
@@ -198,6 +205,7 @@ func (s *Service) advance(r *run, j *job) (verdict, error) {
 	if to.Kind == dps.KindEmbedded {
 		return s.arrive(r, j, pl)
 	}
+	s.line.meet(j.lane, s.hubs.Hub(*to)) // the link may be new since, and so may this process
 	if !pl.moves && j.reg.Assignment != nil {
 		return s.refreshRemote(r, j, pl)
 	}

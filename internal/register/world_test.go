@@ -33,6 +33,7 @@ type world struct {
 	*register.Service
 	store    *sqlite.Store
 	enroll   *enroll.Service
+	path     string // of the database
 	scope    dps.IDScope
 	root     *pki.Issued
 	outcomes *outcomes
@@ -62,7 +63,7 @@ func (w *world) advance(d time.Duration) {
 func newWorld(t *testing.T) *world {
 	t.Helper()
 	w := &world{now: time.Now().UTC(), outcomes: &outcomes{}, log: &lines{}}
-	w.store = openStore(t, w.clock)
+	w.store, w.path = openStore(t, w.clock)
 	setup := dps.Setup{
 		Instance:  dps.NewInstance(in, w.now),
 		Policy:    dps.Policy{Instance: in, Name: dps.OwnerPolicy, Rights: dps.OwnerRights, Keys: dps.NewKeyPair()},
@@ -87,17 +88,18 @@ func (w *world) logger() *slog.Logger {
 	return slog.New(slog.NewJSONHandler(w.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 }
 
-func openStore(t *testing.T, now func() time.Time) *sqlite.Store {
+func openStore(t *testing.T, now func() time.Time) (s *sqlite.Store, path string) {
 	t.Helper()
 	dir := t.TempDir()
 	key, err := seal.OpenKey(filepath.Join(dir, "master.key"), true)
 	must(t, err)
-	s, err := sqlite.Open(t.Context(), sqlite.Options{
-		Path: filepath.Join(dir, "mooring.db"), Key: key, Observer: deaf{}, Log: slog.New(slog.DiscardHandler), Now: now,
+	path = filepath.Join(dir, "mooring.db")
+	s, err = sqlite.Open(t.Context(), sqlite.Options{
+		Path: path, Key: key, Observer: deaf{}, Log: slog.New(slog.DiscardHandler), Now: now,
 	})
 	must(t, err)
 	t.Cleanup(func() { _ = s.Close() })
-	return s
+	return s, path
 }
 
 // deaf is an observer of the store that listens to nothing.
@@ -326,6 +328,13 @@ func (o *overlay) Registration(ctx context.Context, id dps.InstanceID, reg dps.R
 		return dps.Registration{}, err
 	}
 	return o.Store.Registration(ctx, id, reg)
+}
+
+func (o *overlay) OpenWork(ctx context.Context) ([]dps.Work, error) {
+	if err := o.fail["OpenWork"]; err != nil {
+		return nil, err
+	}
+	return o.Store.OpenWork(ctx)
 }
 
 func (o *overlay) HubDevice(ctx context.Context, id dps.InstanceID, hub dps.HubID, d dps.DeviceID) (dps.HubDevice, error) {

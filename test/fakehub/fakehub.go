@@ -142,6 +142,15 @@ func New(o Options) *Hub {
 	}
 }
 
+// SetPolicy gives a policy another key or other rights, or adds one.
+func (h *Hub) SetPolicy(name string, p Policy) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	policies := maps.Clone(h.options.Policies)
+	policies[name] = p
+	h.options.Policies = policies
+}
+
 // Close ends the calls that hang.
 func (h *Hub) Close() {
 	h.mu.Lock()

@@ -3,6 +3,7 @@ package wire_test
 import (
 	"net/http"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -106,8 +107,20 @@ func TestTranscripts(t *testing.T) {
 
 func replay(t *testing.T, tr transcript, protocol string) {
 	t.Helper()
+	var f *function
+	if tr.function {
+		var flags []string
+		f, flags = newSecureFunction(t)
+		tr.flags = append(tr.flags, flags...)
+	}
 	w, carrier := newWorld(t, tr.flags...), transports[protocol]
+	if f != nil {
+		w.remembered["function"] = f.URL
+	}
 	for _, e := range tr.exchanges {
+		if len(e.steps) > 0 {
+			f.does(readSteps(t, e.steps)...)
+		}
 		for _, line := range e.declares {
 			w.declare(t, w.expand(t, line, plain))
 		}
@@ -115,6 +128,9 @@ func replay(t *testing.T, tr transcript, protocol string) {
 		only, restricted, headers := take(e.headers, "Transport")
 		e.headers = headers
 		switch {
+		case verb == "asked":
+			asked := f.questions()
+			w.compareAnswer(t, e, len(asked), asked[len(asked)-1])
 		case verb == strings.ToUpper(verb):
 			w.exchange(t, e)
 		case carrier.offers(verb) && (!restricted || only == protocol):
@@ -124,6 +140,20 @@ func replay(t *testing.T, tr transcript, protocol string) {
 			t.Fatalf("%s: stopped at %q", e.at, e.title)
 		}
 	}
+}
+
+// readSteps reads lines such as: 200 {"iotHubHostName": "localhost"}.
+func readSteps(t *testing.T, lines []string) (steps []step) {
+	t.Helper()
+	for _, line := range lines {
+		status, body, _ := strings.Cut(line, " ")
+		n, err := strconv.Atoi(status)
+		if err != nil {
+			t.Fatalf("function %s: %v", line, err)
+		}
+		steps = append(steps, step{n, body})
+	}
+	return steps
 }
 
 // exchange sends an HTTP request of a transcript and compares the answer.
@@ -204,6 +234,8 @@ func (w *world) operate(t *testing.T, e exchange, carrier transport) {
 			o.version = value
 		case "Scope":
 			o.scope = value
+		case "Await":
+			eventually(t, e.at, func() bool { return w.recordOf(t, o.id).Status != "assigning" })
 		default:
 			t.Fatalf("%s: operations know no header %s", e.at, h.name)
 		}

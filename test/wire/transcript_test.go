@@ -42,6 +42,12 @@
 //
 // A line such as "serve --management-rate 2" before the first exchange gives the service flags.
 //
+// A line "function" there starts an operator's function for custom allocation, at
+// {{function}}. Lines such as "function 429" or "function 200 {...}" before an exchange
+// say what it answers from then on: one for each call, the last one for all that follow.
+// The request "asked" shows what it was asked last, with the number of calls as status. A poll with "Await: the end" is sent
+// once the registration is no longer under way.
+//
 // A certificate may also be declared between exchanges, and then use what was
 // remembered before.
 //
@@ -64,12 +70,14 @@ import (
 // transcript is one file.
 type transcript struct {
 	flags     []string // of mooring serve
+	function  bool     // whether there is one
 	exchanges []exchange
 }
 
 // exchange is one request with the answer that is expected.
 type exchange struct {
 	declares []string // certificates to make before
+	steps    []string // of the function, from here on
 
 	title   string
 	at      string // file and line
@@ -105,17 +113,21 @@ func readTranscript(t *testing.T, file string) transcript {
 	}
 	p := &parser{t: t, file: file, lines: strings.Split(string(text), "\n")}
 	var out transcript
-	var declared []string
+	var declared, steps []string
 	for p.more() {
 		switch line := p.line(); {
 		case line == "" || strings.HasPrefix(line, "#"):
 		case strings.HasPrefix(line, serveLine) && len(out.exchanges) == 0:
 			out.flags = strings.Fields(strings.TrimPrefix(line, serveLine))
+		case line == strings.TrimSpace(functionLine) && len(out.exchanges) == 0:
+			out.function = true
+		case strings.HasPrefix(line, functionLine):
+			steps = append(steps, strings.TrimPrefix(line, functionLine))
 		case strings.HasPrefix(line, certificateLine):
 			declared = append(declared, strings.TrimPrefix(line, certificateLine))
 		case strings.HasPrefix(line, titleLine):
 			e := p.exchange(strings.TrimPrefix(line, titleLine))
-			e.declares, declared = declared, nil
+			e.declares, e.steps, declared, steps = declared, steps, nil, nil
 			out.exchanges = append(out.exchanges, e)
 		default:
 			p.fail("unexpected line %q", line)
@@ -128,6 +140,7 @@ func readTranscript(t *testing.T, file string) transcript {
 const (
 	serveLine       = "serve "
 	certificateLine = "certificate "
+	functionLine    = "function "
 	titleLine       = "--- "
 	statusLine      = "=== "
 )
@@ -172,14 +185,14 @@ func (p *parser) exchange(title string) exchange {
 		p.fail("want a line like === 200")
 	}
 	e.status, e.expects = status, p.headers()
-	e.want = p.body(titleLine, certificateLine)
+	e.want = p.body(titleLine, certificateLine, functionLine)
 	return e
 }
 
 // headers reads lines up to a blank one, which it skips, or the next part.
 func (p *parser) headers() []header {
 	var all []header
-	for p.more() && !p.at(statusLine, titleLine, certificateLine) {
+	for p.more() && !p.at(statusLine, titleLine, certificateLine, functionLine) {
 		line := p.line()
 		if line == "" {
 			break

@@ -4,12 +4,14 @@ import (
 	"bufio"
 	"cmp"
 	"encoding/json"
+	"encoding/pem"
 	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -20,29 +22,69 @@ import (
 // function is an operator's function for custom allocation, on this machine.
 type function struct {
 	*httptest.Server
-	mu     sync.Mutex
-	answer string   // what it says
-	asked  []string // the requests that it got
+	caFile string // whom to trust, where it speaks TLS
+
+	mu    sync.Mutex
+	steps []step   // what it says; the last one again and again
+	asked []string // the requests that it got
+}
+
+// step is one answer of a function.
+type step struct {
+	status int
+	body   string
 }
 
 func newFunction(t *testing.T) *function {
 	t.Helper()
-	f := &function{}
-	f.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		body, _ := io.ReadAll(r.Body)
-		f.mu.Lock()
-		defer f.mu.Unlock()
-		f.asked = append(f.asked, string(body))
-		_, _ = io.WriteString(w, f.answer)
-	}))
+	f := &function{steps: []step{{status: http.StatusOK}}}
+	f.Server = httptest.NewServer(f)
 	t.Cleanup(f.Close)
 	return f
 }
 
-func (f *function) says(answer string) {
+// newSecureFunction returns a function behind TLS, and the flags of a service that may
+// call it.
+func newSecureFunction(t *testing.T) (*function, []string) {
+	t.Helper()
+	f := &function{steps: []step{{status: http.StatusOK}}}
+	f.Server = httptest.NewTLSServer(f)
+	t.Cleanup(f.Close)
+	f.caFile = filepath.Join(t.TempDir(), "function.pem")
+	if err := os.WriteFile(f.caFile, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: f.Certificate().Raw}), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return f, []string{"--webhook-allow", "loopback", "--hub-ca", f.caFile}
+}
+
+// ServeHTTP takes the next step.
+func (f *function) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	body, _ := io.ReadAll(r.Body)
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.answer = answer
+	f.asked = append(f.asked, string(body))
+	now := f.steps[0]
+	if len(f.steps) > 1 {
+		f.steps = f.steps[1:]
+	}
+	w.WriteHeader(now.status)
+	_, _ = io.WriteString(w, now.body)
+}
+
+func (f *function) says(answer string) { f.does(step{http.StatusOK, answer}) }
+
+// does sets what comes next, and forgets what was asked.
+func (f *function) does(steps ...step) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.steps, f.asked = steps, nil
+}
+
+// questions returns what was asked.
+func (f *function) questions() []string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.Clone(f.asked)
 }
 
 // A dry run calls the webhook when it is asked to, with the request that a registration
