@@ -179,6 +179,28 @@ func TestPortalOutlivesItsPolicy(t *testing.T) {
 	}
 }
 
+// A page elsewhere whose name leads to this machine is not let in, to nothing of it.
+func TestPortalIsCalledByItsName(t *testing.T) {
+	w := servePortal(t, "--https", "off", "--portal", "127.0.0.1:0", "--hostname", "dps.example")
+	for host, want := range map[string]int{
+		"localhost:1": http.StatusOK, "LOCALHOST.": http.StatusOK, "a.localhost": http.StatusOK, "127.0.0.1:8080": http.StatusOK, "[::1]:8080": http.StatusOK,
+		"192.0.2.1": http.StatusOK, "dps.example:8080": http.StatusOK, "evil.example:8080": http.StatusMisdirectedRequest,
+		"127.0.0.1.evil.example": http.StatusMisdirectedRequest, "localhost.evil.example": http.StatusMisdirectedRequest, "xlocalhost": http.StatusMisdirectedRequest,
+	} {
+		for _, path := range []string{"/sign-in", "/metrics", "/healthz", "/readyz"} {
+			r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, w.info.PortalURL+path, http.NoBody)
+			must(t, err)
+			r.Host = host
+			res, err := w.browser.Do(r)
+			must(t, err)
+			must(t, res.Body.Close())
+			if res.StatusCode != want {
+				t.Errorf("%s of %s: %s, want %d", path, host, res.Status, want)
+			}
+		}
+	}
+}
+
 func TestPortalOverTLS(t *testing.T) {
 	w := servePortal(t, "--https", "127.0.0.1:0", "--portal", "0.0.0.0:0")
 	if !strings.HasPrefix(w.info.PortalURL, "https://localhost:") {
