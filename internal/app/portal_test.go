@@ -263,3 +263,32 @@ func TestResetPortalPasswordOfAServiceThatStands(t *testing.T) {
 		t.Error("a directory without a service has a password")
 	}
 }
+
+// Whoever was signed in when a backup was made is not so in what is restored from it; the
+// password is that of the backup.
+func TestRestoreEndsSessions(t *testing.T) {
+	w := servePortal(t, "--https", "off", "--portal", "127.0.0.1:0")
+	w.signIn()
+	made, err := writeBackup(t, w.data)
+	must(t, err)
+	u, err := url.Parse(w.info.PortalURL)
+	must(t, err)
+	cookies := w.browser.Jar.Cookies(u)
+	restored := filepath.Join(t.TempDir(), "restored")
+	must(t, restore(t, made.File, restored))
+	for _, name := range []string{"mooring.db-wal", "mooring.db-shm"} {
+		if _, err := os.Stat(filepath.Join(restored, name)); err == nil {
+			t.Errorf("%s is left beside the restored database", name)
+		}
+	}
+	again := servePortal(t, "--data", restored, "--https", "off", "--portal", "127.0.0.1:0")
+	u, err = url.Parse(again.info.PortalURL)
+	must(t, err)
+	again.browser.Jar.SetCookies(u, cookies)
+	if text := again.get("/audit"); !strings.Contains(text, "Sign in") {
+		t.Error("the session of before the backup holds in the restored service")
+	}
+	if text := again.post("/sign-in", "password", chosenPassword); !strings.Contains(text, "Overview") {
+		t.Error("the password of the backup does not sign in")
+	}
+}
