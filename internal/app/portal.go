@@ -38,12 +38,15 @@ func (a *App) listenPortal(ctx context.Context, api http.Handler, endpoint strin
 	if err != nil {
 		return errors.Join(err, l.Close())
 	}
-	if !isLoopback(l.Addr().String()) {
+	handler := a.portal(pages)
+	if isLoopback(l.Addr().String()) {
+		handler = knownHosts(append([]string{a.options.Config.Portal.Addr()}, a.options.Config.Hostnames...), handler)
+	} else {
 		config := a.tlsConfig()
 		config.ClientAuth = tls.NoClientCert // browsers would ask people for one
 		l = tls.NewListener(l, config)
 	}
-	a.addHTTP(portalListener, l, a.portal(pages))
+	a.addHTTP(portalListener, l, handler)
 	return nil
 }
 

@@ -179,6 +179,28 @@ func TestPortalOutlivesItsPolicy(t *testing.T) {
 	}
 }
 
+// A page elsewhere whose name leads to this machine is not let in, to nothing of it.
+func TestPortalIsCalledByItsName(t *testing.T) {
+	w := servePortal(t, "--https", "off", "--portal", "127.0.0.1:0", "--hostname", "dps.example")
+	for host, want := range map[string]int{
+		"localhost:1": http.StatusOK, "LOCALHOST.": http.StatusOK, "a.localhost": http.StatusOK, "127.0.0.1:8080": http.StatusOK, "[::1]:8080": http.StatusOK,
+		"192.0.2.1": http.StatusOK, "dps.example:8080": http.StatusOK, "evil.example:8080": http.StatusMisdirectedRequest,
+		"127.0.0.1.evil.example": http.StatusMisdirectedRequest, "localhost.evil.example": http.StatusMisdirectedRequest, "xlocalhost": http.StatusMisdirectedRequest,
+	} {
+		for _, path := range []string{"/sign-in", "/metrics", "/healthz", "/readyz"} {
+			r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, w.info.PortalURL+path, http.NoBody)
+			must(t, err)
+			r.Host = host
+			res, err := w.browser.Do(r)
+			must(t, err)
+			must(t, res.Body.Close())
+			if res.StatusCode != want {
+				t.Errorf("%s of %s: %s, want %d", path, host, res.Status, want)
+			}
+		}
+	}
+}
+
 func TestPortalOverTLS(t *testing.T) {
 	w := servePortal(t, "--https", "127.0.0.1:0", "--portal", "0.0.0.0:0")
 	if !strings.HasPrefix(w.info.PortalURL, "https://localhost:") {
@@ -239,5 +261,34 @@ func TestResetPortalPasswordOfAServiceThatStands(t *testing.T) {
 	}
 	if _, err := app.ResetPortalPassword(t.Context(), filepath.Join(t.TempDir(), "none"), slog.New(slog.DiscardHandler)); err == nil {
 		t.Error("a directory without a service has a password")
+	}
+}
+
+// Whoever was signed in when a backup was made is not so in what is restored from it; the
+// password is that of the backup.
+func TestRestoreEndsSessions(t *testing.T) {
+	w := servePortal(t, "--https", "off", "--portal", "127.0.0.1:0")
+	w.signIn()
+	made, err := writeBackup(t, w.data)
+	must(t, err)
+	u, err := url.Parse(w.info.PortalURL)
+	must(t, err)
+	cookies := w.browser.Jar.Cookies(u)
+	restored := filepath.Join(t.TempDir(), "restored")
+	must(t, restore(t, made.File, restored))
+	for _, name := range []string{"mooring.db-wal", "mooring.db-shm"} {
+		if _, err := os.Stat(filepath.Join(restored, name)); err == nil {
+			t.Errorf("%s is left beside the restored database", name)
+		}
+	}
+	again := servePortal(t, "--data", restored, "--https", "off", "--portal", "127.0.0.1:0")
+	u, err = url.Parse(again.info.PortalURL)
+	must(t, err)
+	again.browser.Jar.SetCookies(u, cookies)
+	if text := again.get("/audit"); !strings.Contains(text, "Sign in") {
+		t.Error("the session of before the backup holds in the restored service")
+	}
+	if text := again.post("/sign-in", "password", chosenPassword); !strings.Contains(text, "Overview") {
+		t.Error("the password of the backup does not sign in")
 	}
 }

@@ -111,6 +111,19 @@ func (d dataDir) checkManifest(m backup.Manifest) error {
 	return nil
 }
 
+// extract writes what a backup holds into a directory, but for who was signed in at the
+// portal when it was made: they may have been signed out since, and with good reason.
+func extract(ctx context.Context, b *backup.Backup, dir string) error {
+	if err := b.Extract(ctx, dir); err != nil {
+		return err
+	}
+	database := dataDir{path: dir}.database()
+	if err := sqlite.EndSessions(ctx, database); err != nil {
+		return fmt.Errorf("%s: signing out who was signed in at the portal: %w", database, err)
+	}
+	return nil
+}
+
 // restoreBeside fills a directory beside an absent one, and gives it its name.
 func (d dataDir) restoreBeside(ctx context.Context, b *backup.Backup) (err error) {
 	parent := filepath.Dir(d.path)
@@ -127,7 +140,7 @@ func (d dataDir) restoreBeside(ctx context.Context, b *backup.Backup) (err error
 		return err
 	}
 	defer func() { err = errors.Join(err, stage.unlock()) }()
-	if err := b.Extract(ctx, temp); err != nil {
+	if err := extract(ctx, b, temp); err != nil {
 		return err
 	}
 	if err := os.Rename(temp, d.path); err != nil {
@@ -152,7 +165,7 @@ func (d dataDir) restoreInside(ctx context.Context, b *backup.Backup) (err error
 		return err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(temp)) }()
-	if err := b.Extract(ctx, temp); err != nil {
+	if err := extract(ctx, b, temp); err != nil {
 		return err
 	}
 	if err := d.takeOver(temp); err != nil {

@@ -147,7 +147,10 @@ func sameKeys(i int, d dps.HubDraft, p dps.HubPolicy) error {
 
 func sameKey(a, b dps.Secret) bool { return bytes.Equal(a.Reveal(), b.Reveal()) }
 
-// reach sets how a hub over the wire is called, and reports whether that is new.
+// reach sets how a hub over the wire is called, and reports whether that is new. The
+// stored key stays with the endpoint and the policy that it was given for: whoever may
+// change the hub, but does not have its key, must not have tokens of it sent to a host
+// of their choice.
 func reach(i int, d dps.HubDraft, link *dps.HubLink) (changed bool, err error) {
 	old := *link.Hub.Access
 	access := old
@@ -160,6 +163,8 @@ func reach(i int, d dps.HubDraft, link *dps.HubLink) (changed bool, err error) {
 		if d.KeyName != "" {
 			access.KeyName = d.KeyName
 		}
+	case !strings.EqualFold(access.Endpoint, old.Endpoint):
+		return false, dps.Invalidf(hubMember(i, "connectionString"), "leads to %s without the key; the stored key is for %s alone", access.Endpoint, old.Endpoint)
 	case d.KeyName != "" && !strings.EqualFold(d.KeyName, old.KeyName):
 		return false, dps.Invalidf(hubMember(i, "connectionString"), "names the policy %s without its key; the stored key is that of %s", d.KeyName, old.KeyName)
 	}

@@ -171,6 +171,38 @@ func TestLinkingMeetsAnother(t *testing.T) {
 	}
 }
 
+// The stored key is not sent to another endpoint: only who has it may say where to.
+func TestStoredKeyStaysWithItsEndpoint(t *testing.T) {
+	m, c := newMemory(), &checks{}
+	key := dps.NewKey()
+	m.hubs = []dps.LinkedHub{{
+		Instance: dps.DefaultInstance, ID: "hub-1", Kind: dps.KindIoTHub, HostName: "plant", Weight: 1,
+		Access: &dps.HubAccess{Endpoint: "plant:8443", KeyName: "k", Key: key},
+	}}
+	s := configure.New(configure.Options{Store: m, Checker: c})
+	for _, endpoint := range []string{"elsewhere", "elsewhere:8443", "plant", "plant:443"} {
+		for _, skip := range []bool{false, true} {
+			draft := hubs(dps.HubDraft{HostName: "plant", Endpoint: endpoint, KeyName: "k"})
+			draft.SkipCheck = skip
+			_, err := s.Update(t.Context(), dps.DefaultInstance, draft, dps.Condition{})
+			wantCode(t, "the stored key for "+endpoint, err, dps.Invalid)
+			if got, want := dps.MessageOf(err), "properties.iotHubs[0].connectionString: leads to "+endpoint+" without the key; the stored key is for plant:8443 alone"; got != want {
+				t.Errorf("message = %q, want %q", got, want)
+			}
+		}
+	}
+	if m.writes != 0 || len(c.asked) != 0 {
+		t.Errorf("%d writes, asked %v", m.writes, c.asked)
+	}
+	for _, d := range []dps.HubDraft{
+		{HostName: "PLANT", Endpoint: "PLANT:8443", KeyName: "K"}, {HostName: "plant", Endpoint: "elsewhere", KeyName: "k", Key: key},
+	} {
+		if _, err := s.Update(t.Context(), dps.DefaultInstance, hubs(d), dps.Condition{}); err != nil {
+			t.Errorf("%s with key %v: %v", d.Endpoint, !d.Key.IsZero(), err)
+		}
+	}
+}
+
 func TestLinkingFails(t *testing.T) {
 	m := newMemory()
 	s := configure.New(configure.Options{Store: m})

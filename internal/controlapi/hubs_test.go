@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
@@ -114,11 +115,17 @@ func TestLinkUpdateUnlink(t *testing.T) {
 		t.Errorf("after a new weight: %+v, %d checks", after, len(p.checker.asked))
 	}
 
-	// Another key, and then another port under the masked one.
+	// Another key. It stays with its endpoint: another one wants the key again.
 	fresh := dps.NewKey().Base64()
 	got.Properties.IotHubs[1].ConnectionString = hubString("plant.example", fresh)
 	got = answerOf[wire.ProvisioningService](t, p.putHubs(t, got.Properties.IotHubs))
-	got.Properties.IotHubs[1].ConnectionString = hubString("plant.example:9443", "****")
+	for _, endpoint := range []string{"plant.example:9443", "plant.example;GatewayHostName=elsewhere.example"} {
+		got.Properties.IotHubs[1].ConnectionString = hubString(endpoint, "****")
+		if res := p.putHubs(t, got.Properties.IotHubs); res.Code != http.StatusBadRequest || !strings.Contains(res.Body.String(), "without the key") {
+			t.Errorf("the masked key for %s: %d %s", endpoint, res.Code, res.Body)
+		}
+	}
+	got.Properties.IotHubs[1].ConnectionString = hubString("plant.example:9443", fresh)
 	got = answerOf[wire.ProvisioningService](t, p.putHubs(t, got.Properties.IotHubs))
 	after = p.plant(t)
 	if after.ID != plant.ID || after.Access.Key.Base64() != fresh || after.Access.Endpoint != "plant.example:9443" || len(p.checker.asked) != 3 {

@@ -54,18 +54,53 @@ func (r WebhookRules) checkHost(field, host string) error {
 
 // metadataAddrs are where clouds serve metadata to their machines, besides link-local
 // addresses.
-// Source: documentation of AWS (instance metadata over IPv6), Azure (168.63.129.16) and
-// Alibaba Cloud.
+// Source: documentation of AWS (instance metadata over IPv6), Azure (168.63.129.16),
+// Alibaba Cloud, Google Cloud (metadata server over IPv6) and Oracle Cloud.
 var metadataAddrs = []netip.Addr{
 	netip.MustParseAddr("fd00:ec2::254"), netip.MustParseAddr("168.63.129.16"), netip.MustParseAddr("100.100.100.200"),
+	netip.MustParseAddr("fd20:ce::254"), netip.MustParseAddr("192.0.0.192"),
 }
+
+// carriers are the networks of IPv6 whose addresses stand for one of IPv4, with the byte
+// at which that one begins: a translator or tunnel leads there.
+// Sources: RFC 4291, section 2.5.5.1 (IPv4-compatible); RFC 2765, section 2.1
+// (IPv4-translated); RFC 6052, section 2.1, and RFC 8215 (NAT64); RFC 3056 (6to4).
+var carriers = []struct {
+	network netip.Prefix
+	at      int
+}{
+	{netip.MustParsePrefix("::/96"), 12},
+	{netip.MustParsePrefix("::ffff:0:0:0/96"), 12},
+	{netip.MustParsePrefix("64:ff9b::/96"), 12},
+	{netip.MustParsePrefix("64:ff9b:1::/48"), 12},
+	{netip.MustParsePrefix("2002::/16"), 2},
+}
+
+// carried returns the IPv4 address that an address stands for, or the address itself.
+func carried(addr netip.Addr) netip.Addr {
+	addr = addr.Unmap().WithZone("")
+	if addr.IsLoopback() || addr.IsUnspecified() {
+		return addr // of ::/96, and their own
+	}
+	for _, c := range carriers {
+		if c.network.Contains(addr) {
+			whole := addr.As16()
+			return netip.AddrFrom4([4]byte(whole[c.at : c.at+4]))
+		}
+	}
+	return addr
+}
+
+// thisNetwork is what some systems take for themselves, not only its first address.
+// Source: RFC 1122, section 3.2.1.3.
+var thisNetwork = netip.MustParsePrefix("0.0.0.0/8")
 
 // CheckAddr checks an address that is about to be called; field is named in the error.
 // It fails with Invalid.
 func (r WebhookRules) CheckAddr(field string, addr netip.Addr) error {
-	addr = addr.Unmap().WithZone("")
+	addr = carried(addr)
 	switch {
-	case addr.IsLoopback() || addr.IsUnspecified():
+	case addr.IsLoopback() || addr.IsUnspecified() || thisNetwork.Contains(addr):
 		if !r.Loopback {
 			return Invalidf(field, "must not lead to this machine (%s); 'mooring serve --webhook-allow loopback' allows it", addr)
 		}

@@ -39,6 +39,9 @@ func TestWebhookRules(t *testing.T) {
 		{"https://[fe80::1%25eth0]", dps.WebhookRules{}, "link-local"},
 		{"https://169.254.169.254", dps.WebhookRules{LinkLocal: true}, ""},
 		{"https://224.0.0.1", dps.WebhookRules{HTTP: true, Loopback: true, LinkLocal: true}, "multicast"},
+		{"https://[64:ff9b::7f00:1]", dps.WebhookRules{}, "this machine (127.0.0.1)"},
+		{"https://[64:ff9b::7f00:1]", dps.WebhookRules{Loopback: true}, ""},
+		{"https://[2002:a9fe:a9fe::]", dps.WebhookRules{Loopback: true}, "link-local"},
 		{"https://255.255.255.255", dps.WebhookRules{}, "broadcast"},
 	}
 	for _, tt := range tests {
@@ -48,6 +51,16 @@ func TestWebhookRules(t *testing.T) {
 			t.Errorf("%s with %+v: %v", tt.url, tt.with, err)
 		case tt.want != "" && (dps.CodeOf(err) != dps.Invalid || !strings.HasPrefix(dps.MessageOf(err), "webhookUrl: ") || !strings.Contains(dps.MessageOf(err), tt.want)):
 			t.Errorf("%s with %+v: %v, want Invalid with %q", tt.url, tt.with, err, tt.want)
+		}
+	}
+	for addr, allowed := range map[string]bool{
+		"64:ff9b::a9fe:a9fe": false, "64:ff9b::7f00:1": false, "64:ff9b:1::a9fe:a9fe": false, "64:ff9b:1:ffff::7f00:1": false, // NAT64
+		"2002:7f00:1::": false, "2002:a9fe:a9fe::1": false, "::127.0.0.1": false, "::169.254.169.254": false, "::ffff:0:7f00:1": false,
+		"64:ff9b::c0a8:107": true, "2002:c0a8:107::1": true, "::1": false, "::": false, "0.1.2.3": false, "::ffff:0.0.0.0": false,
+		"fd20:ce::254": false, "192.0.0.192": false, "64:ff9b::a83f:8110": false, // of Azure, by NAT64
+	} {
+		if err := (dps.WebhookRules{}).CheckAddr("a", netip.MustParseAddr(addr)); (err == nil) != allowed {
+			t.Errorf("%s: %v, want allowed %v", addr, err, allowed)
 		}
 	}
 	for addr, allowed := range map[string]bool{"fd00::1": true, "fd00:ec2::254": false, "168.63.129.16": false, "::ffff:169.254.169.254": false, "fe80::1%eth0": false} {

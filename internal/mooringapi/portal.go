@@ -27,14 +27,18 @@ func (s *server) portalRoutes() []route.Route {
 	entry := audit.Entry{Instance: s.Instance, Operation: audit.ResetPassword, Kind: audit.PortalAccount}
 	audited := func(w http.ResponseWriter, r *http.Request, _ route.Params) error {
 		p := route.Params{"account": portalAccount}
-		return httpio.Audited(s.Audit, entry, "account", s.guarded(dps.ServiceConfig, s.resetPortal))(w, r, p)
+		return httpio.Audited(s.Audit, entry, "account", s.resetPortal)(w, r, p)
 	}
 	return []route.Route{{Method: "POST", Pattern: wire.ResetPortalPath, Handle: audited}}
 }
 
 // resetPortal answers with the new password, which stands nowhere else but in the
-// information of a data directory.
+// information of a data directory. Whoever has the password has the control plane, and the
+// keys of every policy with it: so a policy's right does not do, only a bearer token.
 func (s *server) resetPortal(w http.ResponseWriter, r *http.Request, _ route.Params) error {
+	if err := s.Guard.Control(r, s.Instance); err != nil {
+		return err
+	}
 	if _, err := parameters(r); err != nil {
 		return err
 	}

@@ -35,12 +35,13 @@ func TestResetPortal(t *testing.T) {
 		status        int
 		body          string
 	}{
-		{"by the owner", w.sas("p"), "", nil, 200, `{"password":"new-password"}`},
+		{"by a policy with every right", w.sas("p"), "", nil, 401, ""},
+		{"by one that may change the service", w.sas("ServiceConfig"), "", nil, 401, ""},
 		{"by a token", w.bearer(t), "?api-version=2021-10-01", nil, 200, `{"password":"new-password"}`},
 		{"without the right", w.sas("EnrollmentWrite"), "", nil, 401, ""},
 		{"by nobody", "", "", nil, 401, ""},
-		{"with something unknown", w.sas("p"), "?color=red", nil, 400, ""},
-		{"when it fails", w.sas("p"), "", dps.Errorf(dps.Unavailable, "Later."), 503, ""},
+		{"with something unknown", w.bearer(t), "?color=red", nil, 400, ""},
+		{"when it fails", w.bearer(t), "", dps.Errorf(dps.Unavailable, "Later."), 503, ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			h := httpio.Track(mooringapi.New(mooringapi.Options{

@@ -13,6 +13,10 @@ import (
 
 // How many sign-ins may be tried: so many at once, and then one each interval. A right
 // password gives its source all of them back.
+//
+// The limit on all is against many who guess together. They must not lock out the
+// operator with it: it does not hold for this machine, nor for sources from which
+// somebody has signed in.
 const (
 	sourceBurst    = 5
 	sourceInterval = 30 * time.Second
@@ -20,6 +24,7 @@ const (
 	allInterval    = 2 * time.Second
 
 	maxSources = 10_000 // remembered at a time
+	maxKnown   = 100    // of those from which somebody has signed in
 )
 
 // limits counts attempts to sign in.
@@ -27,14 +32,18 @@ type limits struct {
 	mu      sync.Mutex // guards all below
 	all     *rate.Limiter
 	sources map[string]*rate.Limiter
+	known   map[string]bool // sources from which somebody has signed in
 }
 
 func newLimits() *limits {
-	return &limits{all: rate.NewLimiter(rate.Every(allInterval), allBurst), sources: make(map[string]*rate.Limiter)}
+	return &limits{
+		all: rate.NewLimiter(rate.Every(allInterval), allBurst), sources: make(map[string]*rate.Limiter), known: make(map[string]bool),
+	}
 }
 
 // take counts an attempt, or fails with Throttled and says when the next one counts. A
-// source that has used up its own attempts takes nothing from the others.
+// source that has used up its own attempts takes nothing from the others, and one that
+// has to wait for the others keeps its own.
 func (l *limits) take(source string, now time.Time) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -45,10 +54,17 @@ func (l *limits) take(source string, now time.Time) error {
 		one = rate.NewLimiter(rate.Every(sourceInterval), sourceBurst)
 		l.sources[key] = one
 	}
-	if err := reserve(one, now); err != nil {
-		return err
+	if one.TokensAt(now) >= 1 && !l.known[key] && !isThisMachine(source) {
+		if err := reserve(l.all, now); err != nil {
+			return err
+		}
 	}
-	return reserve(l.all, now)
+	return reserve(one, now)
+}
+
+func isThisMachine(source string) bool {
+	ip, err := netip.ParseAddr(source)
+	return err == nil && ip.Unmap().IsLoopback()
 }
 
 func reserve(l *rate.Limiter, now time.Time) error {
@@ -62,11 +78,19 @@ func reserve(l *rate.Limiter, now time.Time) error {
 	return &dps.Error{Code: dps.Throttled, Message: fmt.Sprintf("Too many attempts. Try again in %d seconds.", seconds), RetryAfter: wait}
 }
 
-// forgive forgets the attempts of a source.
+// forgive forgets the attempts of a source, from which somebody has signed in.
 func (l *limits) forgive(source string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	delete(l.sources, network(source))
+	key := network(source)
+	delete(l.sources, key)
+	for other := range l.known {
+		if len(l.known) < maxKnown {
+			break
+		}
+		delete(l.known, other)
+	}
+	l.known[key] = true
 }
 
 // makeRoom forgets sources that have all their attempts back, and anyone when there are

@@ -316,6 +316,48 @@ func TestLimitOfAll(t *testing.T) {
 	}
 }
 
+// Many who guess without pause do not lock out the operator: neither at the machine
+// itself, nor where somebody signed in before.
+func TestManyDoNotLockOut(t *testing.T) {
+	w := newWorld(t)
+	w.chosen(t)
+	for round := range 3 {
+		for i := range 100 {
+			if _, err := w.SignIn(t.Context(), fmt.Sprintf("2001:db8:%x:%x::1", round, i), "wrong"); err == nil {
+				t.Fatal("a wrong password signs in")
+			}
+		}
+		for _, source := range []string{here, "127.0.0.1", "::1", "::ffff:127.0.0.1"} {
+			if _, err := w.SignIn(t.Context(), source, password); err != nil {
+				t.Errorf("round %d, the right password from %s: %v", round, source, err)
+			}
+		}
+		w.now = w.now.Add(10 * time.Second)
+	}
+	for i := range 6 { // what came back in the last ten seconds
+		_, _ = w.SignIn(t.Context(), fmt.Sprintf("2001:db8:ffff:%x::1", i), "wrong")
+	}
+	// Another source waits for the others, and keeps its own attempts meanwhile.
+	for range 10 {
+		_, err := w.SignIn(t.Context(), there, password)
+		wantCode(t, "another source", err, dps.Throttled)
+		if e, ok := errors.AsType[*dps.Error](err); ok && e.RetryAfter > 2*time.Second {
+			t.Fatalf("told to wait %v, want the turn of all", e.RetryAfter)
+		}
+	}
+	w.now = w.now.Add(2 * time.Second)
+	if _, err := w.SignIn(t.Context(), there, password); err != nil {
+		t.Errorf("after the time that was told: %v", err)
+	}
+	// The machine itself is limited as every source is.
+	for range 5 {
+		_, err := w.SignIn(t.Context(), "127.0.0.1", "wrong")
+		wantCode(t, "a wrong one", err, dps.Unauthorized)
+	}
+	_, err := w.SignIn(t.Context(), "127.0.0.1", password)
+	wantCode(t, "the sixth", err, dps.Throttled)
+}
+
 func TestOneNetworkIsOneSource(t *testing.T) {
 	w := newWorld(t)
 	w.chosen(t)

@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"github.com/mooring-iot/mooring/internal/dps"
+	"github.com/mooring-iot/mooring/internal/store/sqlite"
 )
 
 func TestMigratePortal(t *testing.T) {
@@ -22,4 +23,14 @@ func TestMigratePortal(t *testing.T) {
 	}
 	a.OneTime, a.Version = dps.NewOneTimePassword(), dps.NewETag()
 	must(t, s.PutPortalAccount(t.Context(), a, ""))
+}
+
+func TestEndSessions(t *testing.T) {
+	p := newPlace(t)
+	db := migrateTo(t, p.path, 6)
+	must(t, db.Close())
+	must(t, sqlite.EndSessions(t.Context(), p.path)) // of a schema without sessions
+	if err := sqlite.EndSessions(t.Context(), p.path+".none"); err == nil {
+		t.Error("a file that is not there has no sessions to end, and no error")
+	}
 }

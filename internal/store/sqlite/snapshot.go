@@ -122,6 +122,23 @@ func (s *Snapshot) Close() error {
 	return errors.Join(err, s.conn.Close())
 }
 
+// EndSessions removes who was signed in at the portal from the file of a snapshot, which
+// nobody else has open. The file may be of an earlier schema, which has none.
+func EndSessions(ctx context.Context, path string) (err error) {
+	db, err := sql.Open("sqlite", dsn(path)+"&mode=rw") // never creates the file
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, db.Close()) }()
+	db.SetMaxOpenConns(1) // whoever closes the last connection empties the log of changes
+	var known int
+	if err := db.QueryRowContext(ctx, `SELECT COUNT(*) FROM sqlite_schema WHERE type = 'table' AND name = 'portal_sessions'`).Scan(&known); err != nil || known == 0 {
+		return err
+	}
+	_, err = db.ExecContext(ctx, `DELETE FROM portal_sessions`)
+	return err
+}
+
 // SchemaVersion returns the version of the schema that this program writes.
 func SchemaVersion() (int64, error) {
 	names, err := migrations.ReadDir("migrations")
