@@ -118,7 +118,9 @@ func TestPutUntouched(t *testing.T) {
 			t.Errorf("%s: untouched %v, %v", tt.name, outcome.Untouched, err)
 		}
 	}
-	refusing := trip(func(*http.Request) (*http.Response, error) { return nil, &net.OpError{Op: "dial", Err: syscall.ECONNREFUSED} })
+	refusing := trip(func(*http.Request) (*http.Response, error) {
+		return nil, &net.OpError{Op: "dial", Err: syscall.ECONNREFUSED}
+	})
 	if outcome, err := remote(refusing).Put(t.Context(), put("a")); err == nil || !outcome.Untouched {
 		t.Errorf("connection refused: %+v, %v", outcome, err)
 	}
