@@ -1,7 +1,7 @@
 // Package fault runs the built binary through what breaks services: kill -9, a full
 // disk, two processes on one data directory, a lost master key, a log that was cut in
-// the middle of a commit. Nothing that was acknowledged may be lost and nothing may be
-// half there.
+// the middle of a commit, hubs that fail. Nothing that was acknowledged may be lost and
+// nothing may be half there.
 //
 // The tests run themselves again in a mount namespace of their own, so that a small
 // disk can be mounted and nothing stays behind; where that is not possible, the tests
@@ -10,6 +10,8 @@
 // MOORING_TEST_SEED sets the random moments; each run prints its seed.
 // MOORING_TEST_RACE_BINARY=1 builds the binary with the race detector.
 // MOORING_TEST_BINARY names a mooring to test instead of the one that is built.
+// MOORING_TEST_HUB_REGISTRATIONS and MOORING_TEST_PACED_DEVICES make the tests of hubs
+// over the wire as large as is wanted.
 package fault_test
 
 import (

@@ -135,6 +135,15 @@ func words(body []byte) string {
 	return text[:cut]
 }
 
+// readNothing wants the answer to a DELETE, which has no body: something else in front
+// of the hub that says 200 to everything has not removed anything.
+func readNothing(a answer) error {
+	if len(bytes.TrimSpace(a.body)) > 0 {
+		return fmt.Errorf("%w: a body where a hub has none", errMalformed)
+	}
+	return nil
+}
+
 // errMalformed is the cause of every failure to understand an answer.
 var errMalformed = errors.New("malformed answer")
 

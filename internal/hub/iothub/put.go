@@ -109,7 +109,7 @@ func (h *hub) contended(id dps.DeviceID) error {
 }
 
 func (w *writer) remove(ctx context.Context, id dps.DeviceID) error {
-	err := w.write(ctx, "delete device", request{method: http.MethodDelete, path: devicePath(id), ifMatch: ifAny})
+	err := w.write(ctx, "delete device", request{method: http.MethodDelete, path: devicePath(id), ifMatch: ifAny, read: readNothing})
 	if isRefusal(err, deviceNotFound) {
 		return nil
 	}

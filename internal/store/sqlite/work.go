@@ -119,9 +119,11 @@ func (s *Store) settleRemnants(t tx, c dps.RegistrationChange) error {
 		return err
 	}
 	for _, r := range remnants {
-		switch a := c.Registration.Assignment; {
-		case c.Work != nil && c.Work.Hub == r.Hub:
-		case a != nil && a.Hub == r.Hub && a.DeviceID == r.DeviceID:
+		a := c.Registration.Assignment
+		own := a != nil && a.Hub == r.Hub && a.DeviceID == r.DeviceID
+		switch {
+		case c.Work != nil && (c.Work.Hub == r.Hub || own): // its lease counts, should the device leave
+		case own:
 			err = t.exec(`DELETE FROM remnants WHERE instance = $1 AND hub = $2 AND device_id = $3`, string(r.Instance), string(r.Hub), string(r.DeviceID))
 		default:
 			err = t.exec(`UPDATE remnants SET state = 'leaving', stale = 0, owner = '', since = $1, due = max($1, busy_until) WHERE instance = $2 AND hub = $3 AND device_id = $4`,

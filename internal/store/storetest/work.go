@@ -259,8 +259,28 @@ var remnantCases = []testCase{
 		w.commit(t, gone)
 		_, err = w.claimed(t, "valve", dps.Leaving, "one")
 		fails(t, "a device that moved away", err, dps.Throttled)
+
+		reg, work = w.opened(t, "fan")
+		w.commit(t, closed(reg, dps.Assigned))
+		assigned = read[dps.Registration](t)(w.Registration(t.Context(), here, "fan"))
+		open = again(assigned, start)
+		open.Status = dps.Assigning
+		work.Operation = open.Operation
+		w.commit(t, dps.RegistrationChange{Registration: open, IfMatch: assigned.ETag, Work: &work})
+		_, err = w.claimed(t, "fan", dps.Placing, "one") // refreshed where it is, and asked elsewhere meanwhile
+		must(t, err)
+		next = again(open, start)
+		work.Operation, work.Hub = next.Operation, "elsewhere"
+		w.commit(t, dps.RegistrationChange{Registration: next, IfMatch: open.ETag, WasOpen: true, Work: &work})
+		gone = closed(next, dps.Assigned)
+		gone.Registration.Assignment.Hub = "elsewhere"
+		gone.Leaving = &dps.HubStand{Hub: hub, DeviceID: "fan"}
+		w.commit(t, gone)
+		_, err = w.claimed(t, "fan", dps.Leaving, "two")
+		fails(t, "a device that was sent away and moved", err, dps.Throttled)
+
 		w.clock.Advance(lease)
-		for _, id := range []dps.RegistrationID{"sensor", "pump", "valve"} {
+		for _, id := range []dps.RegistrationID{"sensor", "pump", "valve", "fan"} {
 			_, err = w.claimed(t, id, dps.Leaving, "one")
 			must(t, err)
 		}
