@@ -206,3 +206,60 @@ func TestStoreThatFails(t *testing.T) {
 		w.settled(t)
 	})
 }
+
+// Devices that leave a hub which is down do not use up the turns of the one that they
+// go to.
+func TestOldHubIsDown(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		w := newRemoteWorld(t)
+		w.to(t, migrate, "a")
+		req := w.request("sensor", w.leaf(t, "sensor"))
+		w.finished(t, req)
+		w.to(t, migrate, "b")
+		w.hubs["a"].set(func(h *fakeHub) {
+			h.health.State = dps.HubDown
+			h.before = func(string) error { return unavailable("hub a.example.com is down") }
+		})
+		start := time.Now()
+		rec := w.finished(t, req)
+		if rec.Status != dps.Failed || rec.Failure.Message != "hub a.example.com is down" || rec.Failure.Code != dps.HubUnavailable {
+			t.Errorf("record = %+v, %+v", rec, rec.Failure)
+		}
+		if took := time.Since(start); took < 45*time.Second || took > 75*time.Second {
+			t.Errorf("took %v", took)
+		}
+		if w.hubs["b"].turns != 0 {
+			t.Errorf("%d turns were taken", w.hubs["b"].turns)
+		}
+		w.hubs["a"].set(func(h *fakeHub) { h.before = nil }) // it answers, and is thought to be down
+		if rec = w.finished(t, req); rec.Status != dps.Assigned || rec.Assignment.Substatus != dps.DeviceDataMigrated || w.hubs["b"].turns != 1 {
+			t.Errorf("record = %+v, %+v, %d turns", rec, rec.Failure, w.hubs["b"].turns)
+		}
+	})
+}
+
+// A newer call does not wait for what the older one had to wait for.
+func TestNewerCallDoesNotWait(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		w := newRemoteWorld(t)
+		w.to(t, nil, "a")
+		w.hubs["a"].set(func(h *fakeHub) {
+			h.slow = 5 * time.Second
+			h.before = func(string) error {
+				return &dps.Error{Code: dps.Throttled, Message: "slow down", RetryAfter: 9 * time.Minute}
+			}
+		})
+		_, err := w.Register(t.Context(), w.request("sensor", w.leaf(t, "sensor")))
+		must(t, err)
+		time.Sleep(2 * time.Second) // the hub thinks about it
+		w.to(t, nil, "b")
+		req := w.request("sensor", w.leaf(t, "sensor"))
+		start := time.Now()
+		if rec := w.finished(t, req); rec.Hub != "b.example.com" {
+			t.Errorf("record = %+v, %+v", rec, rec.Failure)
+		}
+		if took := time.Since(start); took > 10*time.Second {
+			t.Errorf("took %v", took)
+		}
+	})
+}

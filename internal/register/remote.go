@@ -20,6 +20,9 @@ func (s *Service) placeRemote(r *run, j *job, pl plan) (verdict, error) {
 			return v, err
 		}
 	}
+	if err := s.leavable(r, j, pl); err != nil {
+		return verdict{}, err
+	}
 	if !j.writes {
 		return j.at(true, 0), nil
 	}
@@ -50,6 +53,21 @@ func (s *Service) placeRemote(r *run, j *job, pl plan) (verdict, error) {
 		j.fresh = true
 	}
 	return v, err
+}
+
+// leavable fails where a device is to bring its data along from a hub that is down: it
+// would take turns at the other one in vain.
+func (s *Service) leavable(r *run, j *job, pl plan) error {
+	if !pl.migrate || pl.from.Kind == dps.KindEmbedded || s.hubs.Hub(*pl.from).Health().State != dps.HubDown {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(r.acting, stepTime)
+	defer cancel()
+	_, err := s.oldTwin(ctx, j, *pl.from)
+	if dps.CodeOf(err) == dps.DeviceNotFound {
+		return nil
+	}
+	return err
 }
 
 // arrival says how a device came to its hub.

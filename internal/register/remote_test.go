@@ -632,8 +632,10 @@ func (w *remoteWorld) onePlace(t *testing.T, id dps.RegistrationID) {
 
 // faults makes a hub fail at random.
 func faults(h *fakeHub, random *rand.Rand) {
-	kinds := []error{unavailable("connection refused"), unavailable("500"), &dps.Error{Code: dps.Throttled, Message: "slow", RetryAfter: 3 * time.Second},
-		&dps.Error{Code: dps.HubRefused, Message: "wrong key", Number: 401002}}
+	kinds := []error{
+		unavailable("connection refused"), unavailable("500"), &dps.Error{Code: dps.Throttled, Message: "slow", RetryAfter: 3 * time.Second},
+		&dps.Error{Code: dps.HubRefused, Message: "wrong key", Number: 401002},
+	}
 	share := []float64{0, 0.2, 0.5, 1}[random.IntN(4)]
 	fail := func(string) error { // called under the hub's lock
 		if random.Float64() < share {

@@ -31,6 +31,7 @@ type fakeHub struct {
 	after   func(call string) error // loses the answer of a call that had its effect
 	slow    time.Duration           // what each call takes
 	turn    chan struct{}           // when set, a write waits for one
+	turns   int                     // taken
 }
 
 func newFakeHub() *fakeHub {
@@ -50,6 +51,7 @@ func (h *fakeHub) set(change func(h *fakeHub)) {
 }
 
 func (h *fakeHub) Turn(ctx context.Context) error {
+	h.set(func(h *fakeHub) { h.turns++ })
 	if h.turn != nil {
 		select {
 		case <-h.turn:

@@ -184,12 +184,18 @@ func TestReprovisioning(t *testing.T) {
 		{"migrate, sticky device", policy(true, true), "2018-04-01", true, "deviceDataMigrated", moved},
 	}
 	pairs := [][2]string{
-		{"plant-a.example", "plant-b.example"}, {"plant-b.example", "plant-a.example"},
-		{"far-a.example", "far-b.example"}, {"far-b.example", "far-a.example"},
-		{"plant-a.example", "far-a.example"}, {"far-b.example", "plant-b.example"},
-		{"plant-a.example", "near.example"}, {"near.example", "plant-a.example"},
-		{"near.example", "far-a.example"}, {"far-a.example", "localhost"},
-		{"near.example", "localhost"}, {"localhost", "near.example"},
+		{"plant-a.example", "plant-b.example"},
+		{"plant-b.example", "plant-a.example"},
+		{"far-a.example", "far-b.example"},
+		{"far-b.example", "far-a.example"},
+		{"plant-a.example", "far-a.example"},
+		{"far-b.example", "plant-b.example"},
+		{"plant-a.example", "near.example"},
+		{"near.example", "plant-a.example"},
+		{"near.example", "far-a.example"},
+		{"far-a.example", "localhost"},
+		{"near.example", "localhost"},
+		{"localhost", "near.example"},
 	}
 	kinds := []string{"x509 group", "key", "key group"}
 	n := 0
