@@ -249,17 +249,17 @@ func (l *line) ready(it *item) {
 	it.seq = q.added
 	q.added++
 	q.ready = append(q.ready, it)
-	l.staff(ln, q)
+	l.staff(q)
 }
 
 // staff starts a worker for a queue that can use one.
-func (l *line) staff(ln *lane, q *queue) {
+func (l *line) staff(q *queue) {
 	if l.run == nil || len(q.ready) == 0 || q.active >= q.most {
 		return
 	}
 	q.active++
 	r := l.run
-	l.workers.Go(func() { l.work(r, ln, q) })
+	l.workers.Go(func() { l.work(r, q) })
 }
 
 // leaveQueue takes a waiting item out of its queue, or stops its timer.
@@ -280,7 +280,7 @@ func (l *line) leaveQueue(it *item) {
 }
 
 // work serves a queue until it is empty or the run ends.
-func (l *line) work(r *run, ln *lane, q *queue) {
+func (l *line) work(r *run, q *queue) {
 	for {
 		it := l.take(r, q)
 		if it == nil {

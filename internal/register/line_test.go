@@ -62,7 +62,7 @@ func TestLineThatCannotBegin(t *testing.T) {
 		}
 		_, err := s.Register(t.Context(), w.request("sensor", w.leaf(t, "sensor")))
 		must(t, err)
-		time.Sleep(time.Minute)
+		<-time.After(time.Minute)
 		if len(w.hubs["a"].ids()) != 0 {
 			t.Error("the line is worked")
 		}
@@ -98,7 +98,7 @@ func TestHubChangesUnderWay(t *testing.T) {
 		ticket, err := w.Register(t.Context(), req)
 		must(t, err)
 		w.hubs["a"].turn <- struct{}{}
-		time.Sleep(time.Second)
+		<-time.After(time.Second)
 		health, err := w.HubHealth(t.Context(), in)
 		must(t, err)
 		if health["a"].Waiting != 0 || health["b"].Waiting != 1 {
@@ -126,7 +126,7 @@ func TestRoom(t *testing.T) {
 		for i := range 5 {
 			_, err := w.Register(t.Context(), w.request(deviceName(i), w.leaf(t, deviceName(i))))
 			must(t, err)
-			time.Sleep(100 * time.Millisecond)
+			<-time.After(100 * time.Millisecond)
 		}
 		late := w.request("late", w.leaf(t, "late"))
 		_, err := w.Register(t.Context(), late)
@@ -137,7 +137,7 @@ func TestRoom(t *testing.T) {
 			t.Errorf("waiting: %d", health["a"].Waiting)
 		}
 		w.hubs["a"].set(func(h *fakeHub) { h.before = nil })
-		time.Sleep(time.Minute)
+		<-time.After(time.Minute)
 		if rec := w.finished(t, late); rec.Status != dps.Assigned {
 			t.Errorf("record = %+v, %+v", rec, rec.Failure)
 		}
@@ -160,7 +160,7 @@ func TestWaitAfterARestart(t *testing.T) {
 			var err error
 			ticket, err = w.Register(t.Context(), last)
 			must(t, err)
-			time.Sleep(time.Millisecond)
+			<-time.After(time.Millisecond)
 		}
 		w.stop()
 		w.Service = w.remote(w.store)
@@ -195,7 +195,7 @@ func TestStoreThatFails(t *testing.T) {
 		req := w.request("sensor", w.leaf(t, "sensor"))
 		ticket, err := w.Register(t.Context(), req)
 		must(t, err)
-		time.Sleep(10 * time.Minute)
+		<-time.After(10 * time.Minute)
 		if n := asked.Load(); n < 10 || n > 70 {
 			t.Errorf("asked %d times in ten minutes", n)
 		}
@@ -251,7 +251,7 @@ func TestNewerCallDoesNotWait(t *testing.T) {
 		})
 		_, err := w.Register(t.Context(), w.request("sensor", w.leaf(t, "sensor")))
 		must(t, err)
-		time.Sleep(2 * time.Second) // the hub thinks about it
+		<-time.After(2 * time.Second) // the hub thinks about it
 		w.to(t, nil, "b")
 		req := w.request("sensor", w.leaf(t, "sensor"))
 		start := time.Now()

@@ -3,6 +3,7 @@ package register_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -329,7 +330,7 @@ func TestSameCallJoins(t *testing.T) {
 			t.Error("another certificate joins")
 		}
 		w.hubs["a"].turn <- struct{}{}
-		time.Sleep(time.Second)
+		<-time.After(time.Second)
 		w.hubs["a"].turn <- struct{}{}
 		if rec := w.polled(t, renewed, third); rec.Status != dps.Assigned {
 			t.Errorf("record = %+v", rec)
@@ -354,7 +355,7 @@ func TestWaitIsHonest(t *testing.T) {
 			ticket, err := w.Register(t.Context(), w.request(deviceName(i), w.leaf(t, deviceName(i))))
 			must(t, err)
 			last = ticket
-			time.Sleep(time.Millisecond)
+			<-time.After(time.Millisecond)
 		}
 		if last.RetryAfter < 60*time.Second || last.RetryAfter > 110*time.Second {
 			t.Errorf("the hundredth at one a second is told to come after %v", last.RetryAfter)
@@ -392,7 +393,7 @@ func TestEnrollmentChangesMeanwhile(t *testing.T) {
 				must(t, err)
 				tt.change(t, w)
 				w.start(t)
-				time.Sleep(5 * time.Second)
+				<-time.After(5 * time.Second)
 				reg, err := w.Record(t.Context(), in, "sensor")
 				must(t, err)
 				if reg.Operation != ticket.Operation || reg.Status != tt.status || (reg.Failure != nil && reg.Failure.Code != tt.code) || len(w.stands(t, "sensor")) != 0 {
@@ -411,7 +412,7 @@ func TestForgottenWhileOpen(t *testing.T) {
 		w.hubs["a"].set(func(h *fakeHub) { h.after = func(string) error { return unavailable("reset") } })
 		_, err := w.Register(t.Context(), w.request("sensor", w.leaf(t, "sensor")))
 		must(t, err)
-		time.Sleep(10 * time.Second)
+		<-time.After(10 * time.Second)
 		must(t, w.Forget(t.Context(), in, "sensor", dps.Condition{}))
 		w.hubs["a"].set(func(h *fakeHub) { h.after = nil })
 		w.settled(t)
@@ -564,11 +565,13 @@ func killedAnywhere(t *testing.T, random *rand.Rand) {
 		go func() { ended <- run.Run(ctx) }()
 		for range 6 {
 			_, _ = run.Register(t.Context(), reqs[random.IntN(devices)])
-			time.Sleep(time.Duration(random.IntN(4000)) * time.Millisecond)
+			<-time.After(time.Duration(random.IntN(4000)) * time.Millisecond)
 		}
-		time.Sleep(time.Duration(random.IntN(30)) * time.Second)
+		<-time.After(time.Duration(random.IntN(30)) * time.Second)
 		cancel()
-		<-ended
+		if err := <-ended; err != nil && !errors.Is(err, errKilled) {
+			t.Errorf("Run: %v", err)
+		}
 	}
 	for _, h := range w.hubs {
 		h.set(func(h *fakeHub) { h.before, h.after, h.slow = nil, nil, 0 })

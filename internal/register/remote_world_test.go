@@ -271,7 +271,7 @@ func (w *remoteWorld) polled(t *testing.T, req register.Request, ticket register
 	t.Helper()
 	after := ticket.RetryAfter
 	for range 2000 {
-		time.Sleep(after) // of the bubble
+		<-time.After(after) // of the bubble
 		rec, err := w.Poll(t.Context(), req, ticket.Operation)
 		must(t, err)
 		if rec.Status != dps.Assigning {
@@ -334,7 +334,7 @@ func (w *remoteWorld) settled(t *testing.T) {
 		if len(open)+len(placing)+len(leaving) == 0 {
 			return
 		}
-		time.Sleep(5 * time.Second) // of the bubble
+		<-time.After(5 * time.Second) // of the bubble
 	}
 	leaving, _ := w.store.Remnants(t.Context(), in, dps.Leaving, 10, nil)
 	t.Fatalf("does not settle: %+v", leaving)

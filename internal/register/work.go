@@ -30,7 +30,7 @@ func (s *Service) Run(ctx context.Context) error {
 		stop()
 		l.end()
 		if ctx.Err() != nil {
-			return nil //nolint:nilerr // told to stop before it began
+			return nil // told to stop before it began
 		}
 		return err
 	}
