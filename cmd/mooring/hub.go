@@ -2,8 +2,10 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/url"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -15,41 +17,56 @@ import (
 )
 
 func hubCommand(e *env) *cobra.Command {
-	return group("hub", "See what stands in the embedded hub", `See the devices and twins of the embedded hub of a running service.`,
-		group("device", "Device identities", "See the device identities of the embedded hub.", hubDeviceList(e), hubDeviceShow(e)),
-		group("twin", "Device twins", "See the device twins of the embedded hub.", hubTwinShow(e)),
+	return group("hub", "See what stands in embedded hubs", `See the devices and twins of the embedded hubs of a running service: of the first one,
+or of the one that --hub-name names. What stands in a hub over the wire is for the hub's
+own tools to show: nobody gets its key back from the service, this program neither.`,
+		group("device", "Device identities", "See the device identities of an embedded hub.", hubDeviceList(e), hubDeviceShow(e)),
+		group("twin", "Device twins", "See the device twins of an embedded hub.", hubTwinShow(e)),
 	)
 }
 
 // hubOptions are what every hub command takes.
 type hubOptions struct {
-	device string
-	json   bool
+	device, hub string
+	json        bool
 }
 
 func addHubFlags(cmd *cobra.Command, o *hubOptions) {
 	addDataFlag(cmd)
+	cmd.Flags().StringVarP(&o.hub, "hub-name", "n", "", "host name of the embedded hub (default: the first one)")
 	cmd.Flags().BoolVar(&o.json, "json", false, "print the hub's own JSON")
 }
 
-// hubClient returns a client for the embedded hub of a running service.
-func hubClient(cmd *cobra.Command, e *env) (*iothub.Client, error) {
+// hubClient returns a client for an embedded hub of a running service; no name is the
+// first one's.
+func hubClient(cmd *cobra.Command, e *env, name string) (*iothub.Client, error) {
 	info, client, err := running(cmd, e)
 	if err != nil {
 		return nil, err
 	}
-	for _, hub := range info.Hubs {
-		text, ok := hub.ConnectionStrings[dps.HubOwnerPolicy]
-		if !ok {
-			continue // one over the wire
-		}
-		conn, err := iothub.ParseConnectionString(text)
-		if err != nil {
-			return nil, err
-		}
-		return iothub.New(conn, client, time.Now), nil
+	text, err := hubAccess(info.Hubs, name)
+	if err != nil {
+		return nil, err
 	}
-	return nil, fmt.Errorf("the service has no embedded hub")
+	conn, err := iothub.ParseConnectionString(text)
+	if err != nil {
+		return nil, err
+	}
+	return iothub.New(conn, client, time.Now), nil
+}
+
+// hubAccess returns the connection string of an embedded hub.
+func hubAccess(hubs []wire.HubInfo, name string) (string, error) {
+	for _, hub := range hubs {
+		text, embedded := hub.ConnectionStrings[dps.HubOwnerPolicy]
+		if embedded && (name == "" || strings.EqualFold(hub.HostName, name)) {
+			return text, nil
+		}
+	}
+	if name == "" {
+		return "", errors.New("the service has no embedded hub")
+	}
+	return "", fmt.Errorf("the service has no embedded hub %s; what stands in a hub over the wire, its own tools show", name)
 }
 
 // maxTop is how many devices a hub lists in one call.
@@ -60,13 +77,13 @@ func hubDeviceList(e *env) *cobra.Command {
 	var top int
 	cmd := &cobra.Command{
 		Use: "list", Short: "List devices", Args: noArgs,
-		Long:    "List the devices of the embedded hub, sorted by ID, up to --top of them.",
-		Example: "  mooring hub device list --top 20",
+		Long:    "List the devices of an embedded hub, sorted by ID, up to --top of them.",
+		Example: "  mooring hub device list --top 20\n  mooring hub device list --hub-name hub-a.example",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if top < 1 || top > maxTop {
 				return usagef(cmd, "--top: must be 1 to %d", maxTop)
 			}
-			client, err := hubClient(cmd, e)
+			client, err := hubClient(cmd, e, o.hub)
 			if err != nil {
 				return err
 			}
@@ -116,7 +133,7 @@ func hubDeviceShow(e *env) *cobra.Command {
 	var o hubOptions
 	cmd := &cobra.Command{
 		Use: "show [DEVICE-ID]", Short: "Show one device",
-		Long:    "Show the identity of one device of the embedded hub.",
+		Long:    "Show the identity of one device of an embedded hub.",
 		Example: "  mooring hub device show sensor-7",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			client, err := identified(cmd, e, &o, args)
@@ -144,7 +161,7 @@ func identified(cmd *cobra.Command, e *env, o *hubOptions, args []string) (*ioth
 	if o.device, err = oneID(cmd, "device-id", o.device, args); err != nil {
 		return nil, err
 	}
-	return hubClient(cmd, e)
+	return hubClient(cmd, e, o.hub)
 }
 
 func printDevice(e *env, raw json.RawMessage) error {
@@ -165,7 +182,7 @@ func hubTwinShow(e *env) *cobra.Command {
 	var o hubOptions
 	cmd := &cobra.Command{
 		Use: "show [DEVICE-ID]", Short: "Show the twin of a device",
-		Long:    "Show the twin of one device of the embedded hub: tags, desired and reported properties.",
+		Long:    "Show the twin of one device of an embedded hub: tags, desired and reported properties.",
 		Example: "  mooring hub twin show sensor-7",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			client, err := identified(cmd, e, &o, args)

@@ -348,7 +348,7 @@ func (l *line) put(r *run, it *item, v verdict) {
 		it.began, it.attempts, it.excused, it.fresh, it.reboot = time.Time{}, 0, 0, "", false
 	}
 	it.writes = v.writes
-	if v.after <= 0 {
+	if v.after <= 0 || it.changed { // what came meanwhile does not wait for what was
 		l.ready(it)
 		return
 	}

@@ -62,7 +62,11 @@ func TestLineThatCannotBegin(t *testing.T) {
 		}
 		_, err := s.Register(t.Context(), w.request("sensor", w.leaf(t, "sensor")))
 		must(t, err)
+<<<<<<< HEAD
 		pass(time.Minute)
+=======
+		<-time.After(time.Minute)
+>>>>>>> hube2e
 		if len(w.hubs["a"].ids()) != 0 {
 			t.Error("the line is worked")
 		}
@@ -98,7 +102,11 @@ func TestHubChangesUnderWay(t *testing.T) {
 		ticket, err := w.Register(t.Context(), req)
 		must(t, err)
 		w.hubs["a"].turn <- struct{}{}
+<<<<<<< HEAD
 		pass(time.Second)
+=======
+		<-time.After(time.Second)
+>>>>>>> hube2e
 		health, err := w.HubHealth(t.Context(), in)
 		must(t, err)
 		if health["a"].Waiting != 0 || health["b"].Waiting != 1 {
@@ -126,7 +134,11 @@ func TestRoom(t *testing.T) {
 		for i := range 5 {
 			_, err := w.Register(t.Context(), w.request(deviceName(i), w.leaf(t, deviceName(i))))
 			must(t, err)
+<<<<<<< HEAD
 			pass(100 * time.Millisecond)
+=======
+			<-time.After(100 * time.Millisecond)
+>>>>>>> hube2e
 		}
 		late := w.request("late", w.leaf(t, "late"))
 		_, err := w.Register(t.Context(), late)
@@ -137,7 +149,11 @@ func TestRoom(t *testing.T) {
 			t.Errorf("waiting: %d", health["a"].Waiting)
 		}
 		w.hubs["a"].set(func(h *fakeHub) { h.before = nil })
+<<<<<<< HEAD
 		pass(time.Minute)
+=======
+		<-time.After(time.Minute)
+>>>>>>> hube2e
 		if rec := w.finished(t, late); rec.Status != dps.Assigned {
 			t.Errorf("record = %+v, %+v", rec, rec.Failure)
 		}
@@ -160,7 +176,11 @@ func TestWaitAfterARestart(t *testing.T) {
 			var err error
 			ticket, err = w.Register(t.Context(), last)
 			must(t, err)
+<<<<<<< HEAD
 			pass(time.Millisecond)
+=======
+			<-time.After(time.Millisecond)
+>>>>>>> hube2e
 		}
 		w.stop()
 		w.Service = w.remote(w.store)
@@ -195,7 +215,11 @@ func TestStoreThatFails(t *testing.T) {
 		req := w.request("sensor", w.leaf(t, "sensor"))
 		ticket, err := w.Register(t.Context(), req)
 		must(t, err)
+<<<<<<< HEAD
 		pass(10 * time.Minute)
+=======
+		<-time.After(10 * time.Minute)
+>>>>>>> hube2e
 		if n := asked.Load(); n < 10 || n > 70 {
 			t.Errorf("asked %d times in ten minutes", n)
 		}
@@ -204,5 +228,62 @@ func TestStoreThatFails(t *testing.T) {
 			t.Errorf("record = %+v, %+v, %+v", rec, rec.Assignment, rec.Failure)
 		}
 		w.settled(t)
+	})
+}
+
+// Devices that leave a hub which is down do not use up the turns of the one that they
+// go to.
+func TestOldHubIsDown(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		w := newRemoteWorld(t)
+		w.to(t, migrate, "a")
+		req := w.request("sensor", w.leaf(t, "sensor"))
+		w.finished(t, req)
+		w.to(t, migrate, "b")
+		w.hubs["a"].set(func(h *fakeHub) {
+			h.health.State = dps.HubDown
+			h.before = func(string) error { return unavailable("hub a.example.com is down") }
+		})
+		start := time.Now()
+		rec := w.finished(t, req)
+		if rec.Status != dps.Failed || rec.Failure.Message != "hub a.example.com is down" || rec.Failure.Code != dps.HubUnavailable {
+			t.Errorf("record = %+v, %+v", rec, rec.Failure)
+		}
+		if took := time.Since(start); took < 45*time.Second || took > 75*time.Second {
+			t.Errorf("took %v", took)
+		}
+		if w.hubs["b"].turns != 0 {
+			t.Errorf("%d turns were taken", w.hubs["b"].turns)
+		}
+		w.hubs["a"].set(func(h *fakeHub) { h.before = nil }) // it answers, and is thought to be down
+		if rec = w.finished(t, req); rec.Status != dps.Assigned || rec.Assignment.Substatus != dps.DeviceDataMigrated || w.hubs["b"].turns != 1 {
+			t.Errorf("record = %+v, %+v, %d turns", rec, rec.Failure, w.hubs["b"].turns)
+		}
+	})
+}
+
+// A newer call does not wait for what the older one had to wait for.
+func TestNewerCallDoesNotWait(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		w := newRemoteWorld(t)
+		w.to(t, nil, "a")
+		w.hubs["a"].set(func(h *fakeHub) {
+			h.slow = 5 * time.Second
+			h.before = func(string) error {
+				return &dps.Error{Code: dps.Throttled, Message: "slow down", RetryAfter: 9 * time.Minute}
+			}
+		})
+		_, err := w.Register(t.Context(), w.request("sensor", w.leaf(t, "sensor")))
+		must(t, err)
+		<-time.After(2 * time.Second) // the hub thinks about it
+		w.to(t, nil, "b")
+		req := w.request("sensor", w.leaf(t, "sensor"))
+		start := time.Now()
+		if rec := w.finished(t, req); rec.Hub != "b.example.com" {
+			t.Errorf("record = %+v, %+v", rec, rec.Failure)
+		}
+		if took := time.Since(start); took > 10*time.Second {
+			t.Errorf("took %v", took)
+		}
 	})
 }

@@ -31,6 +31,7 @@ type fakeHub struct {
 	after   func(call string) error // loses the answer of a call that had its effect
 	slow    time.Duration           // what each call takes
 	turn    chan struct{}           // when set, a write waits for one
+	turns   int                     // taken
 }
 
 func newFakeHub() *fakeHub {
@@ -50,6 +51,7 @@ func (h *fakeHub) set(change func(h *fakeHub)) {
 }
 
 func (h *fakeHub) Turn(ctx context.Context) error {
+	h.set(func(h *fakeHub) { h.turns++ })
 	if h.turn != nil {
 		select {
 		case <-h.turn:
@@ -279,7 +281,11 @@ func (w *remoteWorld) polled(t *testing.T, req register.Request, ticket register
 	t.Helper()
 	after := ticket.RetryAfter
 	for range 2000 {
+<<<<<<< HEAD
 		pass(after)
+=======
+		<-time.After(after) // of the bubble
+>>>>>>> hube2e
 		rec, err := w.Poll(t.Context(), req, ticket.Operation)
 		must(t, err)
 		if rec.Status != dps.Assigning {
@@ -342,7 +348,11 @@ func (w *remoteWorld) settled(t *testing.T) {
 		if len(open)+len(placing)+len(leaving) == 0 {
 			return
 		}
+<<<<<<< HEAD
 		pass(5 * time.Second)
+=======
+		<-time.After(5 * time.Second) // of the bubble
+>>>>>>> hube2e
 	}
 	leaving, _ := w.store.Remnants(t.Context(), in, dps.Leaving, 10, nil)
 	t.Fatalf("does not settle: %+v", leaving)

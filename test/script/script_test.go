@@ -5,6 +5,7 @@
 //	serve [flag...]               start "mooring serve" on $DATA and wait until it is ready
 //	shutdown                      end it with SIGTERM; it must exit with code 0
 //	restart                       shut down, then serve again with the same flags
+//	other [flag...]               start a second one, on $OTHER
 //	put path file                 write an enrollment over the service API
 //	register id chain key status  be a device: register, poll, and end with status
 //
@@ -19,6 +20,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -56,6 +58,7 @@ func TestScripts(t *testing.T) {
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"exitcode": exitCode,
 			"serve":    serve,
+			"other":    other,
 			"shutdown": shutdown,
 			"restart":  restart,
 			"put":      put,
@@ -68,14 +71,17 @@ func TestScripts(t *testing.T) {
 func setup(env *testscript.Env) error {
 	env.Setenv("PATH", binDir+string(os.PathListSeparator)+env.Getenv("PATH"))
 	env.Setenv("DATA", filepath.Join(env.WorkDir, "data"))
-	s := &service{}
-	env.Values[serviceKey{}] = s
-	env.Defer(func() {
-		if err := s.stop(); err != nil {
-			env.T().Log(s.log())
-			env.T().Fatal(err)
-		}
-	})
+	env.Setenv("OTHER", filepath.Join(env.WorkDir, "other"))
+	for _, key := range []any{serviceKey{}, otherKey{}} {
+		s := &service{}
+		env.Values[key] = s
+		env.Defer(func() {
+			if err := s.stop(); err != nil {
+				env.T().Log(s.log())
+				env.T().Fatal(err)
+			}
+		})
+	}
 	return nil
 }
 
@@ -106,6 +112,27 @@ func serve(ts *testscript.TestScript, neg bool, args []string) {
 	start(ts, append([]string{
 		"serve", "--data", ts.Getenv("DATA"), "--https", "127.0.0.1:0", "--mqtt", "127.0.0.1:0", "--portal", "127.0.0.1:0",
 	}, args...))
+}
+
+// other is the command "other [flag...]". It starts a second service, and writes the
+// connection string of its first hub to other.txt.
+func other(ts *testscript.TestScript, neg bool, args []string) {
+	s, ok := ts.Value(otherKey{}).(*service)
+	if neg || !ok || s.process != nil {
+		ts.Fatalf("usage: other [flag...], once")
+	}
+	ts.Check(s.start(ts.MkAbs("."), append([]string{
+		"serve", "--data", ts.Getenv("OTHER"), "--https", "127.0.0.1:0", "--mqtt", "off", "--portal", "127.0.0.1:0",
+	}, args...)))
+	at, err := s.ready(ts.Getenv("OTHER"))
+	if err != nil {
+		ts.Check(errors.Join(err, s.stop()))
+		ts.Fatalf("the other service did not become ready\n%s", s.log())
+	}
+	hub := at.Hubs[0]
+	_, rest, _ := strings.Cut(hub.ConnectionStrings["iothubowner"], ";")
+	text := "HostName=" + hub.HostName + ";GatewayHostName=" + at.Listeners.HTTPS + ";" + rest
+	ts.Check(os.WriteFile(ts.MkAbs("other.txt"), []byte(text+"\n"), 0o600))
 }
 
 // shutdown is the command "shutdown".

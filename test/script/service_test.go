@@ -27,6 +27,9 @@ const (
 // serviceKey is where a script's values keep its service.
 type serviceKey struct{}
 
+// otherKey is where they keep the second one.
+type otherKey struct{}
+
 // service is one "mooring serve" in the background; its zero value has not started.
 type service struct {
 	args    []string
@@ -43,6 +46,10 @@ type info struct {
 		HTTPS  string `json:"https"`
 		Portal string `json:"portal"`
 	} `json:"listeners"`
+	Hubs []struct {
+		HostName          string            `json:"hostName"`
+		ConnectionStrings map[string]string `json:"connectionStrings"`
+	} `json:"hubs"`
 }
 
 // start runs mooring with args in the background and returns when it is ready.

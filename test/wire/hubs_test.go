@@ -130,7 +130,9 @@ func (s *hubSite) awaitGone(t *testing.T, id string) {
 func eventually(t *testing.T, what string, done func() bool) {
 	t.Helper()
 	const patience, step = 30 * time.Second, 20 * time.Millisecond
-	for deadline := time.Now().Add(patience); !done(); time.Sleep(step) {
+	tick := time.NewTicker(step)
+	defer tick.Stop()
+	for deadline := time.Now().Add(patience); !done(); <-tick.C {
 		if time.Now().After(deadline) {
 			t.Fatalf("waited %s for %s", patience, what)
 		}
