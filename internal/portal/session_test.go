@@ -168,6 +168,24 @@ func TestAttemptsAreLimited(t *testing.T) {
 	}
 }
 
+// Whoever writes another address into a header is still where they are.
+func TestAttemptsAreCountedWhereTheyComeFrom(t *testing.T) {
+	w := newWorld(t, false)
+	last := 0
+	for i := range 6 {
+		r := httptest.NewRequest(http.MethodPost, "/sign-in", strings.NewReader(url.Values{"password": {"wrong"}}.Encode()))
+		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		for _, name := range []string{"X-Forwarded-For", "X-Real-Ip", "Forwarded", "True-Client-Ip"} {
+			r.Header.Set(name, "198.51.100."+strconv.Itoa(i))
+		}
+		r.RemoteAddr = "192.0.2.1:" + strconv.Itoa(4000+i)
+		last = w.do(r).Code
+	}
+	if last != http.StatusTooManyRequests {
+		t.Errorf("the sixth: %d", last)
+	}
+}
+
 func TestForgedRequests(t *testing.T) {
 	w := signedIn(t)
 	for _, p := range pages {
