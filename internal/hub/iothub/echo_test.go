@@ -23,7 +23,9 @@ func TestSecretsThatAreSentBack(t *testing.T) {
 		"as it is": func(s string) string { return s },
 		"in HTML":  html.EscapeString,
 		"escaped":  url.QueryEscape,
-		"in JSON":  func(s string) string { return strings.NewReplacer("/", `\/`, "+", `\u002b`, "=", `\u003d`, `"`, `\"`).Replace(s) },
+		"in JSON": func(s string) string {
+			return strings.NewReplacer("/", `\/`, "+", `\u002b`, "=", `\u003d`, `"`, `\"`).Replace(s)
+		},
 	} {
 		for _, status := range []int{200, 302, 400, 401, 404, 429, 500, 502} {
 			var signature string
