@@ -322,6 +322,30 @@ func TestControl(t *testing.T) {
 	}
 }
 
+// An instance without a key takes no token, not even one that is signed with no key.
+func TestNoTokenKey(t *testing.T) {
+	t.Parallel()
+	w := newWorld()
+	in := w.store.instances[dps.DefaultInstance]
+	in.TokenKey = dps.Secret{}
+	w.store.instances[dps.DefaultInstance] = in
+	for _, key := range [][]byte{{}, {0}} {
+		text, err := jwt.NewWithClaims(jwt.SigningMethodHS256, jwt.RegisteredClaims{
+			Issuer: "mooring", Audience: jwt.ClaimStrings{"mooring/control-plane/default"}, ExpiresAt: jwt.NewNumericDate(now.Add(time.Minute)),
+		}).SignedString(key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := request("/enrollments/x", "Bearer "+text)
+		if err := w.Control(r, "default"); dps.CodeOf(err) != dps.Unauthorized {
+			t.Errorf("control plane: %v", err)
+		}
+		if err := w.Service(r, "default", dps.EnrollmentRead); dps.CodeOf(err) != dps.Unauthorized {
+			t.Errorf("service: %v", err)
+		}
+	}
+}
+
 func TestNames(t *testing.T) {
 	t.Parallel()
 	if got, want := access.Names([]string{"dps.example", "localhost"}), []string{"dps.example", "localhost", "127.0.0.1", "::1"}; !slices.Equal(got, want) {

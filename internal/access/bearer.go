@@ -49,6 +49,9 @@ func (g *Guard) Control(r *http.Request, id dps.InstanceID) error {
 	if !strings.EqualFold(scheme, "Bearer") || len(header) > maxBearer {
 		return dps.Wrap(dps.Unauthorized, errors.New("no bearer token"), badBearer)
 	}
+	if in.TokenKey.IsZero() { // by which anybody could sign
+		return dps.Wrap(dps.Unauthorized, errors.New("the instance has no key for tokens"), badBearer)
+	}
 	var claims jwt.RegisteredClaims
 	_, err = jwt.ParseWithClaims(strings.TrimSpace(text), &claims, func(*jwt.Token) (any, error) { return in.TokenKey.Reveal(), nil },
 		jwt.WithValidMethods([]string{jwt.SigningMethodHS256.Alg()}), jwt.WithIssuer(tokenIssuer),

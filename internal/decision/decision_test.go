@@ -145,7 +145,9 @@ func TestMoreThanThereIsRoomFor(t *testing.T) {
 	for part := range 8 {
 		devices.Go(func() {
 			for i := range 1000 {
-				w.Refused(refusal(fmt.Sprint(part*1000+i), 0))
+				r := refusal(fmt.Sprint(part*1000+i), 0)
+				r.Remote = fmt.Sprintf("192.0.2.%d:4711", part)
+				w.Refused(r)
 			}
 		})
 	}
@@ -161,6 +163,30 @@ func TestMoreThanThereIsRoomFor(t *testing.T) {
 	w.Refused(refusal("room again", 0))
 	if _, err := w.Entry(t.Context(), in, "room again-0"); err != nil {
 		t.Error(err)
+	}
+}
+
+// A flood of one source, of ever new devices, leaves room for the refusals of others.
+func TestFloodOfOneSource(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	for round := range 3 {
+		for i := range 10_000 {
+			w.Refused(refusal(fmt.Sprintf("flood-%d-%d", round, i), 0))
+		}
+		if dropped := w.Dropped(); dropped == 0 {
+			t.Fatal("this is no flood")
+		}
+		before, id := w.Dropped(), fmt.Sprint("other-", round)
+		other := refusal(id, 0)
+		other.Remote = "198.51.100.7:1"
+		w.Refused(other)
+		if w.Dropped() != before {
+			t.Errorf("round %d: the refusal of another source was dropped", round)
+		}
+		if _, err := w.Entry(t.Context(), in, id+"-0"); err != nil { // it writes all that waits
+			t.Errorf("round %d: %v", round, err)
+		}
 	}
 }
 

@@ -17,7 +17,8 @@ import (
 // writeEvery, which is 1,000 in a second, and in the long run perSecond. Registrations
 // need the store too, and of a flood the first ten thousand say enough.
 const (
-	maxWaiting  = 4096 // some 8 MB, 33 MB at the worst
+	maxWaiting  = 4096           // some 8 MB, 33 MB at the worst
+	maxOfSource = maxWaiting / 2 // of one source: there is room for others too
 	batchSize   = 100
 	writeEvery  = 100 * time.Millisecond
 	perSecond   = 200
@@ -57,9 +58,10 @@ type Log struct {
 
 	dropped atomic.Int64 // refusals since the start
 
-	mu      sync.Mutex // guards what follows
-	waiting map[Key]Entry
-	order   []Key // of waiting, in the order of arrival
+	mu       sync.Mutex // guards what follows
+	waiting  map[Key]Entry
+	order    []Key          // of waiting, in the order of arrival
+	bySource map[string]int // how many of waiting are of each source; absent is none
 
 	writing sync.Mutex // held while a batch is under way; guards what follows
 	pace    *rate.Limiter
@@ -71,7 +73,7 @@ type Log struct {
 func New(o Options) *Log {
 	return &Log{
 		store: o.Store, observer: o.Observer, log: o.Log, now: o.Now, retention: o.Retention, caps: CapsOf(o.Limit),
-		waiting: make(map[Key]Entry), pace: rate.NewLimiter(perSecond, burst),
+		waiting: make(map[Key]Entry), bySource: make(map[string]int), pace: rate.NewLimiter(perSecond, burst),
 	}
 }
 
@@ -91,9 +93,10 @@ func (l *Log) keep(e Entry) bool {
 		l.waiting[key] = merged(before, e)
 		return true
 	}
-	if len(l.order) >= maxWaiting {
+	if len(l.order) >= maxWaiting || l.bySource[key.Source] >= maxOfSource {
 		return false
 	}
+	l.bySource[key.Source]++
 	l.waiting[key] = e
 	l.order = append(l.order, key)
 	return true
@@ -207,6 +210,9 @@ func (l *Log) take() []Entry {
 	for i, key := range l.order[:n] {
 		batch[i] = l.waiting[key]
 		delete(l.waiting, key)
+		if l.bySource[key.Source]--; l.bySource[key.Source] == 0 {
+			delete(l.bySource, key.Source)
+		}
 	}
 	l.order = append(l.order[:0], l.order[n:]...)
 	return batch

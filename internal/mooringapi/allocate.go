@@ -48,6 +48,13 @@ func (s *server) allocate(w http.ResponseWriter, r *http.Request, _ route.Params
 	if err != nil {
 		return err
 	}
+	if q.CallWebhook {
+		// The webhook is told that a device asks, and may do something about it or have a
+		// secret for it: that is more than reading.
+		if err := s.Guard.Service(r, s.Instance, dps.EnrollmentWrite); err != nil {
+			return err
+		}
+	}
 	answer, err := s.Allocator.DryRun(r.Context(), s.Instance, q)
 	if err != nil {
 		return err

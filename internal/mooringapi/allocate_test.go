@@ -87,6 +87,21 @@ func TestAllocateByWebhook(t *testing.T) {
 	}
 }
 
+// Whoever may only read learns what would become of a device, but has no webhook called.
+func TestCallingTheWebhookIsNoReading(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.send(t, "PUT", "/enrollments/sensor-7", strings.TrimSuffix(sensor, "}")+
+		`, "allocationPolicy": "custom", "iotHubs": ["hub.example"], "customAllocationDefinition": {"webhookUrl": "https://f.example", "apiVersion": "1"}}`)
+	for right, want := range map[string][2]int{"EnrollmentRead": {200, 401}, "EnrollmentWrite": {200, 200}, "ServiceConfig": {401, 401}} {
+		for i, body := range []string{`{"registrationId": "sensor-7"}`, `{"registrationId": "sensor-7", "callWebhook": true}`} {
+			if res := w.send(t, "POST", wire.AllocatePath, body, "Authorization: "+w.sas(right)); res.Code != want[i] {
+				t.Errorf("%s with the right %s: %d, want %d", body, right, res.Code, want[i])
+			}
+		}
+	}
+}
+
 func TestBadAllocate(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

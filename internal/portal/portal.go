@@ -96,9 +96,16 @@ func New(o Options) (http.Handler, error) {
 	return s.secured(cross.Handler(mux)), nil
 }
 
-// routes are the pages behind the sign-in.
+// routes registers the pages behind the sign-in.
 func (s *server) routes(mux *http.ServeMux) {
-	for pattern, h := range map[string]handler{
+	for pattern, h := range s.pages() {
+		mux.HandleFunc(pattern, s.authorized(h))
+	}
+}
+
+// pages are the pages behind the sign-in, by pattern.
+func (s *server) pages() map[string]handler {
+	pages := map[string]handler{
 		"GET /{$}":      s.overview,
 		"GET /ca.pem":   s.caFile,
 		"GET /audit":    s.auditPage,
@@ -141,27 +148,28 @@ func (s *server) routes(mux *http.ServeMux) {
 
 		"POST /check/twin":   s.checkTwin,
 		"POST /check/object": s.checkObject,
-	} {
-		mux.HandleFunc(pattern, s.authorized(h))
+
+		"POST " + groups.path + "/of/{id}/device-key": s.deviceKey,
+
+		"GET /enrollments": func(w http.ResponseWriter, r *http.Request, _ *visit) error {
+			http.Redirect(w, r, groups.path, http.StatusSeeOther)
+			return nil
+		},
+		"/": func(http.ResponseWriter, *http.Request, *visit) error { return errNoPage },
 	}
 	for _, k := range []kind{groups, individuals} {
-		mux.HandleFunc("GET "+k.path, s.authorized(s.of(k, s.enrollmentsPage)))
-		mux.HandleFunc("POST "+k.path, s.authorized(s.of(k, s.createEnrollment)))
-		mux.HandleFunc("GET "+k.path+"/new", s.authorized(s.of(k, s.newEnrollment)))
-		mux.HandleFunc("POST "+k.path+"/selected", s.authorized(s.of(k, s.selectedEnrollments)))
-		mux.HandleFunc("GET "+k.path+"/of/{id}", s.authorized(s.of(k, s.enrollmentPage)))
-		mux.HandleFunc("GET "+k.path+"/of/{id}/edit", s.authorized(s.of(k, s.editEnrollment)))
-		mux.HandleFunc("POST "+k.path+"/of/{id}", s.authorized(s.of(k, s.updateEnrollment)))
-		mux.HandleFunc("POST "+k.path+"/of/{id}/status", s.authorized(s.of(k, s.switchEnrollment)))
-		mux.HandleFunc("POST "+k.path+"/of/{id}/keys", s.authorized(s.of(k, s.enrollmentKeys)))
-		mux.HandleFunc("POST "+k.path+"/of/{id}/delete", s.authorized(s.of(k, s.deleteEnrollment)))
+		pages["GET "+k.path] = s.of(k, s.enrollmentsPage)
+		pages["POST "+k.path] = s.of(k, s.createEnrollment)
+		pages["GET "+k.path+"/new"] = s.of(k, s.newEnrollment)
+		pages["POST "+k.path+"/selected"] = s.of(k, s.selectedEnrollments)
+		pages["GET "+k.path+"/of/{id}"] = s.of(k, s.enrollmentPage)
+		pages["GET "+k.path+"/of/{id}/edit"] = s.of(k, s.editEnrollment)
+		pages["POST "+k.path+"/of/{id}"] = s.of(k, s.updateEnrollment)
+		pages["POST "+k.path+"/of/{id}/status"] = s.of(k, s.switchEnrollment)
+		pages["POST "+k.path+"/of/{id}/keys"] = s.of(k, s.enrollmentKeys)
+		pages["POST "+k.path+"/of/{id}/delete"] = s.of(k, s.deleteEnrollment)
 	}
-	mux.HandleFunc("POST "+groups.path+"/of/{id}/device-key", s.authorized(s.deviceKey))
-	mux.HandleFunc("GET /enrollments", s.authorized(func(w http.ResponseWriter, r *http.Request, _ *visit) error {
-		http.Redirect(w, r, groups.path, http.StatusSeeOther)
-		return nil
-	}))
-	mux.HandleFunc("/", s.authorized(func(http.ResponseWriter, *http.Request, *visit) error { return errNoPage }))
+	return pages
 }
 
 // secured sets the headers that every answer has.

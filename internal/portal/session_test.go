@@ -4,27 +4,29 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"regexp"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/mooring-iot/mooring/internal/portal"
 	"github.com/mooring-iot/mooring/internal/signin"
 )
 
+// parameter is a part of a pattern that stands for a name.
+var parameter = regexp.MustCompile(`\{[a-z]+\}`)
+
 // pages are all that a stranger may not see, with how they are asked for.
-var pages = []string{
-	"GET /", "GET /ca.pem", "GET /audit", "GET /policies", "POST /policies", "GET /policies/p", "POST /policies/p", "POST /policies/p/keys",
-	"POST /policies/p/regenerate", "POST /policies/p/delete", "GET /certificates", "GET /certificates/new", "POST /certificates",
-	"POST /certificates/inspect", "GET /certificates/c", "GET /certificates/c/users", "POST /certificates/c/code", "POST /certificates/c/verify",
-	"POST /certificates/c/delete", "GET /registrations", "GET /registrations/r", "POST /registrations/r/delete", "POST /check/twin", "POST /check/object",
-	"GET /enrollments", "GET /enrollments/groups", "POST /enrollments/groups", "GET /enrollments/groups/new", "POST /enrollments/groups/selected",
-	"GET /enrollments/groups/of/g", "GET /enrollments/groups/of/g/edit", "POST /enrollments/groups/of/g", "POST /enrollments/groups/of/g/status",
-	"POST /enrollments/groups/of/g/keys", "POST /enrollments/groups/of/g/delete", "POST /enrollments/groups/of/g/device-key",
-	"GET /enrollments/individual", "GET /enrollments/individual/of/i", "POST /enrollments/individual/of/i/keys", "GET /password", "POST /password",
-	"GET /hubs", "POST /hubs", "GET /hubs/new", "GET /hubs/h", "POST /hubs/h", "POST /hubs/h/unlink", "GET /allocation", "POST /allocation",
-	"POST /allocation/dry-run", "GET /refusals", "GET /refusals/t", "POST /sign-out", "GET /nowhere",
-}
+var pages = func() []string {
+	all := []string{"GET /nowhere", "POST /nowhere", "PUT /policies/p"}
+	for _, p := range portal.Patterns() {
+		if p != "/" {
+			all = append(all, parameter.ReplaceAllString(strings.TrimSuffix(p, "{$}"), "x"))
+		}
+	}
+	return all
+}()
 
 func TestStrangers(t *testing.T) {
 	w := newWorld(t, false)
@@ -34,7 +36,7 @@ func TestStrangers(t *testing.T) {
 		res := w.do(httptest.NewRequest(method, path, nil))
 		switch {
 		case method == "GET" && res.Code == http.StatusSeeOther && strings.HasPrefix(res.Header().Get("Location"), "/sign-in"):
-		case method == "POST" && res.Code == http.StatusUnauthorized:
+		case method != "GET" && res.Code == http.StatusUnauthorized:
 		default:
 			t.Errorf("%s: %d, to %q", p, res.Code, res.Header().Get("Location"))
 		}
@@ -166,11 +168,29 @@ func TestAttemptsAreLimited(t *testing.T) {
 	}
 }
 
+// Whoever writes another address into a header is still where they are.
+func TestAttemptsAreCountedWhereTheyComeFrom(t *testing.T) {
+	w := newWorld(t, false)
+	last := 0
+	for i := range 6 {
+		r := httptest.NewRequest(http.MethodPost, "/sign-in", strings.NewReader(url.Values{"password": {"wrong"}}.Encode()))
+		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		for _, name := range []string{"X-Forwarded-For", "X-Real-Ip", "Forwarded", "True-Client-Ip"} {
+			r.Header.Set(name, "198.51.100."+strconv.Itoa(i))
+		}
+		r.RemoteAddr = "192.0.2.1:" + strconv.Itoa(4000+i)
+		last = w.do(r).Code
+	}
+	if last != http.StatusTooManyRequests {
+		t.Errorf("the sixth: %d", last)
+	}
+}
+
 func TestForgedRequests(t *testing.T) {
 	w := signedIn(t)
 	for _, p := range pages {
 		method, path, _ := strings.Cut(p, " ")
-		if method != "POST" {
+		if method == "GET" {
 			continue
 		}
 		for what, form := range map[string]url.Values{

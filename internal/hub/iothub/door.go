@@ -89,7 +89,11 @@ var errTooLarge = errors.New("the answer is larger than its limit")
 // the endpoint, and Host header and token name the hub.
 // Source: azure-iot-hub-python, auth.py (ConnectionStringAuthentication with GatewayHostName).
 func (d door) send(ctx context.Context, r request) (answer, error) {
-	req, err := d.build(ctx, r)
+	sent, err := r.text()
+	if err != nil {
+		return answer{}, err
+	}
+	req, err := d.build(ctx, r, sent)
 	if err != nil {
 		return answer{}, err
 	}
@@ -105,20 +109,31 @@ func (d door) send(ctx context.Context, r request) (answer, error) {
 	if len(body) > r.limit {
 		return answer{}, fmt.Errorf("%w of %d bytes", errTooLarge, r.limit)
 	}
+	if mayEcho(res.StatusCode, r) {
+		body = withoutEcho(body, req.Header.Get("Authorization"), sent)
+	}
 	return answer{status: res.StatusCode, header: res.Header, body: body}, nil
 }
 
-func (d door) build(ctx context.Context, r request) (*http.Request, error) {
+// text returns the body as it is sent, nil for none.
+func (r request) text() ([]byte, error) {
+	if r.body == nil {
+		return nil, nil
+	}
+	text, err := json.Marshal(r.body)
+	if err != nil {
+		return nil, fmt.Errorf("writing the request: %w", err)
+	}
+	return text, nil
+}
+
+func (d door) build(ctx context.Context, r request, text []byte) (*http.Request, error) {
 	query := url.Values{"api-version": {wire.HubAPIVersion}}
 	for name, values := range r.query {
 		query[name] = values
 	}
 	var body io.Reader = http.NoBody
-	if r.body != nil {
-		text, err := json.Marshal(r.body)
-		if err != nil {
-			return nil, fmt.Errorf("writing the request: %w", err)
-		}
+	if text != nil {
 		body = bytes.NewReader(text)
 	}
 	req, err := http.NewRequestWithContext(ctx, r.method, "https://"+d.endpoint+r.path+"?"+query.Encode(), body)
@@ -128,7 +143,7 @@ func (d door) build(ctx context.Context, r request) (*http.Request, error) {
 	if !strings.EqualFold(bareHost(d.hostName), bareHost(d.endpoint)) {
 		req.Host = d.hostName
 	}
-	if r.body != nil {
+	if text != nil {
 		req.Header.Set("Content-Type", "application/json; charset=utf-8")
 	}
 	if r.ifMatch != "" {
