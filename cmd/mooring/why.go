@@ -241,7 +241,11 @@ func refusedText(d wire.Decision) string {
 	if d.Count < 2 {
 		return shortTime(d.Time)
 	}
-	return fmt.Sprintf("%s, and %d times before since %s", shortTime(d.Time), d.Count-1, shortTime(d.FirstTime))
+	before := "once"
+	if d.Count > 2 {
+		before = fmt.Sprintf("%d times", d.Count-1)
+	}
+	return fmt.Sprintf("%s, and %s before since %s", shortTime(d.Time), before, shortTime(d.FirstTime))
 }
 
 // shownText says what kind of proof a device showed.

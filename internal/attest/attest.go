@@ -42,7 +42,7 @@ func NoEvidence(d *dps.Decision) {
 	d.Refuse("evidence", "no client certificate and no token", dps.Verdict{
 		Reason: dps.ReasonNoEvidence,
 		Answer: answerUnauthorized,
-		Remedy: "give the device its certificate and key: it has to show them in the TLS handshake",
+		Remedy: "let the device show its certificate in the TLS handshake, or send a token signed with its symmetric key",
 	})
 }
 
