@@ -138,7 +138,7 @@ idle)
     bench idle --data "$dir/service" --connections "${CONNECTIONS:-10000}"
     ;;
 *)
-    echo "usage: bench.sh compare|million|idle" >&2
+    echo "usage: bench.sh compare|million|idle|hubs" >&2
     exit 2
     ;;
 esac

@@ -241,7 +241,7 @@ earlier code of the same certificate no longer counts.`,
 		code := cert.Properties.VerificationCode
 		fmt.Fprintf(e.out, "Verification code  %s\nETag               %s\n", code, cert.ETag)
 		fmt.Fprintf(e.err, "Next, let the CA sign a certificate with this common name, and verify:\n"+
-			"  mooring pki verification --code %s --ca CA.cert.pem --ca-key CA.key.pem\n"+
+			"  mooring pki verification %s --ca CA.cert.pem --ca-key CA.key.pem\n"+
 			"  mooring certificate verify --certificate-name %s --path %s.cert.pem\n", code, o.name, code)
 		return nil
 	})

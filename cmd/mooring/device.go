@@ -7,9 +7,11 @@ import (
 	"crypto/x509"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"os"
 	"slices"
 	"strings"
@@ -95,12 +97,25 @@ func (o *deviceOptions) run(cmd *cobra.Command, e *env, args []string) error {
 	defer cancel()
 	a, err := device.Register(ctx, options)
 	if err != nil {
-		return err
+		return o.explain(cmd, err)
 	}
 	if o.json {
 		return printJSON(e, newRegistered(a))
 	}
 	return printAssignment(e, a)
+}
+
+// explain adds to a refusal by the local service the command that says why.
+func (o *deviceOptions) explain(cmd *cobra.Command, err error) error {
+	refused, ok := errors.AsType[*device.Error](err)
+	if !ok || o.endpoint != "" || refused.Status != http.StatusUnauthorized || refused.TrackingID == "" {
+		return err
+	}
+	command := []string{"mooring", "why", refused.TrackingID}
+	if f := cmd.Flags().Lookup("data"); f.Changed {
+		command = append(command, "--data", f.Value.String())
+	}
+	return fmt.Errorf("%w\nTo see why: %s", err, strings.TrimSpace(commands(command)))
 }
 
 // device returns the options of the SDK for what was typed.

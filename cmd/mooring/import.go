@@ -198,7 +198,11 @@ func (o *importOptions) print(e *env, r importReport) error {
 		fmt.Fprintf(e.out, "Imported %s: %d created, %d replaced, %d the same already, %d refused.\n", o.file, r.Created, r.Replaced, r.Unchanged, r.Refused)
 	}
 	if r.Refused > 0 {
-		return fmt.Errorf("%d lines were refused; they are in %s, each below its reason: mend them there and import that file", r.Refused, r.RefusedFile)
+		lines := "1 line was"
+		if r.Refused > 1 {
+			lines = fmt.Sprintf("%d lines were", r.Refused)
+		}
+		return fmt.Errorf("%s refused; see %s, where each stands below its reason: mend it there and import that file", lines, r.RefusedFile)
 	}
 	return nil
 }

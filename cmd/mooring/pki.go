@@ -349,7 +349,7 @@ func (r pkiReport) text() string {
 	if note := r.chainNote(); note != "" {
 		fmt.Fprintf(&b, "\nNote: %s\n", note)
 	}
-	fmt.Fprintf(&b, "\nNext:\n%s", r.next())
+	fmt.Fprintf(&b, "\n%s", r.next())
 	return b.String()
 }
 
@@ -361,7 +361,7 @@ func (r pkiReport) chainMeaning() string {
 	for _, c := range chain[1:] {
 		fmt.Fprintf(&b, ", then %s", c.Subject)
 	}
-	fmt.Fprintf(&b, "; without %s", chain[len(chain)-1].Issuer)
+	fmt.Fprintf(&b, ", without its root %s", chain[len(chain)-1].Issuer)
 	return b.String()
 }
 
@@ -374,13 +374,16 @@ func (r pkiReport) chainNote() string {
 	return fmt.Sprintf("the chain above %s was taken from %s", r.options.ca, r.issuer.ChainFile)
 }
 
-// next returns the commands that follow, each on a line.
+// nextHeading stands above the commands that follow.
+const nextHeading = "Next:\n"
+
+// next says what follows: commands, each on a line, and what to give the device.
 func (r pkiReport) next() string {
 	switch r.options.kind {
 	case pki.Root:
 		return r.nextRoot()
 	case pki.Intermediate:
-		return commands([]string{
+		return nextHeading + commands([]string{
 			"mooring", "pki", "device", "sensor-1",
 			"--ca", r.files.Chain, "--ca-key", r.files.Key, "--out", r.options.out,
 		})
@@ -388,7 +391,7 @@ func (r pkiReport) next() string {
 		return r.nextDevice()
 	default:
 		name := pki.Slug(pki.Root, r.issuer.Certificate.Subject.CommonName)
-		return commands([]string{
+		return nextHeading + commands([]string{
 			"mooring", "certificate", "verify",
 			"--certificate-name", name, "--path", r.files.Certificate,
 		}) + fmt.Sprintf("where %s is the name that the CA was given at the service.\n", name)
@@ -398,7 +401,7 @@ func (r pkiReport) next() string {
 // nextRoot returns how to upload a root and prove that its key is at hand.
 func (r pkiReport) nextRoot() string {
 	name := pki.Slug(pki.Root, r.issued.Certificate.Subject.CommonName)
-	return commands(
+	return nextHeading + commands(
 		[]string{"mooring", "certificate", "create", "--certificate-name", name, "--path", r.files.Certificate},
 		[]string{"mooring", "certificate", "generate-verification-code", "--certificate-name", name},
 		[]string{
@@ -412,10 +415,10 @@ func (r pkiReport) nextRoot() string {
 // to enroll it.
 func (r pkiReport) nextDevice() string {
 	id := r.issued.Certificate.Subject.CommonName
-	certificate, first := r.files.Chain, "Give"
+	certificate, first := r.files.Chain, "Next, give"
 	if r.issuer == nil {
 		certificate = r.files.Certificate
-		first = "Create an individual enrollment with this certificate:\n" + commands([]string{
+		first = "Next, create an individual enrollment with this certificate:\n" + commands([]string{
 			"mooring", "enrollment", "create",
 			"--enrollment-id", id, "--attestation-type", "x509", "--certificate-path", certificate,
 		}) + "Then give"

@@ -76,7 +76,7 @@ func TestPKIText(t *testing.T) {
 			"Issuer   CN=R\n", "mooring pki device sensor-1 --ca '" + dir + "/i.chain.pem' --ca-key '" + dir + "/i.key.pem'",
 		}},
 		{"device", append([]string{"device", "d"}, ca...), []string{
-			"d.chain.pem  the certificate; without CN=R\n", "certificate      " + dir + "/d.chain.pem\n",
+			"d.chain.pem  the certificate, without its root CN=R\n", "\nNext, give the device SDK:\n", "certificate      " + dir + "/d.chain.pem\n",
 		}},
 		{"self-signed", []string{"device", "s"}, []string{
 			"Issuer   itself\n", "mooring enrollment create --enrollment-id s ", "private key      " + dir + "/s.key.pem\n",

@@ -70,8 +70,11 @@ func announce(ctx context.Context, e *env, a *app.App, c config.Config) error {
 		fmt.Fprintf(e.out, "\nTo see this again: mooring info --data %s\n", c.Data)
 		return nil
 	}
-	fmt.Fprintf(e.out, "Mooring is ready: %s, ID scope %s.\nTo see connection strings: mooring info --data %s\n",
-		info.ServiceEndpoint, info.IDScope, c.Data)
+	fmt.Fprintf(e.out, "Mooring is ready: %s, ID scope %s.\n", info.ServiceEndpoint, info.IDScope)
+	if info.PortalURL != "" {
+		fmt.Fprintf(e.out, "Portal: %s\n", info.PortalURL)
+	}
+	fmt.Fprintf(e.out, "To see connection strings: mooring info --data %s\n", c.Data)
 	return nil
 }
 

@@ -23,6 +23,9 @@ type whyOptions struct {
 	json  bool
 }
 
+// logOnly says what is no refusal of a device.
+const logOnly = "A request that is refused before any device is looked at, such as one with a wrong ID scope, stands in the log only"
+
 // whyShown is how many refusals of a device are looked at: a service keeps ten.
 const whyShown = 10
 
@@ -121,7 +124,7 @@ func (w why) device(ctx context.Context, id string, tracked bool) error {
 		return err
 	}
 	if len(page.Value) == 0 && record == nil && tracked {
-		return fmt.Errorf("no refusal with the tracking ID %s is recorded, and no device has it as its registration ID; of refusals that repeat each other only the latest can be found by its tracking ID, so ask by the registration ID", id)
+		return fmt.Errorf("no refusal with the tracking ID %s is recorded, and no device has it as its registration ID; of refusals that repeat each other only the latest can be found by its tracking ID, so ask by the registration ID. %s", id, logOnly)
 	}
 	if w.options.json {
 		page.Continuation = "" // there is nobody to go on
@@ -131,7 +134,7 @@ func (w why) device(ctx context.Context, id string, tracked bool) error {
 	}
 	switch {
 	case len(page.Value) == 0 && record == nil:
-		return errors.New(nothingRecorded(id, page.Dropped) + " It has no registration record either: it never proved who it is, or its record was deleted. Does it reach this service, with the right ID scope? The log has what is refused before a device is looked at")
+		return errors.New(nothingRecorded(id, page.Dropped) + " It has no registration record either: it never proved who it is, or its record was deleted. Does it reach this service? " + logOnly)
 	case w.options.json:
 		return nil
 	case len(page.Value) == 0:
@@ -238,7 +241,11 @@ func refusedText(d wire.Decision) string {
 	if d.Count < 2 {
 		return shortTime(d.Time)
 	}
-	return fmt.Sprintf("%s, and %d times before since %s", shortTime(d.Time), d.Count-1, shortTime(d.FirstTime))
+	before := "once"
+	if d.Count > 2 {
+		before = fmt.Sprintf("%d times", d.Count-1)
+	}
+	return fmt.Sprintf("%s, and %s before since %s", shortTime(d.Time), before, shortTime(d.FirstTime))
 }
 
 // shownText says what kind of proof a device showed.

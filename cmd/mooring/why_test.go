@@ -69,6 +69,19 @@ func TestWhyPrintsHostileTexts(t *testing.T) {
 	}
 }
 
+func TestRefusedText(t *testing.T) {
+	for count, want := range map[int64]string{
+		1: "2026-03-01T12:00:00Z",
+		2: "2026-03-01T12:00:00Z, and once before since 2026-03-01T11:00:00Z",
+		3: "2026-03-01T12:00:00Z, and 2 times before since 2026-03-01T11:00:00Z",
+	} {
+		d := wire.Decision{Count: count, Time: "2026-03-01T12:00:00Z", FirstTime: "2026-03-01T11:00:00Z"}
+		if got := refusedText(d); got != want {
+			t.Errorf("%d times: %q, want %q", count, got, want)
+		}
+	}
+}
+
 func TestWhyOfNothing(t *testing.T) {
 	var out bytes.Buffer
 	w := why{options: &whyOptions{}, env: &env{out: &out}, client: asked(t, `{"value": [], "dropped": 7}`, `{"status": "assigned", "assignedHub": "h", "deviceId": "d", "lastUpdatedDateTimeUtc": "2026-03-01T12:00:00.1Z"}`)}

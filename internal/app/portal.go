@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/mooring-iot/mooring/internal/access"
@@ -27,7 +28,7 @@ import (
 // listenPortal binds the portal listener: plain HTTP on loopback, TLS elsewhere. api is
 // what stands on the https listener.
 func (a *App) listenPortal(ctx context.Context, api http.Handler, endpoint string) error {
-	l, err := bind(ctx, "--portal", a.options.Config.Portal.Addr())
+	l, err := a.bindPortal(ctx)
 	if err != nil {
 		return err
 	}
@@ -48,6 +49,26 @@ func (a *App) listenPortal(ctx context.Context, api http.Handler, endpoint strin
 	}
 	a.addHTTP(portalListener, l, handler)
 	return nil
+}
+
+// bindPortal binds the portal's address. Where the default one is taken by another program
+// the portal stands on a free port, and the service says so: nothing but people look
+// for it there.
+func (a *App) bindPortal(ctx context.Context) (net.Listener, error) {
+	addr := a.options.Config.Portal
+	l, err := bind(ctx, "--portal", addr.Addr())
+	if err == nil || addr.Explicit() || !errors.Is(err, syscall.EADDRINUSE) {
+		return l, err
+	}
+	host, _, err := net.SplitHostPort(addr.Addr())
+	if err != nil {
+		return nil, err
+	}
+	if l, err = bind(ctx, "--portal", net.JoinHostPort(host, "0")); err != nil {
+		return nil, err
+	}
+	a.notes = append(a.notes, fmt.Sprintf("Port 8080 is in use by another program, so the portal, health and metrics are on %s this time. For an address that stays, give one with --portal.", l.Addr()))
+	return l, nil
 }
 
 // isLoopback reports whether an address of a listener is reached from this machine only.

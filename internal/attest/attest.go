@@ -25,10 +25,14 @@ func Enabled(d *dps.Decision, e dps.Enrollment) bool {
 		d.Pass(name, e.Ref.String())
 		return true
 	}
+	command := "enrollment"
+	if e.Ref.Kind == dps.Group {
+		command = "enrollment-group"
+	}
 	d.Refuse(name, e.Ref.String()+" is disabled", dps.Verdict{
 		Reason: dps.ReasonDisabled,
 		Answer: answerUnauthorized,
-		Remedy: fmt.Sprintf("enable the %s, or delete it so that a group further up the chain decides", e.Ref),
+		Remedy: fmt.Sprintf("enable it: mooring %s update %s --provisioning-status enabled", command, e.Ref.ID),
 	})
 	return false
 }
@@ -38,7 +42,7 @@ func NoEvidence(d *dps.Decision) {
 	d.Refuse("evidence", "no client certificate and no token", dps.Verdict{
 		Reason: dps.ReasonNoEvidence,
 		Answer: answerUnauthorized,
-		Remedy: "give the device its certificate and key: it has to show them in the TLS handshake",
+		Remedy: "let the device show its certificate in the TLS handshake, or send a token signed with its symmetric key",
 	})
 }
 

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"os"
 	"strings"
 	"testing"
 
@@ -93,6 +94,27 @@ func TestLostEntryIsLogged(t *testing.T) {
 	for _, want := range []string{"level=ERROR", "disk on fire", "sensor-7", "t-1", "policy:owner", "Conflict"} {
 		if !strings.Contains(text.String(), want) {
 			t.Errorf("the log has no %q: %s", want, &text)
+		}
+	}
+}
+
+// TestPageListsNames holds docs/operations.md to the operations and kinds that there are.
+func TestPageListsNames(t *testing.T) {
+	t.Parallel()
+	page, err := os.ReadFile("../../docs/operations.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, o := range audit.Operations() {
+		names = append(names, string(o))
+	}
+	for _, k := range audit.Kinds() {
+		names = append(names, string(k))
+	}
+	for _, name := range names {
+		if !strings.Contains(string(page), "`"+name+"`") {
+			t.Errorf("docs/operations.md lacks %s", name)
 		}
 	}
 }

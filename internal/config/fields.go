@@ -84,7 +84,7 @@ func endpointFields() []field {
 			set:   address(func(c *Config) *Listen { return &c.MQTT }, ParseListen),
 		},
 		{
-			Field: Field{Name: "portal", Value: "address", Default: "127.0.0.1:8080", Usage: "address of the portal, metrics and health, or off; plain HTTP on loopback, TLS elsewhere"},
+			Field: Field{Name: "portal", Value: "address", Default: "127.0.0.1:8080", Usage: "address of the portal, metrics and health, or off; plain HTTP on loopback, TLS elsewhere; the default gives way to a free port where 8080 is taken"},
 			set:   address(func(c *Config) *Listen { return &c.Portal }, ParseListen),
 		},
 		{

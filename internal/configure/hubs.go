@@ -297,10 +297,9 @@ func (s *Service) try(ctx context.Context, calls []call) error {
 // unusable says which hub cannot be linked, and why. What the check itself could not
 // classify goes to the log alone.
 func unusable(c call, err error) error {
-	const rule = "%s: %s cannot be used as it is linked: %s"
 	field := hubMember(c.index, "connectionString")
 	if words := dps.MessageOf(err); words != "" {
-		return dps.Errorf(dps.Invalid, rule, field, c.hub.HostName, words)
+		return dps.Errorf(dps.Invalid, "%s: %s", field, words) // they name the hub
 	}
-	return dps.Wrap(dps.Invalid, err, fmt.Sprintf(rule, field, c.hub.HostName, "the check failed; the log says why"))
+	return dps.Wrap(dps.Invalid, err, fmt.Sprintf("%s: the check of hub %s failed; the log says why", field, c.hub.HostName))
 }

@@ -117,7 +117,7 @@ func TestCheckedBeforeTheWrite(t *testing.T) {
 	}
 	_, err := s.Update(t.Context(), dps.DefaultInstance, hubs(plant("good"), plant("bad"), plant("worse")), dps.Condition{})
 	wantCode(t, "a hub that refuses", err, dps.Invalid)
-	if got, want := dps.MessageOf(err), "properties.iotHubs[1].connectionString: bad cannot be used as it is linked: no such policy"; got != want {
+	if got, want := dps.MessageOf(err), "properties.iotHubs[1].connectionString: no such policy"; got != want {
 		t.Errorf("message = %q, want %q", got, want)
 	}
 	if m.writes != 0 || len(c.asked) != 3 {
@@ -125,7 +125,7 @@ func TestCheckedBeforeTheWrite(t *testing.T) {
 	}
 	c.answer = func(context.Context, dps.LinkedHub) error { return errors.New("not for callers") }
 	_, err = s.Update(t.Context(), dps.DefaultInstance, hubs(plant("good")), dps.Condition{})
-	if dps.MessageOf(err) != "properties.iotHubs[0].connectionString: good cannot be used as it is linked: the check failed; the log says why" {
+	if dps.MessageOf(err) != "properties.iotHubs[0].connectionString: the check of hub good failed; the log says why" {
 		t.Errorf("error = %v", err)
 	}
 

@@ -150,7 +150,7 @@ func TestLinkUpdateUnlink(t *testing.T) {
 func TestHubCheck(t *testing.T) {
 	p := newPlane(t)
 	p.checker.refuses = map[dps.HostName]error{
-		"plant.example":  dps.Errorf(dps.HubRefused, "the hub answered 401 IotHubUnauthorizedAccess"),
+		"plant.example":  dps.Errorf(dps.HubRefused, "hub plant.example refuses policy p"),
 		"broken.example": errors.New("internal matter"),
 	}
 	before := p.resource(t)
@@ -158,8 +158,8 @@ func TestHubCheck(t *testing.T) {
 	broken := wire.LinkedHub{ConnectionString: hubString("broken.example", hubKey), Location: "local"}
 	hubs := before.Properties.IotHubs
 	refuses(t, "a hub that refuses", p.putHubs(t, append(hubs, plant)), 400, "InvalidArgument",
-		"properties.iotHubs[1].connectionString: plant.example cannot be used as it is linked: the hub answered 401")
-	refuses(t, "a check that breaks", p.putHubs(t, append(hubs, broken)), 400, "InvalidArgument", "the check failed; the log says why")
+		"properties.iotHubs[1].connectionString: hub plant.example refuses policy p")
+	refuses(t, "a check that breaks", p.putHubs(t, append(hubs, broken)), 400, "InvalidArgument", "the check of hub broken.example failed; the log says why")
 	refuses(t, "a strange header", p.putHubs(t, append(hubs, plant), wire.HeaderSkipCheck, "yes"), 400, "InvalidArgument", "Mooring-Skip-Check: must be true or false")
 	if diff := cmp.Diff(before, p.resource(t)); diff != "" {
 		t.Fatalf("a refused link was stored:\n%s", diff)
@@ -168,7 +168,7 @@ func TestHubCheck(t *testing.T) {
 
 	// A new key is tried before it is stored; a hub that is down can still be taken out.
 	refuses(t, "a wrong key", p.putHubs(t, append(hubs, wire.LinkedHub{ConnectionString: hubString("plant.example", dps.NewKey().Base64())})),
-		400, "InvalidArgument", "plant.example cannot be used")
+		400, "InvalidArgument", "hub plant.example refuses policy p")
 	if key := p.plant(t).Access.Key.Base64(); key != hubKey {
 		t.Error("a refused key was stored")
 	}
@@ -309,5 +309,5 @@ func TestSlowCheck(t *testing.T) {
 	r := httptest.NewRequest("PUT", servicePath+"?api-version=2022-02-05", strings.NewReader(string(body))).WithContext(ctx)
 	r.Header.Set("Authorization", p.bearer(t))
 	p.ServeHTTP(res, r)
-	refuses(t, "a hub that does not answer", res, 400, "InvalidArgument", "plant.example cannot be used")
+	refuses(t, "a hub that does not answer", res, 400, "InvalidArgument", "properties.iotHubs[0].connectionString: no answer in time")
 }

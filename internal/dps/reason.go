@@ -101,7 +101,7 @@ var reasons = []struct {
 	}},
 	{ReasonDisabled, ReasonText{
 		"The device proved who it is, and its enrollment is disabled.",
-		"Enable the enrollment, or delete it so that a group further up the chain decides.",
+		"Enable the enrollment, or leave the device out.",
 	}},
 	{ReasonOperationOwner, ReasonText{
 		"The device asked for the outcome of a registration with another proof than it registered with.",

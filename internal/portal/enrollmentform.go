@@ -221,8 +221,10 @@ func (f *enrollmentForm) applyAttestation(e *wire.Enrollment) {
 			e.Attestation.SymmetricKey = &wire.SymmetricKey{PrimaryKey: f.PrimaryKey, SecondaryKey: f.SecondaryKey}
 		}
 	case formTPM:
+		f.require("endorsementKey", f.EndorsementKey != "", "The endorsement key is required.")
 		e.Attestation = &wire.Attestation{Type: "tpm", TPM: &wire.TPM{EndorsementKey: f.EndorsementKey, StorageRootKey: f.StorageRootKey}}
 	case formAuthorities:
+		f.require("primaryCA", f.PrimaryCA != "" || f.SecondaryCA != "", "Choose a CA certificate.")
 		e.Attestation = &wire.Attestation{Type: "x509", X509: &wire.X509{CAReferences: &wire.CAReferences{Primary: f.PrimaryCA, Secondary: f.SecondaryCA}}}
 	case formCertificates:
 		var stored wire.Certificates
@@ -234,6 +236,7 @@ func (f *enrollmentForm) applyAttestation(e *wire.Enrollment) {
 			}
 		}
 		pair := &wire.Certificates{Primary: f.Primary.certificate(stored.Primary), Secondary: f.Secondary.certificate(stored.Secondary)}
+		f.require("primary", pair.Primary != nil || pair.Secondary != nil, "A certificate is required.")
 		x := &wire.X509{ClientCertificates: pair}
 		if f.Kind.Group {
 			x = &wire.X509{SigningCertificates: pair}
@@ -241,6 +244,14 @@ func (f *enrollmentForm) applyAttestation(e *wire.Enrollment) {
 		e.Attestation = &wire.Attestation{Type: "x509", X509: x}
 	default:
 		f.Errors["attestation"] = "Choose how the devices prove who they are."
+	}
+}
+
+// require puts a sentence beside a field when it is not there. What the service says of a
+// missing proof names a member that the page may hide.
+func (f *enrollmentForm) require(field string, there bool, sentence string) {
+	if !there {
+		f.Errors[field] = sentence
 	}
 }
 

@@ -239,6 +239,24 @@ func newRoot(t *testing.T) authority {
 	return authority{cert: string(issued.CertificatePEM()), key: string(key)}
 }
 
+func TestMissingProofsAreToldBesideTheirField(t *testing.T) {
+	w := signedIn(t)
+	fill(t, w)
+	for _, tt := range []struct{ path, attestation, field string }{
+		{"/enrollments/groups", "authorities", "primaryCA"},
+		{"/enrollments/groups", "certificates", "primary"},
+		{"/enrollments/individual", "certificates", "primary"},
+		{"/enrollments/individual", "tpm", "endorsementKey"},
+	} {
+		t.Run(tt.path+" "+tt.attestation, func(t *testing.T) {
+			res := w.send(t, tt.path, "id", "good", "attestation", tt.attestation)
+			if want := `id="` + tt.field + `-error"`; res.Code != http.StatusUnprocessableEntity || !strings.Contains(res.Body.String(), want) {
+				t.Errorf("%d, without %s", res.Code, want)
+			}
+		})
+	}
+}
+
 func TestInspection(t *testing.T) {
 	w := signedIn(t)
 	before := w.now.AddDate(0, -1, 0)

@@ -120,9 +120,9 @@ func (w *closedWorld) try(t *testing.T, sdk deviceSDK, b batch, some []*attempt)
 const refusalIntroduction = `# What the official SDKs report when a device is refused
 
 What Mooring answers to a device that it does not let in, and what the device's program
-then sees of it. Which check failed is not told to the device; it stands in the service's
-log, under the tracking ID of the answer. The Node.js SDK has that ID in the body of the
-answer, ` + "`err.result`" + ` or ` + "`err.responseBody`" + `; the Python SDK has it in its debug log.
+then sees of it. Which check failed is not told to the device; ` + "`mooring why`" + ` says it, for
+the registration ID or for the tracking ID of the answer. The Node.js SDK has that ID in the
+body of the answer, ` + "`err.result`" + ` or ` + "`err.responseBody`" + `; the Python SDK has it in its debug log.
 
 - Over MQTT a request is answered on the topic ` + "`$dps/registrations/res/{status}/`" + `; CONNACK is the answer to
   CONNECT itself. *disabled* is no error status: it is the final answer to a poll.
