@@ -62,11 +62,7 @@ func TestLineThatCannotBegin(t *testing.T) {
 		}
 		_, err := s.Register(t.Context(), w.request("sensor", w.leaf(t, "sensor")))
 		must(t, err)
-<<<<<<< HEAD
 		pass(time.Minute)
-=======
-		<-time.After(time.Minute)
->>>>>>> hube2e
 		if len(w.hubs["a"].ids()) != 0 {
 			t.Error("the line is worked")
 		}
@@ -102,11 +98,7 @@ func TestHubChangesUnderWay(t *testing.T) {
 		ticket, err := w.Register(t.Context(), req)
 		must(t, err)
 		w.hubs["a"].turn <- struct{}{}
-<<<<<<< HEAD
 		pass(time.Second)
-=======
-		<-time.After(time.Second)
->>>>>>> hube2e
 		health, err := w.HubHealth(t.Context(), in)
 		must(t, err)
 		if health["a"].Waiting != 0 || health["b"].Waiting != 1 {
@@ -134,11 +126,7 @@ func TestRoom(t *testing.T) {
 		for i := range 5 {
 			_, err := w.Register(t.Context(), w.request(deviceName(i), w.leaf(t, deviceName(i))))
 			must(t, err)
-<<<<<<< HEAD
 			pass(100 * time.Millisecond)
-=======
-			<-time.After(100 * time.Millisecond)
->>>>>>> hube2e
 		}
 		late := w.request("late", w.leaf(t, "late"))
 		_, err := w.Register(t.Context(), late)
@@ -149,11 +137,7 @@ func TestRoom(t *testing.T) {
 			t.Errorf("waiting: %d", health["a"].Waiting)
 		}
 		w.hubs["a"].set(func(h *fakeHub) { h.before = nil })
-<<<<<<< HEAD
 		pass(time.Minute)
-=======
-		<-time.After(time.Minute)
->>>>>>> hube2e
 		if rec := w.finished(t, late); rec.Status != dps.Assigned {
 			t.Errorf("record = %+v, %+v", rec, rec.Failure)
 		}
@@ -176,11 +160,7 @@ func TestWaitAfterARestart(t *testing.T) {
 			var err error
 			ticket, err = w.Register(t.Context(), last)
 			must(t, err)
-<<<<<<< HEAD
 			pass(time.Millisecond)
-=======
-			<-time.After(time.Millisecond)
->>>>>>> hube2e
 		}
 		w.stop()
 		w.Service = w.remote(w.store)
@@ -215,11 +195,7 @@ func TestStoreThatFails(t *testing.T) {
 		req := w.request("sensor", w.leaf(t, "sensor"))
 		ticket, err := w.Register(t.Context(), req)
 		must(t, err)
-<<<<<<< HEAD
 		pass(10 * time.Minute)
-=======
-		<-time.After(10 * time.Minute)
->>>>>>> hube2e
 		if n := asked.Load(); n < 10 || n > 70 {
 			t.Errorf("asked %d times in ten minutes", n)
 		}

@@ -56,7 +56,6 @@ func (s *Service) placeRemote(r *run, j *job, pl plan) (verdict, error) {
 	return v, err
 }
 
-<<<<<<< HEAD
 // notPlaced forgets a place at which this attempt, the first one, made nothing for
 // sure: what stands there was there before, and is not to be cleaned up. It returns err,
 // that of the attempt.
@@ -66,7 +65,10 @@ func (s *Service) notPlaced(r *run, claim dps.Claim, before dps.Remnant, outcome
 	}
 	if failure := s.store.NotPlaced(r.acting, claim); failure != nil {
 		s.log.WarnContext(r.acting, "a place at which nothing was made stays noted", "registrationId", string(claim.ID), "err", failure)
-=======
+	}
+	return err
+}
+
 // leavable fails where a device is to bring its data along from a hub that is down: it
 // would take turns at the other one in vain.
 func (s *Service) leavable(r *run, j *job, pl plan) error {
@@ -78,7 +80,6 @@ func (s *Service) leavable(r *run, j *job, pl plan) error {
 	_, err := s.oldTwin(ctx, j, *pl.from)
 	if dps.CodeOf(err) == dps.DeviceNotFound {
 		return nil
->>>>>>> hube2e
 	}
 	return err
 }

@@ -390,11 +390,7 @@ func TestSameCallJoins(t *testing.T) {
 			t.Error("another certificate joins")
 		}
 		w.hubs["a"].turn <- struct{}{}
-<<<<<<< HEAD
 		pass(time.Second)
-=======
-		<-time.After(time.Second)
->>>>>>> hube2e
 		w.hubs["a"].turn <- struct{}{}
 		if rec := w.polled(t, renewed, third); rec.Status != dps.Assigned {
 			t.Errorf("record = %+v", rec)
@@ -419,11 +415,7 @@ func TestWaitIsHonest(t *testing.T) {
 			ticket, err := w.Register(t.Context(), w.request(deviceName(i), w.leaf(t, deviceName(i))))
 			must(t, err)
 			last = ticket
-<<<<<<< HEAD
 			pass(time.Millisecond)
-=======
-			<-time.After(time.Millisecond)
->>>>>>> hube2e
 		}
 		if last.RetryAfter < 60*time.Second || last.RetryAfter > 110*time.Second {
 			t.Errorf("the hundredth at one a second is told to come after %v", last.RetryAfter)
@@ -532,11 +524,7 @@ func TestEnrollmentChangesMeanwhile(t *testing.T) {
 				must(t, err)
 				tt.change(t, w)
 				w.start(t)
-<<<<<<< HEAD
 				pass(5 * time.Second)
-=======
-				<-time.After(5 * time.Second)
->>>>>>> hube2e
 				reg, err := w.Record(t.Context(), in, "sensor")
 				must(t, err)
 				if reg.Operation != ticket.Operation || reg.Status != tt.status || (reg.Failure != nil && reg.Failure.Code != tt.code) || len(w.stands(t, "sensor")) != 0 {
@@ -555,11 +543,7 @@ func TestForgottenWhileOpen(t *testing.T) {
 		w.hubs["a"].set(func(h *fakeHub) { h.after = func(string) error { return unavailable("reset") } })
 		_, err := w.Register(t.Context(), w.request("sensor", w.leaf(t, "sensor")))
 		must(t, err)
-<<<<<<< HEAD
 		pass(10 * time.Second)
-=======
-		<-time.After(10 * time.Second)
->>>>>>> hube2e
 		must(t, w.Forget(t.Context(), in, "sensor", dps.Condition{}))
 		w.hubs["a"].set(func(h *fakeHub) { h.after = nil })
 		w.settled(t)
@@ -712,15 +696,9 @@ func killedAnywhere(t *testing.T, random *rand.Rand) {
 		go func() { ended <- run.Run(ctx) }()
 		for range 6 {
 			_, _ = run.Register(t.Context(), reqs[random.IntN(devices)])
-<<<<<<< HEAD
 			pass(time.Duration(random.IntN(4000)) * time.Millisecond)
 		}
 		pass(time.Duration(random.IntN(30)) * time.Second)
-=======
-			<-time.After(time.Duration(random.IntN(4000)) * time.Millisecond)
-		}
-		<-time.After(time.Duration(random.IntN(30)) * time.Second)
->>>>>>> hube2e
 		cancel()
 		if err := <-ended; err != nil && !errors.Is(err, errKilled) {
 			t.Errorf("Run: %v", err)
@@ -786,14 +764,9 @@ func (w *remoteWorld) onePlace(t *testing.T, id dps.RegistrationID) {
 	}
 }
 
-<<<<<<< HEAD
 // faults makes a hub fail at random, by a source of its own: hubs are called at once.
 func faults(h *fakeHub, seeds *rand.Rand) {
 	random := rand.New(rand.NewPCG(seeds.Uint64(), 2)) //nolint:gosec // no secret
-=======
-// faults makes a hub fail at random.
-func faults(h *fakeHub, random *rand.Rand) {
->>>>>>> hube2e
 	kinds := []error{
 		unavailable("connection refused"), unavailable("500"), &dps.Error{Code: dps.Throttled, Message: "slow", RetryAfter: 3 * time.Second},
 		&dps.Error{Code: dps.HubRefused, Message: "wrong key", Number: 401002},

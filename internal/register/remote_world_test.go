@@ -281,11 +281,7 @@ func (w *remoteWorld) polled(t *testing.T, req register.Request, ticket register
 	t.Helper()
 	after := ticket.RetryAfter
 	for range 2000 {
-<<<<<<< HEAD
 		pass(after)
-=======
-		<-time.After(after) // of the bubble
->>>>>>> hube2e
 		rec, err := w.Poll(t.Context(), req, ticket.Operation)
 		must(t, err)
 		if rec.Status != dps.Assigning {
@@ -348,11 +344,7 @@ func (w *remoteWorld) settled(t *testing.T) {
 		if len(open)+len(placing)+len(leaving) == 0 {
 			return
 		}
-<<<<<<< HEAD
 		pass(5 * time.Second)
-=======
-		<-time.After(5 * time.Second) // of the bubble
->>>>>>> hube2e
 	}
 	leaving, _ := w.store.Remnants(t.Context(), in, dps.Leaving, 10, nil)
 	t.Fatalf("does not settle: %+v", leaving)
