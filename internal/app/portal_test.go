@@ -159,6 +159,35 @@ func TestPortalActsForItsUser(t *testing.T) {
 	}
 }
 
+// Neither password, nor a session's token, stands in a file as it is; nobody but the
+// service's user reads what is beside certificates.
+func TestPortalSecretsAreNotInFiles(t *testing.T) {
+	w := servePortal(t, "--https", "off", "--portal", "127.0.0.1:0")
+	u, err := url.Parse(w.info.PortalURL)
+	must(t, err)
+	secrets := []string{w.info.PortalPassword, chosenPassword}
+	look := func(when string) {
+		for name, text := range tree(t, w.data) {
+			for _, secret := range secrets {
+				if strings.Contains(text, secret) {
+					t.Errorf("%s: %s has a secret of the portal", when, name)
+				}
+			}
+			info, err := os.Stat(filepath.Join(w.data, name))
+			must(t, err)
+			if info.Mode().Perm() != 0o600 && !strings.HasSuffix(name, ".cert.pem") {
+				t.Errorf("%s: %s has mode %v", when, name, info.Mode())
+			}
+		}
+	}
+	look("before its use")
+	w.signIn()
+	for _, c := range w.browser.Jar.Cookies(u) {
+		secrets = append(secrets, c.Value)
+	}
+	look("after its use")
+}
+
 func TestPortalOutlivesItsPolicy(t *testing.T) {
 	w := servePortal(t, "--https", "127.0.0.1:0", "--portal", "127.0.0.1:0")
 	w.signIn()

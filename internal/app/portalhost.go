@@ -15,7 +15,7 @@ import (
 // could read metrics, and try passwords from an address that counts as the operator's. A
 // browser says by which name it came.
 func knownHosts(names []string, next http.Handler) http.Handler {
-	known := map[string]bool{"localhost": true}
+	known := map[string]bool{"localhost": true, "": true} // HTTP/1.0 need not say; browsers do
 	for _, name := range names {
 		known[bareName(name)] = true
 	}

@@ -11,6 +11,10 @@ import (
 const (
 	recentTime = 10 * time.Second
 	recentMax  = 8192 // in each half; about 10 MB in all
+
+	// recentPayload is the longest payload of a webhook that is remembered, in bytes: of
+	// 64 KB for each device they would take a gigabyte.
+	recentPayload = 512
 )
 
 // recent remembers the outcomes of the last moments, so that the poll that follows
@@ -23,7 +27,12 @@ type recent struct {
 	now, old map[pollKey]dps.Registration
 }
 
+// keep remembers an outcome. One that is large is left to the store.
 func (r *recent) keep(reg dps.Registration, at time.Time) {
+	if len(reg.Payload) > recentPayload {
+		r.forget(reg.Instance, reg.ID)
+		return
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.turn(at)

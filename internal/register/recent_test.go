@@ -1,7 +1,9 @@
 package register_test
 
 import (
+	"encoding/json"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -53,6 +55,23 @@ func TestRecentIsBounded(t *testing.T) {
 	}
 	if n := r.Len(); n > 2*register.RecentMax {
 		t.Errorf("%d outcomes are remembered, want at most %d", n, 2*register.RecentMax)
+	}
+}
+
+// What a webhook has for a device may be large, and there are many devices: such an
+// outcome is found in the store, and no earlier one in its place.
+func TestLargePayloadsAreNotRemembered(t *testing.T) {
+	r := register.NewRecent()
+	at := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	reg := dps.Registration{Instance: in, ID: "sensor", Operation: "op", Payload: json.RawMessage(`{"a":1}`)}
+	r.Keep(reg, at)
+	if _, ok := r.Operation(in, "sensor", "op", at); !ok {
+		t.Error("a small one is not remembered")
+	}
+	reg.Payload = json.RawMessage(`{"a":"` + strings.Repeat("x", 64<<10) + `"}`)
+	r.Keep(reg, at)
+	if _, ok := r.Operation(in, "sensor", "op", at); ok || r.Len() != 0 {
+		t.Errorf("a large one is remembered: %d outcomes", r.Len())
 	}
 }
 

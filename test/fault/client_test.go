@@ -49,6 +49,15 @@ func (s *service) newClient(leaf *pki.Issued) *http.Client {
 	return &http.Client{Transport: &http.Transport{TLSClientConfig: config, DialContext: s.dial}, Timeout: requestTimeout}
 }
 
+// sharedClient returns a client for many devices with keys, which keeps connections.
+func (s *service) sharedClient(t *testing.T, connections int) *http.Client {
+	t.Helper()
+	config := &tls.Config{RootCAs: s.trust, CurvePreferences: []tls.CurveID{tls.CurveP256}}
+	c := &http.Client{Transport: &http.Transport{TLSClientConfig: config, DialContext: s.dial, MaxIdleConnsPerHost: connections}, Timeout: requestTimeout}
+	t.Cleanup(c.CloseIdleConnections)
+	return c
+}
+
 // call is one request.
 type call struct {
 	client        *http.Client

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"net/http"
 	"slices"
 	"testing"
 	"time"
@@ -40,9 +39,7 @@ func TestPacing(t *testing.T) {
 	if err := e.put(t.Context(), s, ""); err != nil {
 		t.Fatal(err)
 	}
-	client := s.newClient(nil)
-	client.Transport.(*http.Transport).MaxIdleConnsPerHost = atOnce
-	t.Cleanup(client.CloseIdleConnections)
+	client := s.sharedClient(t, atOnce)
 	devices := make([]*pacedDevice, n)
 	for i := range devices {
 		id := fmt.Sprintf("device-%05d", i)

@@ -188,9 +188,7 @@ func (w *hubWorld) makeDevices(t *testing.T) {
 	n := max(len(w.entries)*2, w.registrations/livesOfDevice)
 	w.idle = make(chan *hubDevice, n)
 	individual := &entry{static: true, migrate: true, hubs: []string{w.hubs[1].HostName}}
-	shared := w.newClient(nil)
-	shared.Transport.(*http.Transport).MaxIdleConnsPerHost = manyAtOnce
-	t.Cleanup(shared.CloseIdleConnections)
+	shared := w.sharedClient(t, manyAtOnce)
 	for i := range n {
 		d := &hubDevice{id: fmt.Sprintf("device-%05d", i), client: shared}
 		d.deviceID = d.id
