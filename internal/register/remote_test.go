@@ -772,9 +772,10 @@ func faults(h *fakeHub, seeds *rand.Rand) {
 		&dps.Error{Code: dps.HubRefused, Message: "wrong key", Number: 401002},
 	}
 	share := []float64{0, 0.2, 0.5, 1}[random.IntN(4)]
-	fail := func(string) error { // called under the hub's lock
-		if random.Float64() < share {
-			return kinds[random.IntN(len(kinds))]
+	own := rand.New(rand.NewPCG(random.Uint64(), 2)) //nolint:gosec // no secret
+	fail := func(string) error {                     // called under the hub's lock
+		if own.Float64() < share {
+			return kinds[own.IntN(len(kinds))]
 		}
 		return nil
 	}

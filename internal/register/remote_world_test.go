@@ -64,9 +64,12 @@ func (h *fakeHub) Turn(ctx context.Context) error {
 
 // call runs one call of the wire.
 func (h *fakeHub) call(ctx context.Context, name string, effect func() error) error {
-	if h.slow > 0 {
+	h.mu.Lock()
+	slow := h.slow
+	h.mu.Unlock()
+	if slow > 0 {
 		select {
-		case <-time.After(h.slow):
+		case <-time.After(slow):
 		case <-ctx.Done():
 			return &dps.Error{Code: dps.HubUnavailable, Again: true, Message: "no answer in time", Err: ctx.Err()}
 		}
