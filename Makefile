@@ -40,7 +40,7 @@ say = @printf '\n== %s\n' '$(1)'
 
 .PHONY: help
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
 	@echo '  ARGS="--hostname dps.example --log-level debug" goes to make run, FUZZTIME=1m to make fuzz.'
 
@@ -113,17 +113,17 @@ portal: $(PIP_STAMP) $(NPM_STAMPS) ## the portal in a real Chromium; SHOTS=direc
 		$(GO) test -count=1 -timeout 20m ./test/portal/...
 
 .PHONY: bench
-bench: build ## registrations against bare TLS, in turn; bench-million, bench-idle, bench-hubs: many enrollments, idle connections, hubs over the wire
+bench: build ## registrations against bare TLS, in turn
 	@tools/bench.sh compare
 
 .PHONY: bench-million bench-idle bench-hubs
-bench-million: build
+bench-million: build ## registrations beside a million enrollments
 	@tools/bench.sh million
 
-bench-idle: build
+bench-idle: build ## memory of idle MQTT connections
 	@tools/bench.sh idle
 
-bench-hubs: build
+bench-hubs: build ## registrations through hubs of another process
 	@tools/bench.sh hubs
 
 .PHONY: clean

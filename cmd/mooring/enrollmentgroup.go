@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"os"
 	"strings"
 	"time"
@@ -213,8 +214,12 @@ func ownConnectionString(info app.Info) (string, error) {
 	return "", errors.New("the service has no shared access policy")
 }
 
-// explainTrust says what to do about a service with a CA of its own.
+// explainTrust says what to do where one side does not trust the other: about a service
+// with a CA of its own, and about a 401, whose reason callers are not told.
 func explainTrust(err error) error {
+	if e, ok := errors.AsType[*service.Error](err); ok && e.Status == http.StatusUnauthorized {
+		return fmt.Errorf("%w\nThe key is wrong or expired, or the policy lacks the right: the log of the service says which, under the tracking ID", err)
+	}
 	if _, ok := errors.AsType[x509.UnknownAuthorityError](err); ok {
 		return fmt.Errorf("%w; name the file with the service's CA in SSL_CERT_FILE", err)
 	}
