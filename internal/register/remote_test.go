@@ -138,7 +138,7 @@ func TestReprovisioning(t *testing.T) {
 					if got := w.stands(t, "sensor"); !slices.Equal(got, []dps.HubID{at}) {
 						t.Errorf("stands at %v, want %s alone", got, at)
 					}
-					twin := w.twinOf(t, at, "sensor")
+					twin := w.twinOf(t, at)
 					if want := fmt.Sprintf(`{"site":%q}`, tt.site); string(twin.Tags) != want {
 						t.Errorf("tags = %s, want %s", twin.Tags, want)
 					}
@@ -224,7 +224,7 @@ func TestFailureLeavesWhatWasThere(t *testing.T) {
 				if rec := w.finished(t, req); rec.Assignment == nil || rec.Assignment.Substatus != dps.ReprovisionedToInitialAssignment {
 					t.Errorf("record = %+v", rec)
 				}
-				if twin := w.twinOf(t, "a", "sensor"); string(twin.Tags) != `{"site":"own"}` {
+				if twin := w.twinOf(t, "a"); string(twin.Tags) != `{"site":"own"}` {
 					t.Errorf("tags = %s", twin.Tags)
 				}
 			})
@@ -252,7 +252,7 @@ func TestSentElsewhereWhileItIsPlaced(t *testing.T) {
 		if got := w.stands(t, "sensor"); !slices.Equal(got, []dps.HubID{"b"}) {
 			t.Errorf("stands at %v", got)
 		}
-		if twin := w.twinOf(t, "b", "sensor"); string(twin.Tags) != `{"site":"own"}` {
+		if twin := w.twinOf(t, "b"); string(twin.Tags) != `{"site":"own"}` {
 			t.Errorf("tags = %s", twin.Tags)
 		}
 	})
@@ -295,7 +295,7 @@ func TestLostAnswers(t *testing.T) {
 					if got := w.stands(t, "sensor"); !slices.Equal(got, []dps.HubID{"b"}) {
 						t.Errorf("stands at %v", got)
 					}
-					if twin := w.twinOf(t, "b", "sensor"); string(twin.Tags) != `{"site":"moved"}` {
+					if twin := w.twinOf(t, "b"); string(twin.Tags) != `{"site":"moved"}` {
 						t.Errorf("tags = %s", twin.Tags)
 					}
 				})
@@ -656,7 +656,7 @@ func TestCustomAllocationMoves(t *testing.T) {
 					t.Errorf("record = %+v, %+v", rec, rec.Failure)
 				}
 				w.settled(t)
-				if twin := w.twinOf(t, dps.HubID(strings.TrimSuffix(string(tt.hub), ".example.com")), "sensor"); string(twin.Tags) != tt.tags {
+				if twin := w.twinOf(t, dps.HubID(strings.TrimSuffix(string(tt.hub), ".example.com"))); string(twin.Tags) != tt.tags {
 					t.Errorf("tags = %s, want %s", twin.Tags, tt.tags)
 				}
 			})

@@ -319,9 +319,10 @@ func (w *remoteWorld) stands(t *testing.T, id dps.DeviceID) []dps.HubID {
 	return at
 }
 
-// twinOf returns the twin of a device at a hub where it has to stand.
-func (w *remoteWorld) twinOf(t *testing.T, hub dps.HubID, id dps.DeviceID) dps.Twin {
+// twinOf returns the twin of the device "sensor" at a hub where it has to stand.
+func (w *remoteWorld) twinOf(t *testing.T, hub dps.HubID) dps.Twin {
 	t.Helper()
+	const id = dps.DeviceID("sensor")
 	if remote, ok := w.hubs[hub]; ok {
 		s, ok := remote.at(id)
 		if !ok {
