@@ -209,21 +209,21 @@ func TestFailureLeavesWhatWasThere(t *testing.T) {
 			inBubble(t, func(t *testing.T) {
 				w := newRemoteWorld(t)
 				w.to(t, nil, "a")
-				w.hubs["a"].devices["pump"] = standing{dps.HubIdentity{DeviceID: "pump"}, dps.Twin{Tags: []byte(`{"site":"own"}`)}}
+				w.hubs["a"].devices["sensor"] = standing{dps.HubIdentity{DeviceID: "sensor"}, dps.Twin{Tags: []byte(`{"site":"own"}`)}}
 				w.hubs["a"].before = func(string) error { return failure }
-				req := w.request("pump", w.leaf(t, "pump"))
+				req := w.request("sensor", w.leaf(t, "sensor"))
 				if rec := w.finished(t, req); rec.Status != dps.Failed {
 					t.Fatalf("record = %+v", rec)
 				}
 				w.hubs["a"].set(func(h *fakeHub) { h.before = nil })
 				w.settled(t)
-				if _, ok := w.hubs["a"].at("pump"); !ok {
+				if _, ok := w.hubs["a"].at("sensor"); !ok {
 					t.Fatal("the identity is gone")
 				}
 				if rec := w.finished(t, req); rec.Assignment == nil || rec.Assignment.Substatus != dps.ReprovisionedToInitialAssignment {
 					t.Errorf("record = %+v", rec)
 				}
-				if twin := w.twinOf(t, "a", "pump"); string(twin.Tags) != `{"site":"own"}` {
+				if twin := w.twinOf(t, "a", "sensor"); string(twin.Tags) != `{"site":"own"}` {
 					t.Errorf("tags = %s", twin.Tags)
 				}
 			})
