@@ -12,7 +12,7 @@
 // Records are those of package wire, as they stand in the JSON of the service.
 //
 // A [Client] manages enrollments, enrollment groups and registration records; a
-// [ControlPlane] manages CA certificates and linked hubs. Both are safe for concurrent use. Every
+// [ControlPlane] manages CA certificates, linked hubs and policies. Both are safe for concurrent use. Every
 // call ends with its context. Throttled calls (429) and those that find the service
 // unavailable (503) are repeated a few times, after the pause that the service asks
 // for; this package repeats no other call. What the service refuses is an [Error].
