@@ -118,7 +118,8 @@ type item struct {
 	due      time.Time
 	timer    *time.Timer // until due; nil when ready or under way
 	underway bool
-	changed  bool // another request came while it was under way
+	changed  bool               // another request came while it was under way
+	again    dps.RegistrationID // the ID as that one spells it
 
 	began    time.Time     // of the first attempt in this lane
 	excused  time.Duration // of the time since then, at the hub's own wish
@@ -216,8 +217,8 @@ func (l *line) add(w dps.Work, at *dps.Assignment) {
 	switch {
 	case !known:
 		l.enter(key, to, w.ID, reboot)
-	case it.underway:
-		it.id, it.changed = w.ID, true
+	case it.underway: // its worker reads id
+		it.again, it.changed = w.ID, true
 	case it.lane != to:
 		l.leaveQueue(it)
 		l.leave(it)
@@ -326,6 +327,9 @@ func (l *line) put(r *run, it *item, v verdict) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	it.underway = false
+	if it.changed {
+		it.id = it.again
+	}
 	if r.waiting.Err() != nil {
 		return // the store knows; the next run begins with it
 	}
