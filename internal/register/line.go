@@ -2,6 +2,7 @@ package register
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"time"
 
@@ -249,14 +250,19 @@ func (l *line) addPlace(r dps.Remnant) {
 	l.ready(it)
 }
 
-// ready puts an item at the end of its queue.
+// ready puts an item at the end of its queue. One whose turn had come before goes to the
+// front: its budget runs, and it has waited.
 func (l *line) ready(it *item) {
-	ln := l.laneOf(it.lane)
-	q := ln.queueOf(it)
+	q := l.laneOf(it.lane).queueOf(it)
 	it.timer, it.due = nil, time.Time{}
-	it.seq = q.added
+	if it.writes && !it.began.IsZero() {
+		it.seq = q.taken
+		q.ready = slices.Insert(q.ready, 0, it)
+	} else {
+		it.seq = q.added
+		q.ready = append(q.ready, it)
+	}
 	q.added++
-	q.ready = append(q.ready, it)
 	l.staff(q)
 }
 

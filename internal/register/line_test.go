@@ -263,3 +263,37 @@ func TestNewerCallDoesNotWait(t *testing.T) {
 		}
 	})
 }
+
+// A registration whose first attempt failed does not go to the end of the line: it has
+// waited for its turn, and its budget runs.
+func TestSecondAttemptGoesFirst(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		w := newRemoteWorld(t)
+		w.to(t, nil, "a")
+		failed := false
+		turns := make(chan struct{})
+		w.hubs["a"].set(func(h *fakeHub) {
+			h.turn = turns
+			h.before = func(call string) error {
+				if call != "create" || failed {
+					return nil
+				}
+				failed = true
+				return unavailable("reset")
+			}
+		})
+		const devices = 60
+		for i := range devices {
+			_, err := w.Register(t.Context(), w.request(deviceName(i), w.leaf(t, deviceName(i))))
+			must(t, err)
+			pass(time.Millisecond)
+		}
+		for range devices / 2 { // one a second
+			turns <- struct{}{}
+			pass(time.Second)
+		}
+		if _, placed := w.hubs["a"].at(dps.DeviceID(deviceName(0))); !placed {
+			t.Errorf("the first device waits again, behind all others: %v", w.hubs["a"].ids())
+		}
+	})
+}

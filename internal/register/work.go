@@ -334,6 +334,7 @@ func (s *Service) setback(r *run, j *job, err error) verdict {
 	if now.Add(after).Sub(j.began)-j.excused > s.budget {
 		return s.fail(r, j, err)
 	}
+	s.log.DebugContext(r.acting, "an open registration is tried again", "registrationId", string(j.id), "attempt", j.attempts, "after", after, "err", err)
 	return j.at(j.writes, after)
 }
 
