@@ -99,7 +99,8 @@ type lane struct {
 	held          int       // registrations in it: in a queue, under way, or until they are due
 }
 
-// queue is one half of a lane, first come, first served.
+// queue is one half of a lane: first come, first served, but for those that had a turn
+// already.
 type queue struct {
 	ready        []*item
 	active, most int
@@ -119,8 +120,7 @@ type item struct {
 	due      time.Time
 	timer    *time.Timer // until due; nil when ready or under way
 	underway bool
-	changed  bool               // another request came while it was under way
-	again    dps.RegistrationID // the ID as that one spells it
+	again    dps.RegistrationID // as another request spells it that came while it was under way; "" if none did
 
 	began    time.Time     // of the first attempt in this lane
 	excused  time.Duration // of the time since then, at the hub's own wish
@@ -219,7 +219,7 @@ func (l *line) add(w dps.Work, at *dps.Assignment) {
 	case !known:
 		l.enter(key, to, w.ID, reboot)
 	case it.underway: // its worker reads id
-		it.again, it.changed = w.ID, true
+		it.again = w.ID
 	case it.lane != to:
 		l.leaveQueue(it)
 		l.leave(it)
@@ -316,7 +316,7 @@ func (l *line) take(r *run, q *queue) *item {
 	q.ready[0] = nil
 	q.ready = q.ready[1:]
 	q.taken++
-	it.underway, it.changed = true, false
+	it.underway, it.again = true, ""
 	return it
 }
 
@@ -333,13 +333,14 @@ func (l *line) put(r *run, it *item, v verdict) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	it.underway = false
-	if it.changed {
+	changed := it.again != ""
+	if changed {
 		it.id = it.again
 	}
 	if r.waiting.Err() != nil {
 		return // the store knows; the next run begins with it
 	}
-	if v.done && !it.changed {
+	if v.done && !changed {
 		if it.place != nil {
 			delete(l.places, placeKey{it.instance, it.place.HubStand})
 		} else {
@@ -358,7 +359,7 @@ func (l *line) put(r *run, it *item, v verdict) {
 		it.began, it.attempts, it.excused, it.fresh, it.reboot = time.Time{}, 0, 0, "", false
 	}
 	it.writes = v.writes
-	if v.after <= 0 || it.changed { // what came meanwhile does not wait for what was
+	if v.after <= 0 || changed { // what came meanwhile does not wait for what was
 		l.ready(it)
 		return
 	}
