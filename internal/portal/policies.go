@@ -1,6 +1,7 @@
 package portal
 
 import (
+	"context"
 	"errors"
 	"net/http"
 	"slices"
@@ -107,17 +108,26 @@ func (s *server) createPolicy(w http.ResponseWriter, r *http.Request, v *visit) 
 	if !service.IsNotFound(err) {
 		return err
 	}
-	err = control.Policies().Put(r.Context(), wire.SharedAccessPolicy{KeyName: f.Name, Rights: strings.Join(f.Rights, ", ")})
-	if e, ok := errors.AsType[*service.Error](err); ok && e.Status == http.StatusBadRequest {
-		_, rule := fieldOf(e.Message)
-		f.Errors["name"] = upperFirst(rule) + "."
-		return s.showPolicies(w, r, v, f)
-	}
-	if err != nil {
+	if err := f.save(r.Context(), control, "name"); err != nil {
 		return err
+	}
+	if len(f.Errors) > 0 {
+		return s.showPolicies(w, r, v, f)
 	}
 	redirect(w, r, policyURL(f.Name)+"?done=created")
 	return nil
+}
+
+// save writes the policy of a form; its keys stay, or are made. A rule that the form
+// breaks is told beside a field.
+func (f policyForm) save(ctx context.Context, control *service.ControlPlane, field string) error {
+	err := control.Policies().Put(ctx, wire.SharedAccessPolicy{KeyName: f.Name, Rights: strings.Join(f.Rights, ", ")})
+	if e, ok := errors.AsType[*service.Error](err); ok && e.Status == http.StatusBadRequest {
+		_, rule := fieldOf(e.Message)
+		f.Errors[field] = upperFirst(rule) + "."
+		return nil
+	}
+	return err
 }
 
 func (s *server) policyPage(w http.ResponseWriter, r *http.Request, v *visit) error {
@@ -156,15 +166,12 @@ func (s *server) updatePolicy(w http.ResponseWriter, r *http.Request, v *visit) 
 	if err != nil {
 		return err
 	}
-	err = control.Policies().Put(r.Context(), wire.SharedAccessPolicy{KeyName: f.Name, Rights: strings.Join(f.Rights, ", ")})
-	if e, ok := errors.AsType[*service.Error](err); ok && e.Status == http.StatusBadRequest {
-		_, rule := fieldOf(e.Message)
-		f.Errors["rights"] = upperFirst(rule) + "."
+	if err := f.save(r.Context(), control, "rights"); err != nil {
+		return err
+	}
+	if len(f.Errors) > 0 {
 		s.showPolicy(w, r, v, f)
 		return nil
-	}
-	if err != nil {
-		return err
 	}
 	redirect(w, r, policyURL(f.Name)+"?done=saved")
 	return nil
