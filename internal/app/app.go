@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -180,11 +181,26 @@ func (a *App) completeHubs(ctx context.Context) error {
 		if h.Kind != dps.KindEmbedded {
 			continue
 		}
-		if err := a.store.AddHubPolicies(ctx, dps.StandardHubPolicies(h)); err != nil {
+		if err := a.completeHub(ctx, h); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// completeHub writes nothing where nothing is missing, as at nearly every start.
+func (a *App) completeHub(ctx context.Context, h dps.LinkedHub) error {
+	have, err := a.store.HubPolicies(ctx, h.Instance, h.ID)
+	if err != nil {
+		return err
+	}
+	missing := slices.DeleteFunc(dps.StandardHubPolicies(h), func(p dps.HubPolicy) bool {
+		return slices.ContainsFunc(have, func(q dps.HubPolicy) bool { return strings.EqualFold(p.Name, q.Name) })
+	})
+	if len(missing) == 0 {
+		return nil
+	}
+	return a.store.AddHubPolicies(ctx, missing)
 }
 
 func firstSetup(host dps.HostName, now time.Time) dps.Setup {
