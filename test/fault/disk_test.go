@@ -17,7 +17,7 @@ import (
 )
 
 const (
-	diskSize = 8 << 20 // bytes
+	diskSize = 12 << 20 // bytes: new databases have pages of 8 KB
 
 	// maxUntilFull is how many writes a full disk may still take: what the files have
 	// room for without growing.
