@@ -194,7 +194,8 @@ func TestKeysDoNotPrint(t *testing.T) {
 		o := device.Options{Credential: c}
 		for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%x", "%q"} {
 			text := fmt.Sprintf(verb, o)
-			if strings.Contains(text, "secret") || strings.Contains(text, "746f70") || strings.Contains(text, "116, 111") || strings.Contains(text, "PrivateKey") {
+			if strings.Contains(text, "secret") || strings.Contains(text, "746f70") || strings.Contains(text, "116, 111") ||
+				strings.Contains(text, "PrivateKey") {
 				t.Errorf("%s prints %s", verb, text)
 			}
 		}
@@ -203,9 +204,15 @@ func TestKeysDoNotPrint(t *testing.T) {
 
 // TestAnswers plays answers of the service and compares what Register makes of them.
 func TestAnswers(t *testing.T) {
-	failed := reply{status: 200, body: `{"operationId":"5.op-1","status":"failed","registrationState":{"registrationId":"sensor-7","status":"failed",` +
-		`"errorCode":400208,"errorMessage":"No hub.","lastUpdatedDateTimeUtc":"2025-03-04T05:06:08Z"}}`}
-	disabled := reply{status: 200, body: `{"operationId":"5.op-1","status":"disabled","registrationState":{"registrationId":"sensor-7","status":"disabled"}}`}
+	failed := reply{
+		status: 200,
+		body: `{"operationId":"5.op-1","status":"failed","registrationState":{"registrationId":"sensor-7","status":"failed",` +
+			`"errorCode":400208,"errorMessage":"No hub.","lastUpdatedDateTimeUtc":"2025-03-04T05:06:08Z"}}`,
+	}
+	disabled := reply{
+		status: 200,
+		body:   `{"operationId":"5.op-1","status":"disabled","registrationState":{"registrationId":"sensor-7","status":"disabled"}}`,
+	}
 	ok := func(body string) reply { return reply{status: 200, body: body} }
 	unauthorized := &device.Error{Status: 401, Code: 401002, Message: "Unauthorized", TrackingID: "t-2"}
 	tests := []struct {

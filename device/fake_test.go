@@ -67,12 +67,26 @@ type reply struct {
 // Replies of the service, as they are on the wire.
 var (
 	accepted  = reply{status: 202, retry: "3", body: `{"operationId":"5.op-1","status":"assigning"}`}
-	assigning = reply{status: 202, retry: "3", body: `{"operationId":"5.op-1","status":"assigning","registrationState":{"registrationId":"sensor-7","status":"assigning"}}`}
-	assigned  = reply{status: 200, body: `{"operationId":"5.op-1","status":"assigned","registrationState":{"x509":{"enrollmentGroupId":"line-7"},` +
-		`"registrationId":"sensor-7","createdDateTimeUtc":"2025-03-04T05:06:07.1234567Z","assignedHub":"hub.example.net","deviceId":"sensor-7",` +
-		`"status":"assigned","substatus":"initialAssignment","lastUpdatedDateTimeUtc":"2025-03-04T05:06:08Z","etag":"IjE=","payload":{"line":7}}}`}
-	throttled = reply{status: 429, retry: "7", body: `{"errorCode":429001,"trackingId":"t-1","message":"Operations are being throttled for this tenant.","timestampUtc":"2025-03-04T05:06:07Z"}`}
-	refused   = reply{status: 401, body: `{"errorCode":401002,"trackingId":"t-2","message":"Unauthorized","timestampUtc":"2025-03-04T05:06:07Z"}`}
+	assigning = reply{
+		status: 202,
+		retry:  "3",
+		body:   `{"operationId":"5.op-1","status":"assigning","registrationState":{"registrationId":"sensor-7","status":"assigning"}}`,
+	}
+	assigned = reply{
+		status: 200,
+		body: `{"operationId":"5.op-1","status":"assigned","registrationState":{"x509":{"enrollmentGroupId":"line-7"},` +
+			`"registrationId":"sensor-7","createdDateTimeUtc":"2025-03-04T05:06:07.1234567Z","assignedHub":"hub.example.net","deviceId":"sensor-7",` +
+			`"status":"assigned","substatus":"initialAssignment","lastUpdatedDateTimeUtc":"2025-03-04T05:06:08Z","etag":"IjE=","payload":{"line":7}}}`,
+	}
+	throttled = reply{
+		status: 429,
+		retry:  "7",
+		body:   `{"errorCode":429001,"trackingId":"t-1","message":"Operations are being throttled for this tenant.","timestampUtc":"2025-03-04T05:06:07Z"}`,
+	}
+	refused = reply{
+		status: 401,
+		body:   `{"errorCode":401002,"trackingId":"t-2","message":"Unauthorized","timestampUtc":"2025-03-04T05:06:07Z"}`,
+	}
 )
 
 // fake is a provisioning service that does as it is told.

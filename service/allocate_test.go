@@ -17,7 +17,8 @@ func TestAllocate(t *testing.T) {
 	if err != nil || got.Outcome != "moves" || got.IotHubHostName != "hub.example" {
 		t.Errorf("Allocate = %+v, %v", got, err)
 	}
-	if r := f.last(); r.Method != http.MethodPost || r.Path != wire.AllocatePath || r.Body != `{"registrationId":"sensor-7","enrollmentGroupId":"line-7"}` {
+	if r := f.last(); r.Method != http.MethodPost || r.Path != wire.AllocatePath ||
+		r.Body != `{"registrationId":"sensor-7","enrollmentGroupId":"line-7"}` {
 		t.Errorf("request = %+v", r)
 	}
 	f.refuse = func(w http.ResponseWriter, _ *http.Request) bool {

@@ -25,7 +25,8 @@ func TestCertificates(t *testing.T) {
 	if _, err := c.Put(ctx, "factory", service.Upload{Certificate: der}); !service.IsConflict(err) {
 		t.Errorf("Put() again: %v", err)
 	}
-	if cert, err = c.Put(ctx, "factory", service.Upload{Certificate: der, Verified: true, ETag: cert.ETag}); err != nil || !cert.Properties.IsVerified {
+	if cert, err = c.Put(ctx, "factory", service.Upload{Certificate: der, Verified: true, ETag: cert.ETag}); err != nil ||
+		!cert.Properties.IsVerified {
 		t.Errorf("Put() with the ETag = %+v, %v", cert, err)
 	}
 	if cert, err = c.Get(ctx, "factory"); err != nil {

@@ -85,7 +85,9 @@ type connection struct {
 }
 
 // errConnectionString says what a connection string is, and never shows one.
-var errConnectionString = errors.New("connection string: want HostName, SharedAccessKeyName and SharedAccessKey, each once as name=value, separated by ;")
+var errConnectionString = errors.New(
+	"connection string: want HostName, SharedAccessKeyName and SharedAccessKey, each once as name=value, separated by ;",
+)
 
 // parseConnectionString takes names in any case and order, and ignores those that it
 // does not know.

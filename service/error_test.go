@@ -66,7 +66,11 @@ func reply(status int, body string, header ...string) canned {
 
 func (s *script) client(t *testing.T, retries int) *service.Client {
 	t.Helper()
-	c, err := service.NewClientWithToken("h", service.StaticToken("t"), &service.Options{HTTPClient: &http.Client{Transport: s}, Retries: retries})
+	c, err := service.NewClientWithToken(
+		"h",
+		service.StaticToken("t"),
+		&service.Options{HTTPClient: &http.Client{Transport: s}, Retries: retries},
+	)
 	if err != nil {
 		t.Fatal(err)
 	}

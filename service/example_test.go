@@ -35,7 +35,9 @@ func exampleService(answers ...string) (connectionString string, opts *service.O
 
 // An enrollment group with symmetric keys, which the service makes.
 func Example() {
-	connectionString, opts, stop := exampleService(`200 {"enrollmentGroupId":"line-7","attestation":{"type":"symmetricKey","symmetricKey":{"primaryKey":"cHJpbWFyeQ==","secondaryKey":"c2Vjb25kYXJ5"}},"etag":"IjEi"}`)
+	connectionString, opts, stop := exampleService(
+		`200 {"enrollmentGroupId":"line-7","attestation":{"type":"symmetricKey","symmetricKey":{"primaryKey":"cHJpbWFyeQ==","secondaryKey":"c2Vjb25kYXJ5"}},"etag":"IjEi"}`,
+	)
 	defer stop()
 
 	client, err := service.NewClient(connectionString, opts) // opts may be nil
@@ -106,7 +108,9 @@ func ExampleEnrollments_Query() {
 
 // Some records of a bulk operation may be refused while the others are done.
 func ExampleEnrollments_Bulk() {
-	connectionString, opts, stop := exampleService(`200 {"errors":[{"registrationId":"b","errorCode":409201,"errorStatus":"Enrollment already exists."}],"isSuccessful":false}`)
+	connectionString, opts, stop := exampleService(
+		`200 {"errors":[{"registrationId":"b","errorCode":409201,"errorStatus":"Enrollment already exists."}],"isSuccessful":false}`,
+	)
 	defer stop()
 	client, err := service.NewClient(connectionString, opts)
 	if err != nil {
@@ -166,7 +170,9 @@ func ExampleDecisions_All() {
 }
 
 func ExampleControlPlane() {
-	connectionString, opts, stop := exampleService(`200 {"value":[{"name":"factory","properties":{"subject":"Factory Root","isVerified":true}}]}`)
+	connectionString, opts, stop := exampleService(
+		`200 {"value":[{"name":"factory","properties":{"subject":"Factory Root","isVerified":true}}]}`,
+	)
 	defer stop()
 	host, _, _ := strings.Cut(strings.TrimPrefix(connectionString, "HostName="), ";")
 

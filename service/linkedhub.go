@@ -79,7 +79,12 @@ func (l *LinkedHubs) Delete(ctx context.Context, name string, opts *UpdateOption
 }
 
 // change writes what edit makes of all hubs and returns the one with a name.
-func (l *LinkedHubs) change(ctx context.Context, name string, edit func([]wire.LinkedHub) ([]wire.LinkedHub, error), opts *UpdateOptions) (*wire.LinkedHub, error) {
+func (l *LinkedHubs) change(
+	ctx context.Context,
+	name string,
+	edit func([]wire.LinkedHub) ([]wire.LinkedHub, error),
+	opts *UpdateOptions,
+) (*wire.LinkedHub, error) {
 	done, err := l.control.Update(ctx, func(s *wire.ProvisioningServiceRequest) (err error) {
 		s.Properties.IotHubs, err = edit(s.Properties.IotHubs)
 		return err

@@ -34,7 +34,8 @@ func TestLinkedHubs(t *testing.T) {
 
 	plant := wire.LinkedHub{ConnectionString: plantString + "MDEyMzQ1Njc4OWFiY2RlZg==", Location: "westeurope"}
 	_, err = hubs.Create(ctx, plant, nil)
-	if refusal, ok := errors.AsType[*service.Error](err); !ok || refusal.Status != http.StatusBadRequest || !strings.Contains(refusal.Message, "plant.example cannot be used") {
+	if refusal, ok := errors.AsType[*service.Error](err); !ok || refusal.Status != http.StatusBadRequest ||
+		!strings.Contains(refusal.Message, "plant.example cannot be used") {
 		t.Errorf("Create() of a hub that does not answer: %v", err)
 	}
 	skip := &service.UpdateOptions{SkipCheck: true}
@@ -56,7 +57,9 @@ func TestLinkedHubs(t *testing.T) {
 	if list, err := hubs.List(ctx); err != nil || len(list) != 3 {
 		t.Errorf("List() = %+v, %v", list, err)
 	}
-	if _, err := hubs.Update(ctx, "plant.example", func(*wire.LinkedHub) {}, &service.UpdateOptions{ETag: "stale"}); !service.IsPreconditionFailed(err) {
+	if _, err := hubs.Update(ctx, "plant.example", func(*wire.LinkedHub) {}, &service.UpdateOptions{ETag: "stale"}); !service.IsPreconditionFailed(
+		err,
+	) {
 		t.Errorf("Update() of a stale version: %v", err)
 	}
 	for name, err := range map[string]error{
@@ -127,7 +130,8 @@ func TestUpdateIsRepeated(t *testing.T) {
 		t.Errorf("Update() of one version: %v after %d edits", err, edits)
 	}
 	stop := errors.New("not like this")
-	if _, err := c.Update(t.Context(), func(*wire.ProvisioningServiceRequest) error { return stop }, nil); !errors.Is(err, stop) || f.last().Method != http.MethodGet {
+	if _, err := c.Update(t.Context(), func(*wire.ProvisioningServiceRequest) error { return stop }, nil); !errors.Is(err, stop) ||
+		f.last().Method != http.MethodGet {
 		t.Errorf("Update() that its edit stops: %v", err)
 	}
 }
@@ -136,12 +140,18 @@ func TestUpdateIsRepeated(t *testing.T) {
 func TestUnlinkTheLast(t *testing.T) {
 	f := newFake(t)
 	hubs := f.resource().LinkedHubs()
-	err := hubs.Delete(t.Context(), "A.example", &service.UpdateOptions{DeleteDevices: []string{"A.example", "b.example"}, SkipCheck: true, ETag: service.AnyETag})
+	err := hubs.Delete(
+		t.Context(),
+		"A.example",
+		&service.UpdateOptions{DeleteDevices: []string{"A.example", "b.example"}, SkipCheck: true, ETag: service.AnyETag},
+	)
 	if err != nil {
 		t.Fatal(err)
 	}
 	got := f.last()
-	if !strings.Contains(got.Body, `"iotHubs":[]`) || got.Header.Get("Mooring-Delete-Devices") != "A.example, b.example" || got.Header.Get("Mooring-Skip-Check") != "true" || got.Header.Get("If-Match") != "*" {
+	if !strings.Contains(got.Body, `"iotHubs":[]`) || got.Header.Get("Mooring-Delete-Devices") != "A.example, b.example" ||
+		got.Header.Get("Mooring-Skip-Check") != "true" ||
+		got.Header.Get("If-Match") != "*" {
 		t.Errorf("sent %s %v", got.Body, got.Header)
 	}
 }

@@ -31,7 +31,8 @@ func TestRealBulkAndQuery(t *testing.T) {
 				t.Fatal(err)
 			}
 			err := c.Bulk(ctx, wire.BulkCreate, records[:2])
-			if bulk, ok := errors.AsType[*service.BulkError](err); !ok || len(bulk.Items) != 2 || !service.IsConflict(bulk.Items[0]) || bulk.Items[0].ID != "s0" {
+			if bulk, ok := errors.AsType[*service.BulkError](err); !ok || len(bulk.Items) != 2 || !service.IsConflict(bulk.Items[0]) ||
+				bulk.Items[0].ID != "s0" {
 				t.Errorf("Bulk() again: %v, want two conflicts", err)
 			}
 			var got []string

@@ -88,7 +88,12 @@ func (r *real) owner() *service.Client {
 func (r *real) control() *service.ControlPlane {
 	r.t.Helper()
 	plane := r.info.ControlPlane
-	c, err := service.NewControlPlane(r.info.ServiceEndpoint, plane.ResourceID, service.StaticToken(plane.Token), &service.Options{RootCAs: r.roots})
+	c, err := service.NewControlPlane(
+		r.info.ServiceEndpoint,
+		plane.ResourceID,
+		service.StaticToken(plane.Token),
+		&service.Options{RootCAs: r.roots},
+	)
 	if err != nil {
 		r.t.Fatal(err)
 	}
@@ -262,7 +267,9 @@ func TestRealX509(t *testing.T) {
 	ca := newCA(t)
 	e, err := c.Put(ctx, &wire.Enrollment{EnrollmentGroupID: "g", Attestation: &wire.Attestation{
 		Type: "x509",
-		X509: &wire.X509{SigningCertificates: &wire.Certificates{Primary: &wire.Certificate{Certificate: base64.StdEncoding.EncodeToString(ca.der)}}},
+		X509: &wire.X509{
+			SigningCertificates: &wire.Certificates{Primary: &wire.Certificate{Certificate: base64.StdEncoding.EncodeToString(ca.der)}},
+		},
 	}})
 	if err != nil {
 		t.Fatal(err)

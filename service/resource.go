@@ -37,7 +37,11 @@ func (c *ControlPlane) Get(ctx context.Context) (*wire.ProvisioningService, erro
 // Update reads the provisioning service, lets edit change it, and writes it back, unless
 // edit fails. What edit leaves alone stays as it is. edit may be called several times,
 // each time with the service as it is then. opts may be nil.
-func (c *ControlPlane) Update(ctx context.Context, edit func(*wire.ProvisioningServiceRequest) error, opts *UpdateOptions) (*wire.ProvisioningService, error) {
+func (c *ControlPlane) Update(
+	ctx context.Context,
+	edit func(*wire.ProvisioningServiceRequest) error,
+	opts *UpdateOptions,
+) (*wire.ProvisioningService, error) {
 	if opts == nil {
 		opts = &UpdateOptions{}
 	}
@@ -51,7 +55,11 @@ func (c *ControlPlane) Update(ctx context.Context, edit func(*wire.ProvisioningS
 	return nil, err
 }
 
-func (c *ControlPlane) update(ctx context.Context, edit func(*wire.ProvisioningServiceRequest) error, opts *UpdateOptions) (*wire.ProvisioningService, error) {
+func (c *ControlPlane) update(
+	ctx context.Context,
+	edit func(*wire.ProvisioningServiceRequest) error,
+	opts *UpdateOptions,
+) (*wire.ProvisioningService, error) {
 	read, err := c.call.do(ctx, Request{Method: http.MethodGet})
 	if err != nil {
 		return nil, err

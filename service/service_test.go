@@ -89,7 +89,10 @@ func TestToken(t *testing.T) {
 	f := newFake(t)
 	f.put("/enrollments/a", map[string]any{"registrationId": "a"})
 	at := time.Date(2030, 1, 2, 3, 4, 5, 0, time.UTC)
-	c, err := service.NewClient(f.connectionString(), &service.Options{HTTPClient: f.Client(), UserAgent: "me/1", Now: func() time.Time { return at }})
+	c, err := service.NewClient(
+		f.connectionString(),
+		&service.Options{HTTPClient: f.Client(), UserAgent: "me/1", Now: func() time.Time { return at }},
+	)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -133,7 +136,10 @@ func TestTokenSource(t *testing.T) {
 	if _, err := c.Enrollments().Get(t.Context(), "a"); !errors.Is(err, cause) {
 		t.Errorf("Get() error = %v, want that of the token source", err)
 	}
-	if text := fmt.Sprintf("%v %+v %#v %s", service.StaticToken("t0k"), service.StaticToken("t0k"), service.StaticToken("t0k"), service.StaticToken("t0k")); strings.Contains(text, "t0k") {
+	if text := fmt.Sprintf("%v %+v %#v %s", service.StaticToken("t0k"), service.StaticToken("t0k"), service.StaticToken("t0k"), service.StaticToken("t0k")); strings.Contains(
+		text,
+		"t0k",
+	) {
 		t.Errorf("a printed token shows itself: %s", text)
 	}
 }
@@ -160,7 +166,8 @@ func TestEnrollmentLife(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if got := f.last(); got.Method != "PUT" || got.Path != k.path+"line:7" || got.Header.Get("If-Match") != "" || got.Header.Get("Content-Type") != wire.ContentType {
+			if got := f.last(); got.Method != "PUT" || got.Path != k.path+"line:7" || got.Header.Get("If-Match") != "" ||
+				got.Header.Get("Content-Type") != wire.ContentType {
 				t.Errorf("Put() sent %+v", got)
 			}
 			if _, err := c.Put(ctx, draft); !service.IsConflict(err) {
@@ -170,7 +177,8 @@ func TestEnrollmentLife(t *testing.T) {
 			if e, err = c.Put(ctx, e); err != nil || e.IotHubHostName != "hub" {
 				t.Fatalf("Put() with the ETag = %+v, %v", e, err)
 			}
-			if body := f.last().Body; strings.Contains(body, "etag") || strings.Contains(body, "created") || strings.Contains(body, "registrationState") {
+			if body := f.last().Body; strings.Contains(body, "etag") || strings.Contains(body, "created") ||
+				strings.Contains(body, "registrationState") {
 				t.Errorf("Put() sent what only the service sets: %s", body)
 			}
 			checkRest(t, f, c, e, k.path)
@@ -199,7 +207,8 @@ func checkRest(t *testing.T, f *fake, c *service.Enrollments, e *wire.Enrollment
 	if err != nil || m.SymmetricKey == nil || m.SymmetricKey.PrimaryKey != "AA==" {
 		t.Errorf("AttestationMechanism() = %+v, %v", m, err)
 	}
-	if r := f.last(); r.Method != "POST" || r.Path != path+"line:7/attestationmechanism" || r.Body != "" || r.Header.Get("Content-Type") != "" {
+	if r := f.last(); r.Method != "POST" || r.Path != path+"line:7/attestationmechanism" || r.Body != "" ||
+		r.Header.Get("Content-Type") != "" {
 		t.Errorf("AttestationMechanism() sent %+v", r)
 	}
 	if err := c.Delete(ctx, "line:7", "old"); !service.IsPreconditionFailed(err) {
@@ -429,7 +438,8 @@ func TestDo(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if r := f.last(); res.Status != 200 || !strings.Contains(string(res.Body), `"value":2`) || r.Body != `{"value":2}` || r.Header.Get("If-Match") != "*" {
+	if r := f.last(); res.Status != 200 || !strings.Contains(string(res.Body), `"value":2`) || r.Body != `{"value":2}` ||
+		r.Header.Get("If-Match") != "*" {
 		t.Errorf("Do() = %d %s, sent %+v", res.Status, res.Body, r)
 	}
 }

@@ -27,7 +27,8 @@ func TestImport(t *testing.T) {
 	if err != nil || got.Created != 2 || len(got.Refused) != 1 || got.Refused[0].ID != "c" {
 		t.Errorf("Import = %+v, %v", got, err)
 	}
-	if r := f.last(); r.Method != http.MethodPost || r.Path != wire.ImportPath || r.Body != text || r.Header.Get("Content-Type") != wire.ContentTypeCSV {
+	if r := f.last(); r.Method != http.MethodPost || r.Path != wire.ImportPath || r.Body != text ||
+		r.Header.Get("Content-Type") != wire.ContentTypeCSV {
 		t.Errorf("request = %+v", r)
 	}
 	f.refuse = func(w http.ResponseWriter, _ *http.Request) bool {

@@ -47,7 +47,12 @@ the data directory; the policy needs the right EnrollmentRead.`,
 	flags.StringVar(&o.request.RegistrationID, "registration-id", "", "registration ID of the device; the same as the first argument")
 	flags.StringVar(&o.request.EnrollmentGroupID, "enrollment-group-id", "", "enrollment group that the device would come through")
 	flags.StringVar(&o.request.RemoteAddress, "remote-address", "", "IP address that the device would call from, for geoLatency")
-	flags.StringVar(&o.request.APIVersion, "device-api-version", "", "api-version that the device would speak; 2018-04-01 and before may keep a device where it is")
+	flags.StringVar(
+		&o.request.APIVersion,
+		"device-api-version",
+		"",
+		"api-version that the device would speak; 2018-04-01 and before may keep a device where it is",
+	)
 	flags.StringVar(&o.payload, "payload", "", "JSON that the device would send to the webhook, or @file")
 	flags.BoolVar(&o.request.CallWebhook, "call-webhook", false, "call the webhook of a custom allocation")
 	flags.BoolVar(&o.json, "json", false, "print the service's own JSON")

@@ -54,7 +54,12 @@ the right ServiceConfig.`,
 	flags.StringVar(&o.to, "to", "", "only changes before this time, day or age")
 	flags.StringVar(&o.principal, "principal", "", "only changes by this one: policy:NAME or token:SUBJECT")
 	flags.StringVar(&o.operation, "operation", "", "only this operation, such as put or delete")
-	flags.StringVar(&o.kind, "kind", "", "only records of this kind: enrollment, enrollment-group, registration, certificate, provisioning-service, linked-hub")
+	flags.StringVar(
+		&o.kind,
+		"kind",
+		"",
+		"only records of this kind: enrollment, enrollment-group, registration, certificate, provisioning-service, linked-hub",
+	)
 	flags.StringVar(&o.id, "id", "", "only the record with this ID or name")
 	flags.StringVar(&o.result, "result", "", "only with this result: ok, failed, or the name of an error")
 	flags.IntVar(&o.top, "top", defaultAuditTop, "show at most so many entries; 0 shows all")
@@ -126,7 +131,12 @@ func moment(text string, now time.Time) (string, error) {
 
 // eachPage calls show with each page of what query asks for, up to --top entries, and
 // returns the continuation behind them, if there are more.
-func (o *auditOptions) eachPage(ctx context.Context, client *service.Client, query url.Values, show func([]wire.AuditEntry) error) (string, error) {
+func (o *auditOptions) eachPage(
+	ctx context.Context,
+	client *service.Client,
+	query url.Values,
+	show func([]wire.AuditEntry) error,
+) (string, error) {
 	for left := o.top; ; {
 		size := wire.MaxAuditPage
 		if o.top > 0 {

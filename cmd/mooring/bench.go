@@ -125,7 +125,12 @@ func (o *benchOptions) check(cmd *cobra.Command, l bench.Load) error {
 
 // measure runs act against the service and prints its report, also that of a run which
 // was interrupted.
-func (o *benchOptions) measure(cmd *cobra.Command, e *env, what string, act func(context.Context, *bench.Service) (bench.Report, error)) error {
+func (o *benchOptions) measure(
+	cmd *cobra.Command,
+	e *env,
+	what string,
+	act func(context.Context, *bench.Service) (bench.Report, error),
+) error {
 	service, err := benchService(cmd, e)
 	if err != nil {
 		return err

@@ -310,7 +310,15 @@ func printCertificates(e *env, raw json.RawMessage) error {
 	w := tabwriter.NewWriter(e.out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "NAME\tSUBJECT\tVERIFIED\tEXPIRES\tTHUMBPRINT")
 	for _, c := range list.Value {
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", c.Name, c.Properties.Subject, yesNo(c.Properties.IsVerified), c.Properties.Expiry, c.Properties.Thumbprint)
+		fmt.Fprintf(
+			w,
+			"%s\t%s\t%s\t%s\t%s\n",
+			c.Name,
+			c.Properties.Subject,
+			yesNo(c.Properties.IsVerified),
+			c.Properties.Expiry,
+			c.Properties.Thumbprint,
+		)
 	}
 	return w.Flush()
 }
@@ -327,7 +335,11 @@ func newControlClient(cmd *cobra.Command, e *env) (*controlClient, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &controlClient{http: client, base: "https://" + info.ServiceEndpoint + info.ControlPlane.ResourceID, token: info.ControlPlane.Token}, nil
+	return &controlClient{
+		http:  client,
+		base:  "https://" + info.ServiceEndpoint + info.ControlPlane.ResourceID,
+		token: info.ControlPlane.Token,
+	}, nil
 }
 
 // etag returns the version that a command acts on.
@@ -341,7 +353,11 @@ func (c *controlClient) etag(ctx context.Context, o certificateOptions) (string,
 
 // certificate runs one operation on a CA certificate and returns the service's own
 // JSON beside what it says.
-func (c *controlClient) certificate(ctx context.Context, method, name, action, etag string, body any) (json.RawMessage, wire.CACertificate, error) {
+func (c *controlClient) certificate(
+	ctx context.Context,
+	method, name, action, etag string,
+	body any,
+) (json.RawMessage, wire.CACertificate, error) {
 	var cert wire.CACertificate
 	raw, err := c.call(ctx, method, "/certificates/"+escaped(name)+action, etag, body)
 	if err != nil {

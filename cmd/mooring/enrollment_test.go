@@ -183,7 +183,8 @@ func TestCertificateFlags(t *testing.T) {
 			t.Fatal(err)
 		}
 		pair := certificatesOf(r.Attestation.X509)
-		if !strings.Contains(got, member) || pair.Primary == nil || pair.Secondary == nil || pair.Primary.Certificate != pair.Secondary.Certificate {
+		if !strings.Contains(got, member) || pair.Primary == nil || pair.Secondary == nil ||
+			pair.Primary.Certificate != pair.Secondary.Certificate {
 			t.Errorf("%s: %s", kind, got)
 		}
 	}
@@ -218,7 +219,16 @@ func (c *contested) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 		_, _ = w.Write(body)
 	default:
-		_, _ = io.WriteString(w, `{"registrationId": "id", "deviceId": "`+strings.Repeat("x", c.changes+1)+`", "etag": "v`+strings.Repeat("i", c.changes+1)+`", "attestation": {"type": "symmetricKey"}}`)
+		_, _ = io.WriteString(
+			w,
+			`{"registrationId": "id", "deviceId": "`+strings.Repeat(
+				"x",
+				c.changes+1,
+			)+`", "etag": "v`+strings.Repeat(
+				"i",
+				c.changes+1,
+			)+`", "attestation": {"type": "symmetricKey"}}`,
+		)
 	}
 }
 
@@ -240,16 +250,25 @@ func TestUpdateOfWhatSomebodyElseChanges(t *testing.T) {
 			fake := &contested{changes: tt.changes}
 			server := httptest.NewTLSServer(fake)
 			defer server.Close()
-			client, err := service.NewClient("HostName="+strings.TrimPrefix(server.URL, "https://")+";SharedAccessKeyName=p;SharedAccessKey=Zm9vYmFy", &service.Options{HTTPClient: server.Client()})
+			client, err := service.NewClient(
+				"HostName="+strings.TrimPrefix(server.URL, "https://")+";SharedAccessKeyName=p;SharedAccessKey=Zm9vYmFy",
+				&service.Options{HTTPClient: server.Client()},
+			)
 			if err != nil {
 				t.Fatal(err)
 			}
-			o := enrollmentOptions{kind: dps.Individual, id: "id", etag: tt.etag, content: enrollmentContent{status: "disabled", given: map[string]bool{"provisioning-status": true}}}
+			o := enrollmentOptions{
+				kind:    dps.Individual,
+				id:      "id",
+				etag:    tt.etag,
+				content: enrollmentContent{status: "disabled", given: map[string]bool{"provisioning-status": true}},
+			}
 			updated, err := o.update(t.Context(), client.Enrollments())
 			if service.IsPreconditionFailed(err) != tt.fails || (err != nil) != tt.fails {
 				t.Errorf("error = %v", err)
 			}
-			if !tt.fails && (updated.ProvisioningStatus.Value != "disabled" || updated.DeviceID != "x" || updated.Attestation.SymmetricKey.PrimaryKey != keyA) {
+			if !tt.fails &&
+				(updated.ProvisioningStatus.Value != "disabled" || updated.DeviceID != "x" || updated.Attestation.SymmetricKey.PrimaryKey != keyA) {
 				t.Errorf("updated = %+v", updated)
 			}
 			var versions []string

@@ -55,7 +55,12 @@ func (c *enrollmentContent) addFlags(cmd *cobra.Command, kind dps.EntryKind) {
 	f.StringVar(&c.status, "provisioning-status", "", "whether devices may register: enabled or disabled")
 	f.StringVar(&c.policy, "allocation-policy", "", "how a hub is picked: hashed, geoLatency, static or custom (default: as the service does)")
 	f.StringSliceVar(&c.hubs, "iot-hubs", nil, "host names of the hubs to pick from, separated by commas or blanks; repeatable (default: all)")
-	f.StringVar(&c.reprovision, "reprovision-policy", "", "when a device registers again: reprovisionandmigratedata, reprovisionandresetdata or never")
+	f.StringVar(
+		&c.reprovision,
+		"reprovision-policy",
+		"",
+		"when a device registers again: reprovisionandmigratedata, reprovisionandresetdata or never",
+	)
 	f.StringVar(&c.webhook, "webhook-url", "", "webhook of the custom allocation policy")
 	f.StringVar(&c.apiVersion, "api-version", "", "API version that the webhook is told")
 	f.StringVar(&c.tags, "initial-twin-tags", "", "tags of the first twin: a JSON object, or @FILE")

@@ -174,7 +174,8 @@ func textOrFile(flag, value string) (string, error) {
 }
 
 func addLoginFlag(cmd *cobra.Command, login *string) {
-	cmd.Flags().StringVarP(login, "login", "l", "", "connection string of the service (default: MOORING_CONNECTION_STRING, else that of the data directory)")
+	cmd.Flags().
+		StringVarP(login, "login", "l", "", "connection string of the service (default: MOORING_CONNECTION_STRING, else that of the data directory)")
 }
 
 // newServiceClient returns a client of the service that a command manages: that of
@@ -218,7 +219,10 @@ func ownConnectionString(info app.Info) (string, error) {
 // with a CA of its own, and about a 401, whose reason callers are not told.
 func explainTrust(err error) error {
 	if e, ok := errors.AsType[*service.Error](err); ok && e.Status == http.StatusUnauthorized {
-		return fmt.Errorf("%w\nThe key is wrong or expired, or the policy lacks the right: the log of the service says which, under the tracking ID", err)
+		return fmt.Errorf(
+			"%w\nThe key is wrong or expired, or the policy lacks the right: the log of the service says which, under the tracking ID",
+			err,
+		)
 	}
 	if _, ok := errors.AsType[x509.UnknownAuthorityError](err); ok {
 		return fmt.Errorf("%w; name the file with the service's CA in SSL_CERT_FILE", err)

@@ -49,7 +49,8 @@ another service makes new ones.`,
 	addDataFlag(cmd)
 	addLoginFlag(cmd, &o.login)
 	addFormatFlag(cmd, &o.format)
-	cmd.Flags().StringVarP(&o.output, "output", "o", "", "file to write, in place of one that is there; the same as the first argument (default: standard output)")
+	cmd.Flags().
+		StringVarP(&o.output, "output", "o", "", "file to write, in place of one that is there; the same as the first argument (default: standard output)")
 	cmd.Flags().BoolVar(&o.withKeys, "with-keys", false, "write symmetric keys too")
 	return cmd
 }

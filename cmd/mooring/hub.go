@@ -17,7 +17,10 @@ import (
 )
 
 func hubCommand(e *env) *cobra.Command {
-	return group("hub", "See what stands in embedded hubs", `See the devices and twins of the embedded hubs of a running service: of the first one,
+	return group(
+		"hub",
+		"See what stands in embedded hubs",
+		`See the devices and twins of the embedded hubs of a running service: of the first one,
 or of the one that --hub-name names. What stands in a hub over the wire is for the hub's
 own tools to show: nobody gets its key back from the service, this program neither.`,
 		group("device", "Device identities", "See the device identities of an embedded hub.", hubDeviceList(e), hubDeviceShow(e)),
@@ -170,7 +173,14 @@ func printDevice(e *env, raw json.RawMessage) error {
 		return fmt.Errorf("reading the hub's answer: %w", err)
 	}
 	w := tabwriter.NewWriter(e.out, 0, 0, 2, ' ', 0)
-	fmt.Fprintf(w, "Device ID\t%s\nGeneration\t%s\nStatus\t%s\nAuthentication\t%s\n", d.DeviceID, d.GenerationID, d.Status, d.Authentication.Type)
+	fmt.Fprintf(
+		w,
+		"Device ID\t%s\nGeneration\t%s\nStatus\t%s\nAuthentication\t%s\n",
+		d.DeviceID,
+		d.GenerationID,
+		d.Status,
+		d.Authentication.Type,
+	)
 	if t := thumbprint(d.Authentication.X509Thumbprint); t != "" {
 		fmt.Fprintf(w, "Thumbprint\t%s\n", t)
 	}

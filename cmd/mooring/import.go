@@ -109,7 +109,12 @@ func (o *importOptions) run(cmd *cobra.Command, e *env) (err error) {
 	if err != nil {
 		return err
 	}
-	source, err := openImport(e, o.file, importIdentity{Service: where, Kind: o.kind, Format: format, Replace: o.replace}, o.refusedFile(format))
+	source, err := openImport(
+		e,
+		o.file,
+		importIdentity{Service: where, Kind: o.kind, Format: format, Replace: o.replace},
+		o.refusedFile(format),
+	)
 	if err != nil {
 		return err
 	}

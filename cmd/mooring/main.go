@@ -77,8 +77,26 @@ Start with 'mooring serve'; 'mooring info' then prints what a device or a script
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return usageError{command: cmd.CommandPath(), err: err}
 	})
-	root.AddCommand(serveCommand(e), infoCommand(e), enrollmentCommand(e), enrollmentGroupCommand(e), registrationCommand(e), whyCommand(e), certificateCommand(e), linkedHubCommand(e), allocateCommand(e), policyCommand(e), provisioningServiceCommand(e), auditCommand(e), hubCommand(e), pkiCommand(e), deviceCommand(e), benchCommand(e),
-		backupCommand(e), restoreCommand(e))
+	root.AddCommand(
+		serveCommand(e),
+		infoCommand(e),
+		enrollmentCommand(e),
+		enrollmentGroupCommand(e),
+		registrationCommand(e),
+		whyCommand(e),
+		certificateCommand(e),
+		linkedHubCommand(e),
+		allocateCommand(e),
+		policyCommand(e),
+		provisioningServiceCommand(e),
+		auditCommand(e),
+		hubCommand(e),
+		pkiCommand(e),
+		deviceCommand(e),
+		benchCommand(e),
+		backupCommand(e),
+		restoreCommand(e),
+	)
 	root.AddCommand(portalCommand(e))
 	addCompletion(root)
 	return root

@@ -23,7 +23,8 @@ const (
 )
 
 func addPassphraseFlag(cmd *cobra.Command, file *string) {
-	cmd.Flags().StringVar(file, "passphrase-file", "", "file that holds the passphrase in one line (default: "+passphraseVar+", else asked for)")
+	cmd.Flags().
+		StringVar(file, "passphrase-file", "", "file that holds the passphrase in one line (default: "+passphraseVar+", else asked for)")
 }
 
 // passphraseSource says where a passphrase comes from.

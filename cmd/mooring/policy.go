@@ -307,7 +307,11 @@ func newPolicyClient(cmd *cobra.Command, e *env) (*policyClient, error) {
 	if err != nil {
 		return nil, err
 	}
-	control := &controlClient{http: client, base: "https://" + info.ServiceEndpoint + info.ControlPlane.ResourceID, token: info.ControlPlane.Token}
+	control := &controlClient{
+		http:  client,
+		base:  "https://" + info.ServiceEndpoint + info.ControlPlane.ResourceID,
+		token: info.ControlPlane.Token,
+	}
 	return &policyClient{control: control, host: info.ServiceEndpoint}, nil
 }
 
@@ -379,7 +383,16 @@ func (c *policyClient) show(ctx context.Context, e *env, o policyOptions) error 
 		return printJSON(e, raw)
 	}
 	w := tabwriter.NewWriter(e.out, 0, 0, 2, ' ', 0)
-	fmt.Fprintf(w, "Name\t%s\nRights\t%s\nPrimary key\t%s\nSecondary key\t%s\nConnection string\tHostName=%s;SharedAccessKeyName=%s;SharedAccessKey=%s\n",
-		p.KeyName, p.Rights, p.PrimaryKey, p.SecondaryKey, c.host, p.KeyName, p.PrimaryKey)
+	fmt.Fprintf(
+		w,
+		"Name\t%s\nRights\t%s\nPrimary key\t%s\nSecondary key\t%s\nConnection string\tHostName=%s;SharedAccessKeyName=%s;SharedAccessKey=%s\n",
+		p.KeyName,
+		p.Rights,
+		p.PrimaryKey,
+		p.SecondaryKey,
+		c.host,
+		p.KeyName,
+		p.PrimaryKey,
+	)
 	return w.Flush()
 }

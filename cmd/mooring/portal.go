@@ -65,7 +65,11 @@ func resetPortal(cmd *cobra.Command, e *env, info app.Info) (wire.PortalPassword
 	if err != nil {
 		return answer, err
 	}
-	control, err := service.NewClientWithToken(info.ServiceEndpoint, service.StaticToken(info.ControlPlane.Token), &service.Options{HTTPClient: client})
+	control, err := service.NewClientWithToken(
+		info.ServiceEndpoint,
+		service.StaticToken(info.ControlPlane.Token),
+		&service.Options{HTTPClient: client},
+	)
 	if err != nil {
 		return answer, err
 	}

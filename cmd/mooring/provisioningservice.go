@@ -90,7 +90,8 @@ of the provisioning service. What is not given stays.`,
 		return printService(e, s, asJSON)
 	}
 	addDataFlag(cmd)
-	cmd.Flags().StringVar(&policy, "allocation-policy", "", "how a hub is picked for enrollments that do not say: hashed, geoLatency or static")
+	cmd.Flags().
+		StringVar(&policy, "allocation-policy", "", "how a hub is picked for enrollments that do not say: hashed, geoLatency or static")
 	cmd.Flags().StringArrayVar(&tags, "tags", nil, "all the tags there shall be, each as NAME=VALUE; repeatable; '' takes all away")
 	cmd.Flags().StringVarP(&etag, "etag", "e", "", "act only on this version (default: the current one)")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")

@@ -39,7 +39,11 @@ func addRegistrationFlags(cmd *cobra.Command, o *registrationOptions) {
 }
 
 // onRegistration runs act on the record that the command line names.
-func onRegistration(e *env, o *registrationOptions, act func(context.Context, *service.Registrations) error) func(*cobra.Command, []string) error {
+func onRegistration(
+	e *env,
+	o *registrationOptions,
+	act func(context.Context, *service.Registrations) error,
+) func(*cobra.Command, []string) error {
 	return func(cmd *cobra.Command, args []string) error {
 		if err := o.read(cmd, e, args); err != nil {
 			return err

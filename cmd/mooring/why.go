@@ -124,7 +124,11 @@ func (w why) device(ctx context.Context, id string, tracked bool) error {
 		return err
 	}
 	if len(page.Value) == 0 && record == nil && tracked {
-		return fmt.Errorf("no refusal with the tracking ID %s is recorded, and no device has it as its registration ID; of refusals that repeat each other only the latest can be found by its tracking ID, so ask by the registration ID. %s", id, logOnly)
+		return fmt.Errorf(
+			"no refusal with the tracking ID %s is recorded, and no device has it as its registration ID; of refusals that repeat each other only the latest can be found by its tracking ID, so ask by the registration ID. %s",
+			id,
+			logOnly,
+		)
 	}
 	if w.options.json {
 		page.Continuation = "" // there is nobody to go on
@@ -134,7 +138,12 @@ func (w why) device(ctx context.Context, id string, tracked bool) error {
 	}
 	switch {
 	case len(page.Value) == 0 && record == nil:
-		return errors.New(nothingRecorded(id, page.Dropped) + " It has no registration record either: it never proved who it is, or its record was deleted. Does it reach this service? " + logOnly)
+		return errors.New(
+			nothingRecorded(
+				id,
+				page.Dropped,
+			) + " It has no registration record either: it never proved who it is, or its record was deleted. Does it reach this service? " + logOnly,
+		)
 	case w.options.json:
 		return nil
 	case len(page.Value) == 0:
@@ -147,7 +156,10 @@ func (w why) device(ctx context.Context, id string, tracked bool) error {
 
 // nothingRecorded says what was looked at.
 func nothingRecorded(id string, dropped int64) string {
-	text := fmt.Sprintf("No refusal of %s is recorded: it was not refused within the time and the number of refusals that the service keeps (--decision-retention, --decision-limit).", id)
+	text := fmt.Sprintf(
+		"No refusal of %s is recorded: it was not refused within the time and the number of refusals that the service keeps (--decision-retention, --decision-limit).",
+		id,
+	)
 	if dropped > 0 {
 		text += fmt.Sprintf(" But %d refusals of any devices came too fast to be recorded since the service started.", dropped)
 	}
@@ -193,7 +205,15 @@ func (w why) print(all []wire.Decision, record *wire.RegistrationState) error {
 	if chain := d.Evidence.Chain; len(chain) > 0 {
 		fmt.Fprint(out, "\nCERTIFICATE\tISSUER\tVALID\tSHA-1 THUMBPRINT\n")
 		for _, c := range chain {
-			fmt.Fprintf(out, "%s\t%s\t%s to %s\t%s\n", onOneLine(c.SubjectName), onOneLine(c.IssuerName), c.NotBeforeUTC, c.NotAfterUTC, c.SHA1Thumbprint)
+			fmt.Fprintf(
+				out,
+				"%s\t%s\t%s to %s\t%s\n",
+				onOneLine(c.SubjectName),
+				onOneLine(c.IssuerName),
+				c.NotBeforeUTC,
+				c.NotAfterUTC,
+				c.SHA1Thumbprint,
+			)
 		}
 		if hidden := d.Evidence.Presented - len(chain); hidden > 0 {
 			fmt.Fprintf(out, "(and %d more)\n", hidden)
@@ -202,7 +222,15 @@ func (w why) print(all []wire.Decision, record *wire.RegistrationState) error {
 	if len(all) > 1 {
 		fmt.Fprint(out, "\nOTHER REFUSALS\tTIMES\tREASON\tREMOTE\tTRACKING ID\n")
 		for _, other := range all[1:] {
-			fmt.Fprintf(out, "%s\t%d\t%s\t%s\t%s\n", shortTime(other.Time), other.Count, other.Reason, printable(other.Remote), printable(other.TrackingID))
+			fmt.Fprintf(
+				out,
+				"%s\t%d\t%s\t%s\t%s\n",
+				shortTime(other.Time),
+				other.Count,
+				other.Reason,
+				printable(other.Remote),
+				printable(other.TrackingID),
+			)
 		}
 	}
 	return out.Flush()

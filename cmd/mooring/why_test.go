@@ -29,7 +29,10 @@ func asked(t *testing.T, decision, record string) *service.Client {
 		_, _ = w.Write([]byte(body))
 	}))
 	t.Cleanup(srv.Close)
-	c, err := service.NewClient("HostName="+strings.TrimPrefix(srv.URL, "https://")+";SharedAccessKeyName=p;SharedAccessKey=Zm9vYmFy", &service.Options{HTTPClient: srv.Client()})
+	c, err := service.NewClient(
+		"HostName="+strings.TrimPrefix(srv.URL, "https://")+";SharedAccessKeyName=p;SharedAccessKey=Zm9vYmFy",
+		&service.Options{HTTPClient: srv.Client()},
+	)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -59,7 +62,8 @@ func TestWhyPrintsHostileTexts(t *testing.T) {
 		t.Fatal(done, err)
 	}
 	text := out.String()
-	if strings.ContainsAny(text, "\u202e\x1b\r") || strings.Count(text, "\nRemedy") != 1 || !strings.Contains(text, `\u202eevil\x1b[31m\nRemedy`) {
+	if strings.ContainsAny(text, "\u202e\x1b\r") || strings.Count(text, "\nRemedy") != 1 ||
+		!strings.Contains(text, `\u202eevil\x1b[31m\nRemedy`) {
 		t.Errorf("printed:\n%q", text)
 	}
 	for _, want := range []string{"x509, 12 certificates", "(and 11 more)", "Refused          2026-03-01T12:00:00Z\n", "failed with 400207: "} {
@@ -84,7 +88,15 @@ func TestRefusedText(t *testing.T) {
 
 func TestWhyOfNothing(t *testing.T) {
 	var out bytes.Buffer
-	w := why{options: &whyOptions{}, env: &env{out: &out}, client: asked(t, `{"value": [], "dropped": 7}`, `{"status": "assigned", "assignedHub": "h", "deviceId": "d", "lastUpdatedDateTimeUtc": "2026-03-01T12:00:00.1Z"}`)}
+	w := why{
+		options: &whyOptions{},
+		env:     &env{out: &out},
+		client: asked(
+			t,
+			`{"value": [], "dropped": 7}`,
+			`{"status": "assigned", "assignedHub": "h", "deviceId": "d", "lastUpdatedDateTimeUtc": "2026-03-01T12:00:00.1Z"}`,
+		),
+	}
 	if err := w.device(t.Context(), "sensor", false); err != nil {
 		t.Fatal(err)
 	}

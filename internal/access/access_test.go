@@ -348,7 +348,10 @@ func TestNoTokenKey(t *testing.T) {
 
 func TestNames(t *testing.T) {
 	t.Parallel()
-	if got, want := access.Names([]string{"dps.example", "localhost"}), []string{"dps.example", "localhost", "127.0.0.1", "::1"}; !slices.Equal(got, want) {
+	if got, want := access.Names([]string{"dps.example", "localhost"}), []string{"dps.example", "localhost", "127.0.0.1", "::1"}; !slices.Equal(
+		got,
+		want,
+	) {
 		t.Errorf("Names = %v, want %v", got, want)
 	}
 	if got := access.Names([]string{"dps.example"}); !slices.Equal(got, []string{"dps.example"}) {

@@ -155,7 +155,9 @@ func (r Request) isUp(h dps.LinkedHub) bool { return !r.Down[h.ID] }
 
 func static(candidates []dps.LinkedHub, named []dps.HostName, t *trace) (dps.LinkedHub, error) {
 	if len(named) != 1 {
-		return dps.LinkedHub{}, t.fail(dps.Errorf(dps.NoHub, "Static allocation needs exactly one hub in the enrollment's iotHubs; there are %d.", len(named)))
+		return dps.LinkedHub{}, t.fail(
+			dps.Errorf(dps.NoHub, "Static allocation needs exactly one hub in the enrollment's iotHubs; there are %d.", len(named)),
+		)
 	}
 	if t.on() {
 		t.add(StepHub, string(candidates[0].HostName)+": the one that is named")

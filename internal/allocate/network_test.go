@@ -77,7 +77,9 @@ func TestOneLocationIsSharedByWeight(t *testing.T) {
 	const all = 100_000
 	for i := range all {
 		c := choose(t, allocate.Request{
-			ID:      dps.RegistrationID(strings.Repeat("x", i%7) + string(rune('a'+i%26)) + netip.AddrFrom4([4]byte{byte(i >> 16), byte(i >> 8), byte(i)}).String()),
+			ID: dps.RegistrationID(
+				strings.Repeat("x", i%7) + string(rune('a'+i%26)) + netip.AddrFrom4([4]byte{byte(i >> 16), byte(i >> 8), byte(i)}).String(),
+			),
 			Default: dps.GeoLatency, Linked: hubs, Remote: netip.MustParseAddr("10.0.0.1"), Networks: networks("10.0.0.0/8=here"),
 		})
 		counts[c.Hub.ID]++

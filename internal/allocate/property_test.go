@@ -27,12 +27,14 @@ func drawHubs(rt *rapid.T) []dps.LinkedHub {
 
 func drawRequest(rt *rapid.T) allocate.Request {
 	r := allocate.Request{
-		ID:       dps.RegistrationID(rapid.StringMatching(`[a-z0-9]{1,12}`).Draw(rt, "id")),
-		Default:  rapid.SampledFrom([]dps.AllocationPolicy{dps.Hashed, dps.Static, dps.GeoLatency}).Draw(rt, "default"),
-		Linked:   drawHubs(rt),
-		Remote:   rapid.SampledFrom([]netip.Addr{{}, netip.MustParseAddr("10.20.1.1"), netip.MustParseAddr("::1")}).Draw(rt, "remote"),
-		Networks: allocate.NewNetworks([]allocate.Network{{Prefix: netip.MustParsePrefix("10.0.0.0/8"), Locations: []string{"westeurope", "eastus"}}}),
-		Down:     map[dps.HubID]bool{},
+		ID:      dps.RegistrationID(rapid.StringMatching(`[a-z0-9]{1,12}`).Draw(rt, "id")),
+		Default: rapid.SampledFrom([]dps.AllocationPolicy{dps.Hashed, dps.Static, dps.GeoLatency}).Draw(rt, "default"),
+		Linked:  drawHubs(rt),
+		Remote:  rapid.SampledFrom([]netip.Addr{{}, netip.MustParseAddr("10.20.1.1"), netip.MustParseAddr("::1")}).Draw(rt, "remote"),
+		Networks: allocate.NewNetworks(
+			[]allocate.Network{{Prefix: netip.MustParsePrefix("10.0.0.0/8"), Locations: []string{"westeurope", "eastus"}}},
+		),
+		Down: map[dps.HubID]bool{},
 	}
 	r.Placement.Policy = rapid.SampledFrom([]dps.AllocationPolicy{"", dps.Hashed, dps.Static, dps.GeoLatency, dps.Custom}).Draw(rt, "policy")
 	for i, h := range r.Linked {

@@ -164,7 +164,11 @@ func (a *App) bootstrap(ctx context.Context) error {
 		return nil
 	}
 	if slices.ContainsFunc(hubs, func(h dps.LinkedHub) bool { return h.HostName.Equal(host) }) {
-		return fmt.Errorf("--hostname: the first embedded hub would be called %s, as another linked hub is; unlink one of them while the service runs as %s", host, hubs[i].HostName)
+		return fmt.Errorf(
+			"--hostname: the first embedded hub would be called %s, as another linked hub is; unlink one of them while the service runs as %s",
+			host,
+			hubs[i].HostName,
+		)
 	}
 	a.options.Log.Info("the embedded hub follows the service's host name", "from", hubs[i].HostName, "to", host)
 	return a.store.RenameHub(ctx, dps.DefaultInstance, dps.EmbeddedHub, host)

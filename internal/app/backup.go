@@ -74,7 +74,11 @@ func (d dataDir) openComplete() (*sqlite.Store, error) {
 	}
 	key, err := d.masterKey(false)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("%s is missing: nothing could use a backup without the master key of its database; put it back first: %w", d.masterKeyFile(), err)
+		return nil, fmt.Errorf(
+			"%s is missing: nothing could use a backup without the master key of its database; put it back first: %w",
+			d.masterKeyFile(),
+			err,
+		)
 	}
 	if err != nil {
 		return nil, err

@@ -50,7 +50,10 @@ func openDataDir(ctx context.Context, path string) (dataDir, error) {
 		return dataDir{}, fmt.Errorf("--data: cannot lock %s: %w", abs, err)
 	}
 	if !locked {
-		return dataDir{}, fmt.Errorf("--data: %s is served by another mooring process; stop that one, or give this one a directory of its own", abs)
+		return dataDir{}, fmt.Errorf(
+			"--data: %s is served by another mooring process; stop that one, or give this one a directory of its own",
+			abs,
+		)
 	}
 	return d, nil
 }

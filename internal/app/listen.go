@@ -165,7 +165,11 @@ func (a *App) listenHTTPS(ctx context.Context) (net.Listener, error) {
 func fallbackNote(err error) string {
 	const cost = "Port 443 %s, so HTTPS is on 8443: most official SDKs only know 443. %s"
 	if errors.Is(err, os.ErrPermission) {
-		return fmt.Sprintf(cost, "may not be used by this user", "To allow it: sudo setcap cap_net_bind_service=+ep $(command -v mooring), or sudo sysctl net.ipv4.ip_unprivileged_port_start=443.")
+		return fmt.Sprintf(
+			cost,
+			"may not be used by this user",
+			"To allow it: sudo setcap cap_net_bind_service=+ep $(command -v mooring), or sudo sysctl net.ipv4.ip_unprivileged_port_start=443.",
+		)
 	}
 	return fmt.Sprintf(cost, "is in use by another program", "To use it: stop that program, or give another address with --https.")
 }

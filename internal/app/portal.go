@@ -67,7 +67,13 @@ func (a *App) bindPortal(ctx context.Context) (net.Listener, error) {
 	if l, err = bind(ctx, "--portal", net.JoinHostPort(host, "0")); err != nil {
 		return nil, err
 	}
-	a.notes = append(a.notes, fmt.Sprintf("Port 8080 is in use by another program, so the portal, health and metrics are on %s this time. For an address that stays, give one with --portal.", l.Addr()))
+	a.notes = append(
+		a.notes,
+		fmt.Sprintf(
+			"Port 8080 is in use by another program, so the portal, health and metrics are on %s this time. For an address that stays, give one with --portal.",
+			l.Addr(),
+		),
+	)
 	return l, nil
 }
 

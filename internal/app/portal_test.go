@@ -116,7 +116,10 @@ func (w *portalWorld) post(path string, pairs ...string) string {
 func (w *portalWorld) signIn() {
 	w.t.Helper()
 	w.post("/sign-in", "password", w.info.PortalPassword)
-	if text := w.post("/password", "current", w.info.PortalPassword, "password", chosenPassword, "repeated", chosenPassword); !strings.Contains(text, "Overview") {
+	if text := w.post("/password", "current", w.info.PortalPassword, "password", chosenPassword, "repeated", chosenPassword); !strings.Contains(
+		text,
+		"Overview",
+	) {
 		w.t.Fatalf("signing in leads to %s", text)
 	}
 }
@@ -257,8 +260,14 @@ func TestResetPortalPassword(t *testing.T) {
 	if _, err := app.ResetPortalPassword(t.Context(), w.data, slog.New(slog.DiscardHandler)); err == nil {
 		t.Error("the data directory of a service that runs was changed beside it")
 	}
-	call := &http.Client{Transport: &http.Transport{DisableKeepAlives: true, TLSClientConfig: &tls.Config{RootCAs: w.roots(), MinVersion: tls.VersionTLS12}}}
-	c, err := service.NewClientWithToken(w.info.ServiceEndpoint, service.StaticToken(w.info.ControlPlane.Token), &service.Options{HTTPClient: call})
+	call := &http.Client{
+		Transport: &http.Transport{DisableKeepAlives: true, TLSClientConfig: &tls.Config{RootCAs: w.roots(), MinVersion: tls.VersionTLS12}},
+	}
+	c, err := service.NewClientWithToken(
+		w.info.ServiceEndpoint,
+		service.StaticToken(w.info.ControlPlane.Token),
+		&service.Options{HTTPClient: call},
+	)
 	must(t, err)
 	res, err := c.Do(t.Context(), service.Request{Method: http.MethodPost, Path: wire.ResetPortalPath})
 	must(t, err)

@@ -79,7 +79,11 @@ func (d dataDir) checkEmpty() (exists bool, err error) {
 		}
 	}
 	if i := slices.IndexFunc(entries, func(e fs.DirEntry) bool { return !isLock(e) }); i >= 0 {
-		return true, fmt.Errorf("%s is not empty (it holds %s): a backup is restored into an absent or empty directory only; nothing was changed", d.path, entries[i].Name())
+		return true, fmt.Errorf(
+			"%s is not empty (it holds %s): a backup is restored into an absent or empty directory only; nothing was changed",
+			d.path,
+			entries[i].Name(),
+		)
 	}
 	return true, nil
 }
@@ -93,7 +97,12 @@ func (d dataDir) checkManifest(m backup.Manifest) error {
 		return err
 	}
 	if m.Schema > known {
-		return fmt.Errorf("made by mooring %s, whose schema has version %d, and this program knows %d: restore it with that program or a newer one", m.Version, m.Schema, known)
+		return fmt.Errorf(
+			"made by mooring %s, whose schema has version %d, and this program knows %d: restore it with that program or a newer one",
+			m.Version,
+			m.Schema,
+			known,
+		)
 	}
 	needed := []string{filepath.Base(d.database()), filepath.Base(d.masterKeyFile())}
 	for _, f := range m.Files {

@@ -259,9 +259,13 @@ func (a *attempt) understood(c *x509.Certificate) bool {
 	if len(c.UnhandledCriticalExtensions) == 0 {
 		return true
 	}
-	a.d.Refuse("critical extensions", fmt.Sprintf("%s has the critical extension %s, which is not understood", subject(c), c.UnhandledCriticalExtensions[0]), dps.Verdict{
-		Reason: dps.ReasonChainRule, Answer: answerCertificate, Remedy: "issue the certificate without this critical extension",
-	})
+	a.d.Refuse(
+		"critical extensions",
+		fmt.Sprintf("%s has the critical extension %s, which is not understood", subject(c), c.UnhandledCriticalExtensions[0]),
+		dps.Verdict{
+			Reason: dps.ReasonChainRule, Answer: answerCertificate, Remedy: "issue the certificate without this critical extension",
+		},
+	)
 	return false
 }
 
@@ -383,10 +387,14 @@ func (a *attempt) refuseSignature(child *x509.Certificate, err error) {
 		})
 		return
 	}
-	a.d.Refuse("signature", fmt.Sprintf("%s names the issuer %q, but no certificate of that name signed it", subject(child), dps.DistinguishedName(child.RawIssuer)), dps.Verdict{
-		Reason: dps.ReasonSignature, Answer: answerMismatch,
-		Remedy: "check which CA signed it: one with the same name but another key is uploaded, enrolled or presented",
-	})
+	a.d.Refuse(
+		"signature",
+		fmt.Sprintf("%s names the issuer %q, but no certificate of that name signed it", subject(child), dps.DistinguishedName(child.RawIssuer)),
+		dps.Verdict{
+			Reason: dps.ReasonSignature, Answer: answerMismatch,
+			Remedy: "check which CA signed it: one with the same name but another key is uploaded, enrolled or presented",
+		},
+	)
 }
 
 func (c *climb) refuseNoEnrollment(at *dead) {
@@ -398,15 +406,24 @@ func (c *climb) refuseNoEnrollment(at *dead) {
 }
 
 func (c *climb) refuseUnverified(name dps.CAName) {
-	c.a.d.Refuse("proof of possession", fmt.Sprintf("CA certificate %s is uploaded, but possession of its key was never proved", name), dps.Verdict{
-		Reason: dps.ReasonCANotVerified, Answer: answerNoCA,
-		Remedy: "mooring certificate generate-verification-code --certificate-name " + string(name),
-	})
+	c.a.d.Refuse(
+		"proof of possession",
+		fmt.Sprintf("CA certificate %s is uploaded, but possession of its key was never proved", name),
+		dps.Verdict{
+			Reason: dps.ReasonCANotVerified, Answer: answerNoCA,
+			Remedy: "mooring certificate generate-verification-code --certificate-name " + string(name),
+		},
+	)
 }
 
 func (c *climb) refuseUnknownRoot(at *dead) {
-	detail, reason := fmt.Sprintf("the chain ends at %s, which is not uploaded as a CA certificate", subject(at.child)), dps.ReasonCANotVerified
-	remedy := "mooring certificate create --certificate-name NAME --path FILE (the certificate of " + subject(at.child) + "), then prove possession"
+	detail, reason := fmt.Sprintf(
+		"the chain ends at %s, which is not uploaded as a CA certificate",
+		subject(at.child),
+	), dps.ReasonCANotVerified
+	remedy := "mooring certificate create --certificate-name NAME --path FILE (the certificate of " + subject(
+		at.child,
+	) + "), then prove possession"
 	if len(c.goal.names) > 0 {
 		detail, reason = fmt.Sprintf("the chain reaches none of the enrollment's CA certificates: %v", c.goal.names), dps.ReasonOtherCA
 		remedy = "sign the device with a CA that the enrollment names, and see that the CA certificate is verified"
@@ -416,8 +433,15 @@ func (c *climb) refuseUnknownRoot(at *dead) {
 
 func (c *climb) refuseMissing(at *dead) {
 	issuer := dps.DistinguishedName(at.child.RawIssuer)
-	c.a.d.Refuse("chain", fmt.Sprintf("%s was issued by %q, which is neither presented by the device nor uploaded", subject(at.child), issuer), dps.Verdict{
-		Reason: dps.ReasonIssuerMissing, Answer: answerNoCA,
-		Remedy: fmt.Sprintf("let the device send its intermediates, leaf first, up to an uploaded CA certificate; or upload %q: mooring certificate create --certificate-name NAME --path FILE", issuer),
-	})
+	c.a.d.Refuse(
+		"chain",
+		fmt.Sprintf("%s was issued by %q, which is neither presented by the device nor uploaded", subject(at.child), issuer),
+		dps.Verdict{
+			Reason: dps.ReasonIssuerMissing, Answer: answerNoCA,
+			Remedy: fmt.Sprintf(
+				"let the device send its intermediates, leaf first, up to an uploaded CA certificate; or upload %q: mooring certificate create --certificate-name NAME --path FILE",
+				issuer,
+			),
+		},
+	)
 }

@@ -33,7 +33,13 @@ func Token(d *dps.Decision, ev KeyEvidence, now time.Time) sas.Token {
 		refuseToken(d, "token resource", fmt.Sprintf("the token is for %q, not for %q", clip(token.Resource), ev.resource()),
 			dps.ReasonTokenResource, "use the same ID scope and registration ID for the token as for the connection")
 	case token.Expired(now):
-		refuseToken(d, "token expiry", "expired at "+stamp(token.Expiry), dps.ReasonTokenExpired, "check the device's clock; tokens are taken up to 5 minutes late")
+		refuseToken(
+			d,
+			"token expiry",
+			"expired at "+stamp(token.Expiry),
+			dps.ReasonTokenExpired,
+			"check the device's clock; tokens are taken up to 5 minutes late",
+		)
 	default:
 		d.Pass("token", "for this device, until "+stamp(token.Expiry))
 	}
@@ -94,10 +100,14 @@ func GroupKey(d *dps.Decision, token sas.Token, id dps.RegistrationID, groups []
 			}
 		}
 	}
-	d.Refuse("enrollment", fmt.Sprintf("no individual enrollment %q, and the token is signed under no key of %s", id, countGroups(len(groups))), dps.Verdict{
-		Reason: dps.ReasonNoEnrollment, Answer: answerUnauthorized,
-		Remedy: "derive the device's key from its group's key and this registration ID (mooring enrollment-group compute-device-key), or enroll the device",
-	})
+	d.Refuse(
+		"enrollment",
+		fmt.Sprintf("no individual enrollment %q, and the token is signed under no key of %s", id, countGroups(len(groups))),
+		dps.Verdict{
+			Reason: dps.ReasonNoEnrollment, Answer: answerUnauthorized,
+			Remedy: "derive the device's key from its group's key and this registration ID (mooring enrollment-group compute-device-key), or enroll the device",
+		},
+	)
 	return dps.Enrollment{}, dps.KeyPair{}
 }
 

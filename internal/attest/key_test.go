@@ -116,7 +116,10 @@ func explained(t *testing.T, d *dps.Decision, want dps.Reason) {
 
 func TestIndividualKeyRefused(t *testing.T) {
 	keys := dps.NewKeyPair()
-	certified := dps.Enrollment{Ref: dps.EntryRef{Kind: dps.Individual, ID: "dev-1"}, Attestation: dps.Attestation{Type: dps.X509, X509: &dps.X509Attestation{}}}
+	certified := dps.Enrollment{
+		Ref:         dps.EntryRef{Kind: dps.Individual, ID: "dev-1"},
+		Attestation: dps.Attestation{Type: dps.X509, X509: &dps.X509Attestation{}},
+	}
 	endorsed := dps.Enrollment{Ref: certified.Ref, Attestation: dps.Attestation{Type: dps.TPM, TPM: &dps.TPMAttestation{}}}
 	for _, tt := range []struct {
 		name  string
@@ -158,11 +161,17 @@ func TestDerivedKeyOfTheDocumentation(t *testing.T) {
 		t.Fatal(err)
 	}
 	const id, want = "sn-007-888-abc-mac-a1-b2-c3-d4-e5-f6", "Jsm0lyGpjaVYVP2g3FnmnmG9dI/9qU24wNoykUmermc="
-	if got := attest.DerivedKeys(dps.KeyPair{Primary: group, Secondary: group}, id); got.Primary.Base64() != want || got.Secondary.Base64() != want {
+	if got := attest.DerivedKeys(dps.KeyPair{Primary: group, Secondary: group}, id); got.Primary.Base64() != want ||
+		got.Secondary.Base64() != want {
 		t.Errorf("derived keys are not %s", want)
 	}
 	d := &dps.Decision{}
-	found, _ := attest.GroupKey(d, tokenOf(t, dps.DeriveKey(group, id), id), id, []dps.Enrollment{keyEntry(dps.Group, "line", dps.KeyPair{Primary: group})})
+	found, _ := attest.GroupKey(
+		d,
+		tokenOf(t, dps.DeriveKey(group, id), id),
+		id,
+		[]dps.Enrollment{keyEntry(dps.Group, "line", dps.KeyPair{Primary: group})},
+	)
 	if d.Refused() || found.Ref.ID != "line" {
 		t.Errorf("decision %+v, group %v", d, found.Ref)
 	}
@@ -205,7 +214,8 @@ func TestGroupKey(t *testing.T) {
 			if found.Ref.ID != tt.group {
 				t.Fatalf("group %q, want %q", found.Ref.ID, tt.group)
 			}
-			if want := attest.DerivedKeys(*found.Attestation.SymmetricKey, tt.keyed); keys.Primary.Base64() != want.Primary.Base64() || keys.Secondary.Base64() != want.Secondary.Base64() {
+			if want := attest.DerivedKeys(*found.Attestation.SymmetricKey, tt.keyed); keys.Primary.Base64() != want.Primary.Base64() ||
+				keys.Secondary.Base64() != want.Secondary.Base64() {
 				t.Errorf("the hub gets other keys than those derived for %q", tt.keyed)
 			}
 		})

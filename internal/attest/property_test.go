@@ -178,7 +178,9 @@ func TestWorkIsBounded(t *testing.T) {
 			for order := range 4 {
 				checks = 0
 				slices.Reverse(certs[1+order:])
-				known := attest.Known{Anchors: []attest.Anchor{{Anchor: dps.Anchor{CA: "x", Verified: true, Group: "g"}, Certificate: ca(t, "dev", nil).cert}}}
+				known := attest.Known{
+					Anchors: []attest.Anchor{{Anchor: dps.Anchor{CA: "x", Verified: true, Group: "g"}, Certificate: ca(t, "dev", nil).cert}},
+				}
 				_, d := decide(t, certs, known)
 				if !d.Refused() || checks > bound+2 { // two more to tell why
 					t.Errorf("%d signatures checked, at most %d wanted: %v", checks, bound, d.LogValue())

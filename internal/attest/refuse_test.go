@@ -365,7 +365,10 @@ func TestNoWayAroundALowerGroup(t *testing.T) {
 }
 
 func critical(c *x509.Certificate) {
-	c.ExtraExtensions = append(c.ExtraExtensions, pkix.Extension{Id: asn1.ObjectIdentifier{1, 3, 6, 1, 4, 1, 99999, 1}, Critical: true, Value: []byte{5, 0}})
+	c.ExtraExtensions = append(
+		c.ExtraExtensions,
+		pkix.Extension{Id: asn1.ObjectIdentifier{1, 3, 6, 1, 4, 1, 99999, 1}, Critical: true, Value: []byte{5, 0}},
+	)
 }
 
 func TestUnknownCriticalExtension(t *testing.T) {

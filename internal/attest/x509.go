@@ -168,10 +168,14 @@ func (a *attempt) referenced(e dps.Enrollment) {
 }
 
 func (a *attempt) leafTaken(owner dps.EntryRef) dps.EntryRef {
-	a.d.Refuse("enrollment", fmt.Sprintf("the presented certificate belongs to the %s, not to registration ID %q", owner, a.ev.ID), dps.Verdict{
-		Reason: dps.ReasonCertificateTaken, Answer: answerUnauthorized,
-		Remedy: "name the enrollment like the certificate's common name",
-	})
+	a.d.Refuse(
+		"enrollment",
+		fmt.Sprintf("the presented certificate belongs to the %s, not to registration ID %q", owner, a.ev.ID),
+		dps.Verdict{
+			Reason: dps.ReasonCertificateTaken, Answer: answerUnauthorized,
+			Remedy: "name the enrollment like the certificate's common name",
+		},
+	)
 	return owner
 }
 

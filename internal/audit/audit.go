@@ -50,7 +50,24 @@ const (
 
 // Operations returns every operation.
 func Operations() []Operation {
-	return []Operation{Put, Patch, Delete, GenerateCode, Verify, Bulk, BulkCreate, BulkUpdate, BulkUpdateIfMatch, BulkDelete, Import, Link, UpdateLink, Unlink, ChangePassword, ResetPassword}
+	return []Operation{
+		Put,
+		Patch,
+		Delete,
+		GenerateCode,
+		Verify,
+		Bulk,
+		BulkCreate,
+		BulkUpdate,
+		BulkUpdateIfMatch,
+		BulkDelete,
+		Import,
+		Link,
+		UpdateLink,
+		Unlink,
+		ChangePassword,
+		ResetPassword,
+	}
 }
 
 // ParseOperation reads the name of an operation. It fails with Invalid.

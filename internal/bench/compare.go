@@ -150,7 +150,9 @@ func (c *Comparison) summarize() {
 			Case:          name,
 			RatePerSecond: of(func(r CompareRound) float64 { return r.Report.RatePerSecond }),
 			CPUMicros:     of(CompareRound.cpu),
-			Ratio:         of(func(r CompareRound) float64 { return r.Ratio }), ExtraCPUMicros: of(func(r CompareRound) float64 { return r.ExtraCPUMicros }),
+			Ratio: of(
+				func(r CompareRound) float64 { return r.Ratio },
+			), ExtraCPUMicros: of(func(r CompareRound) float64 { return r.ExtraCPUMicros }),
 			P99: of(func(r CompareRound) float64 { return r.Report.P99 }),
 		}
 		for _, r := range rounds[name] {
@@ -169,7 +171,14 @@ func (r CompareRound) cpu() float64 {
 
 // String describes the round in a line.
 func (r CompareRound) String() string {
-	line := fmt.Sprintf("round %d  %-20s %8.1f per second  %6.0f µs of server CPU  p99 %6.1f ms", r.Round, r.Case, r.Report.RatePerSecond, r.cpu(), r.Report.P99)
+	line := fmt.Sprintf(
+		"round %d  %-20s %8.1f per second  %6.0f µs of server CPU  p99 %6.1f ms",
+		r.Round,
+		r.Case,
+		r.Report.RatePerSecond,
+		r.cpu(),
+		r.Report.P99,
+	)
 	if r.Case != limitName {
 		line += fmt.Sprintf("  %.3f of bare TLS, %+.0f µs", r.Ratio, r.ExtraCPUMicros)
 	}

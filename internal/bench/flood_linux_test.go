@@ -68,7 +68,12 @@ func (f *flood) work(t *testing.T, source int) {
 			return
 		}
 		id := fmt.Sprintf("flood-%d", n%f.ids)
-		req, err := http.NewRequestWithContext(t.Context(), http.MethodPut, "https://localhost/"+f.scope+"/registrations/"+id+"/register?api-version=2021-06-01", strings.NewReader("{}"))
+		req, err := http.NewRequestWithContext(
+			t.Context(),
+			http.MethodPut,
+			"https://localhost/"+f.scope+"/registrations/"+id+"/register?api-version=2021-06-01",
+			strings.NewReader("{}"),
+		)
 		if err != nil {
 			t.Error(err)
 			return
@@ -113,7 +118,14 @@ func TestRefusalFlood(t *testing.T) {
 		if err != nil || len(report.Errors) > 0 || report.Registrations == 0 {
 			t.Errorf("%s: %+v, %v", phase, report, err)
 		}
-		t.Logf("%s: %.0f good registrations per second, p50 %.1f ms, p99 %.1f ms; database %d KiB", phase, report.RatePerSecond, report.P50, report.P99, databaseSize(t, info)>>10)
+		t.Logf(
+			"%s: %.0f good registrations per second, p50 %.1f ms, p99 %.1f ms; database %d KiB",
+			phase,
+			report.RatePerSecond,
+			report.P50,
+			report.P99,
+			databaseSize(t, info)>>10,
+		)
 		return report
 	}
 	// beside measures again and again while f comes.
@@ -134,9 +146,23 @@ func TestRefusalFlood(t *testing.T) {
 		}
 	}
 	good("before")
-	strangers := &flood{info: info, roots: roots(t, info), scope: "0neFFFFFFFF", status: http.StatusNotFound, refusals: refusals / 10, ids: refusals / 10}
+	strangers := &flood{
+		info:     info,
+		roots:    roots(t, info),
+		scope:    "0neFFFFFFFF",
+		status:   http.StatusNotFound,
+		refusals: refusals / 10,
+		ids:      refusals / 10,
+	}
 	alone := beside(strangers, "beside-404")
-	f := &flood{info: info, roots: strangers.roots, scope: info.IDScope, status: http.StatusUnauthorized, refusals: refusals, ids: refusals / 10}
+	f := &flood{
+		info:     info,
+		roots:    strangers.roots,
+		scope:    info.IDScope,
+		status:   http.StatusUnauthorized,
+		refusals: refusals,
+		ids:      refusals / 10,
+	}
 	took := beside(f, "beside-401")
 	good("after")
 
@@ -152,7 +178,12 @@ func TestRefusalFlood(t *testing.T) {
 	if size := databaseSize(t, info); size > roof {
 		t.Errorf("the database has %d bytes", size)
 	}
-	t.Logf("%d requests for another ID scope within %v (%.0f per second)", strangers.refusals, alone.Round(time.Second), float64(strangers.refusals)/alone.Seconds())
+	t.Logf(
+		"%d requests for another ID scope within %v (%.0f per second)",
+		strangers.refusals,
+		alone.Round(time.Second),
+		float64(strangers.refusals)/alone.Seconds(),
+	)
 	t.Logf("%d refusals of %d registration IDs from %d addresses within %v (%.0f per second); %d decisions kept, which count %d, %d dropped",
 		refusals, f.ids, sources, took.Round(time.Second), float64(refusals)/took.Seconds(), kept, seen, dropped)
 }
@@ -205,7 +236,12 @@ func decisionsKept(t *testing.T, info wire.Info) (kept int, seen, dropped int64)
 	defer transport.CloseIdleConnections()
 	var page wire.DecisionPage
 	for more := true; more; more = page.Continuation != "" {
-		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "https://localhost"+wire.DecisionsPath+"?top=1000&continuation="+page.Continuation, http.NoBody)
+		req, err := http.NewRequestWithContext(
+			t.Context(),
+			http.MethodGet,
+			"https://localhost"+wire.DecisionsPath+"?top=1000&continuation="+page.Continuation,
+			http.NoBody,
+		)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -104,6 +104,13 @@ func (l *line) hold(ctx context.Context, o IdleOptions, e *estate) (usage, error
 
 // WriteText prints the report for people.
 func (r IdleReport) WriteText(w io.Writer) {
-	fmt.Fprintf(w, "%d idle MQTT connections: %.1f KiB resident each (%.1f MiB before, %.1f MiB with them), %.1f KiB of heap and stacks each\n",
-		r.Connections, r.PerConnection/1024, r.ResidentBefore/(1<<20), r.ResidentAfter/(1<<20), r.HeapPerConnection/1024)
+	fmt.Fprintf(
+		w,
+		"%d idle MQTT connections: %.1f KiB resident each (%.1f MiB before, %.1f MiB with them), %.1f KiB of heap and stacks each\n",
+		r.Connections,
+		r.PerConnection/1024,
+		r.ResidentBefore/(1<<20),
+		r.ResidentAfter/(1<<20),
+		r.HeapPerConnection/1024,
+	)
 }

@@ -132,7 +132,9 @@ func (l likeness) identity() (tls.Certificate, *x509.Certificate, error) {
 	}
 	issuer := root.Issuer()
 	for i := range len(sent) - 1 {
-		below, err := pki.Issue(pki.Request{Kind: pki.Intermediate, CommonName: fmt.Sprintf("bench-limit-server-%d", i), KeyType: kind, Issuer: issuer})
+		below, err := pki.Issue(
+			pki.Request{Kind: pki.Intermediate, CommonName: fmt.Sprintf("bench-limit-server-%d", i), KeyType: kind, Issuer: issuer},
+		)
 		if err != nil {
 			return tls.Certificate{}, nil, err
 		}

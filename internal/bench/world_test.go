@@ -73,7 +73,16 @@ func serve(t testing.TB) wire.Info {
 	t.Helper()
 	fs := pflag.NewFlagSet("bench", pflag.ContinueOnError)
 	config.AddFlags(fs)
-	args := []string{"--data", filepath.Join(t.TempDir(), "data"), "--https", "127.0.0.1:0", "--mqtt", "127.0.0.1:0", "--portal", "127.0.0.1:0"}
+	args := []string{
+		"--data",
+		filepath.Join(t.TempDir(), "data"),
+		"--https",
+		"127.0.0.1:0",
+		"--mqtt",
+		"127.0.0.1:0",
+		"--portal",
+		"127.0.0.1:0",
+	}
 	if err := fs.Parse(args); err != nil {
 		t.Fatal(err)
 	}

@@ -82,7 +82,12 @@ func parseNetwork(text string) (Network, error) {
 	for location := range strings.SplitSeq(locationsText, ",") {
 		location = strings.TrimSpace(location)
 		if !isLocation(location) {
-			return Network{}, fmt.Errorf("%q: %q is not a location (want up to %d letters, digits, blanks, '-' or '_')", clip(text), clip(location), maxLocation)
+			return Network{}, fmt.Errorf(
+				"%q: %q is not a location (want up to %d letters, digits, blanks, '-' or '_')",
+				clip(text),
+				clip(location),
+				maxLocation,
+			)
 		}
 		n.Locations = append(n.Locations, location)
 	}

@@ -19,7 +19,8 @@ func TestDecisionLimits(t *testing.T) {
 			t.Errorf("%q: error = %v", text, err)
 		}
 	}
-	if _, err := (source{args: []string{"--decision-retention=7"}}).load(t); err == nil || !strings.HasPrefix(err.Error(), "--decision-retention: ") {
+	if _, err := (source{args: []string{"--decision-retention=7"}}).load(t); err == nil ||
+		!strings.HasPrefix(err.Error(), "--decision-retention: ") {
 		t.Errorf("retention without a unit: %v", err)
 	}
 }

@@ -38,7 +38,10 @@ func TestPageListsFields(t *testing.T) {
 		if f.InFile {
 			key = f.Name
 		}
-		want = append(want, strings.Join([]string{"", code("--" + f.Name), code(f.Env), code(key), code(f.Default), " " + f.Usage + " ", ""}, "|"))
+		want = append(
+			want,
+			strings.Join([]string{"", code("--" + f.Name), code(f.Env), code(key), code(f.Default), " " + f.Usage + " ", ""}, "|"),
+		)
 	}
 	for line := range strings.SplitSeq(page(t), "\n") {
 		if strings.HasPrefix(line, "| `") {

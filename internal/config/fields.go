@@ -68,27 +68,52 @@ func fields() []field {
 func endpointFields() []field {
 	return []field{
 		{
-			Field: Field{Name: nameData, Value: "directory", Default: "./mooring-data", Usage: "directory for everything that lasts; created when absent"},
-			set:   one(func(c *Config) *string { return &c.Data }, parseDirectory),
+			Field: Field{
+				Name:    nameData,
+				Value:   "directory",
+				Default: "./mooring-data",
+				Usage:   "directory for everything that lasts; created when absent",
+			},
+			set: one(func(c *Config) *string { return &c.Data }, parseDirectory),
 		},
 		{
-			Field: Field{Name: "hostname", Value: "name", Default: "localhost", Usage: "DNS name or IP address that devices and SDKs use; the first is the service's own; repeatable", List: true},
-			set:   many(func(c *Config) *[]string { return &c.Hostnames }, parseHostname),
+			Field: Field{
+				Name:    "hostname",
+				Value:   "name",
+				Default: "localhost",
+				Usage:   "DNS name or IP address that devices and SDKs use; the first is the service's own; repeatable",
+				List:    true,
+			},
+			set: many(func(c *Config) *[]string { return &c.Hostnames }, parseHostname),
 		},
 		{
-			Field: Field{Name: "https", Value: "address", Default: ":443", Usage: "address of HTTPS, or off; the default gives way to :8443 where 443 may not be bound"},
-			set:   address(func(c *Config) *Listen { return &c.HTTPS }, ParseListen),
+			Field: Field{
+				Name:    "https",
+				Value:   "address",
+				Default: ":443",
+				Usage:   "address of HTTPS, or off; the default gives way to :8443 where 443 may not be bound",
+			},
+			set: address(func(c *Config) *Listen { return &c.HTTPS }, ParseListen),
 		},
 		{
 			Field: Field{Name: "mqtt", Value: "address", Default: ":8883", Usage: "address of MQTT for devices, or off"},
 			set:   address(func(c *Config) *Listen { return &c.MQTT }, ParseListen),
 		},
 		{
-			Field: Field{Name: "portal", Value: "address", Default: "127.0.0.1:8080", Usage: "address of the portal, metrics and health, or off; plain HTTP on loopback, TLS elsewhere; the default gives way to a free port where 8080 is taken"},
-			set:   address(func(c *Config) *Listen { return &c.Portal }, ParseListen),
+			Field: Field{
+				Name:    "portal",
+				Value:   "address",
+				Default: "127.0.0.1:8080",
+				Usage:   "address of the portal, metrics and health, or off; plain HTTP on loopback, TLS elsewhere; the default gives way to a free port where 8080 is taken",
+			},
+			set: address(func(c *Config) *Listen { return &c.Portal }, ParseListen),
 		},
 		{
-			Field: Field{Name: "tls-cert", Value: "file", Usage: "certificate chain in PEM, leaf first, instead of Mooring's own; reloaded when it changes"},
+			Field: Field{
+				Name:  "tls-cert",
+				Value: "file",
+				Usage: "certificate chain in PEM, leaf first, instead of Mooring's own; reloaded when it changes",
+			},
 			set:   one(func(c *Config) *string { return &c.TLSCert }, parseText),
 			check: checkTLSPair,
 		},
@@ -104,32 +129,67 @@ func endpointFields() []field {
 func deviceFields() []field {
 	return []field{
 		{
-			Field: Field{Name: "network", Value: "network", Usage: "locations of hubs that are near to the devices of a network, nearest first, for the geoLatency policy: 10.20.0.0/16=westeurope,northeurope; repeatable", List: true},
-			set:   setNetworks,
+			Field: Field{
+				Name:  "network",
+				Value: "network",
+				Usage: "locations of hubs that are near to the devices of a network, nearest first, for the geoLatency policy: 10.20.0.0/16=westeurope,northeurope; repeatable",
+				List:  true,
+			},
+			set: setNetworks,
 		},
 		{
-			Field: Field{Name: "webhook-budget", Value: "duration", Default: "10m", Usage: "how long a device waits for its allocation webhook, all attempts together"},
-			set:   one(func(c *Config) *time.Duration { return &c.WebhookBudget }, parseWebhookBudget),
+			Field: Field{
+				Name:    "webhook-budget",
+				Value:   "duration",
+				Default: "10m",
+				Usage:   "how long a device waits for its allocation webhook, all attempts together",
+			},
+			set: one(func(c *Config) *time.Duration { return &c.WebhookBudget }, parseWebhookBudget),
 		},
 		{
-			Field: Field{Name: "webhook-allow", Value: "target", Usage: "what an allocation webhook may be, besides https to an ordinary address: http, loopback, link-local; repeatable", List: true},
-			set:   setWebhookAllow,
+			Field: Field{
+				Name:  "webhook-allow",
+				Value: "target",
+				Usage: "what an allocation webhook may be, besides https to an ordinary address: http, loopback, link-local; repeatable",
+				List:  true,
+			},
+			set: setWebhookAllow,
 		},
 		{
-			Field: Field{Name: "registration-rate", Value: "number", Default: "0", Usage: "registrations of devices per minute, for the whole service; 0 is no limit"},
-			set:   one(func(c *Config) *int { return &c.RegistrationRate }, parseRate),
+			Field: Field{
+				Name:    "registration-rate",
+				Value:   "number",
+				Default: "0",
+				Usage:   "registrations of devices per minute, for the whole service; 0 is no limit",
+			},
+			set: one(func(c *Config) *int { return &c.RegistrationRate }, parseRate),
 		},
 		{
-			Field: Field{Name: "management-rate", Value: "number", Default: "0", Usage: "calls of the service API per minute, for the whole service; 0 is no limit"},
-			set:   one(func(c *Config) *int { return &c.ManagementRate }, parseRate),
+			Field: Field{
+				Name:    "management-rate",
+				Value:   "number",
+				Default: "0",
+				Usage:   "calls of the service API per minute, for the whole service; 0 is no limit",
+			},
+			set: one(func(c *Config) *int { return &c.ManagementRate }, parseRate),
 		},
 		{
-			Field: Field{Name: "hub-rate", Value: "number", Default: "100", Usage: "registry writes per minute at each linked hub, or host=number for one of them; 0 is no limit; repeatable", List: true},
-			set:   setHubRates,
+			Field: Field{
+				Name:    "hub-rate",
+				Value:   "number",
+				Default: "100",
+				Usage:   "registry writes per minute at each linked hub, or host=number for one of them; 0 is no limit; repeatable",
+				List:    true,
+			},
+			set: setHubRates,
 		},
 		{
-			Field: Field{Name: "hub-ca", Value: "file", Usage: "CA certificates in PEM that are trusted at linked hubs and webhooks, besides the system's"},
-			set:   one(func(c *Config) *string { return &c.HubCA }, parseText),
+			Field: Field{
+				Name:  "hub-ca",
+				Value: "file",
+				Usage: "CA certificates in PEM that are trusted at linked hubs and webhooks, besides the system's",
+			},
+			set: one(func(c *Config) *string { return &c.HubCA }, parseText),
 		},
 	}
 }
@@ -138,16 +198,31 @@ func deviceFields() []field {
 func upkeepFields() []field {
 	return []field{
 		{
-			Field: Field{Name: "audit-retention", Value: "duration", Default: "90d", Usage: "how long the record of management changes is kept, in days such as 90d or hours such as 36h; 0 is for ever"},
-			set:   one(func(c *Config) *time.Duration { return &c.AuditRetention }, parseRetention),
+			Field: Field{
+				Name:    "audit-retention",
+				Value:   "duration",
+				Default: "90d",
+				Usage:   "how long the record of management changes is kept, in days such as 90d or hours such as 36h; 0 is for ever",
+			},
+			set: one(func(c *Config) *time.Duration { return &c.AuditRetention }, parseRetention),
 		},
 		{
-			Field: Field{Name: "decision-retention", Value: "duration", Default: "7d", Usage: "how long is kept why a device was refused, in days such as 7d or hours such as 36h; 0 is for ever, within decision-limit"},
-			set:   one(func(c *Config) *time.Duration { return &c.DecisionRetention }, parseRetention),
+			Field: Field{
+				Name:    "decision-retention",
+				Value:   "duration",
+				Default: "7d",
+				Usage:   "how long is kept why a device was refused, in days such as 7d or hours such as 36h; 0 is for ever, within decision-limit",
+			},
+			set: one(func(c *Config) *time.Duration { return &c.DecisionRetention }, parseRetention),
 		},
 		{
-			Field: Field{Name: "decision-limit", Value: "number", Default: "100000", Usage: "how many refusals are kept at most, repetitions counted as one; the oldest go first"},
-			set:   one(func(c *Config) *int { return &c.DecisionLimit }, parseDecisionLimit),
+			Field: Field{
+				Name:    "decision-limit",
+				Value:   "number",
+				Default: "100000",
+				Usage:   "how many refusals are kept at most, repetitions counted as one; the oldest go first",
+			},
+			set: one(func(c *Config) *int { return &c.DecisionLimit }, parseDecisionLimit),
 		},
 		{
 			Field: Field{Name: nameConfig, Value: "file", Usage: "YAML file with any of these settings"},

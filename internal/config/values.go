@@ -149,7 +149,11 @@ func parseRetention(text string) (time.Duration, error) {
 		d, err = time.ParseDuration(text)
 	}
 	if err != nil || d < 0 || d > maxRetention*day {
-		return 0, fmt.Errorf("%q is not a time to keep something (want days such as 90d, hours such as 36h, or 0; at most %dd)", text, maxRetention)
+		return 0, fmt.Errorf(
+			"%q is not a time to keep something (want days such as 90d, hours such as 36h, or 0; at most %dd)",
+			text,
+			maxRetention,
+		)
 	}
 	return d, nil
 }

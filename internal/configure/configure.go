@@ -152,7 +152,10 @@ func (s *Service) Update(ctx context.Context, id dps.InstanceID, draft dps.Insta
 
 // changed is the answer to a condition that does not hold.
 func changed() error {
-	return dps.Errorf(dps.PreconditionFailed, "Precondition failed: the provisioning service is not at the version that If-Match, or the etag of the body, names.")
+	return dps.Errorf(
+		dps.PreconditionFailed,
+		"Precondition failed: the provisioning service is not at the version that If-Match, or the etag of the body, names.",
+	)
 }
 
 // check tests the rules of a draft that need no store.

@@ -142,7 +142,11 @@ func sameKeys(i int, d dps.HubDraft, p dps.HubPolicy) error {
 	if sameKey && (d.KeyName == "" || strings.EqualFold(d.KeyName, p.Name)) {
 		return nil
 	}
-	return dps.Invalidf(hubMember(i, "connectionString"), "names another policy or key than that of the embedded hub %s; leave both out, or send them as they were read", d.HostName)
+	return dps.Invalidf(
+		hubMember(i, "connectionString"),
+		"names another policy or key than that of the embedded hub %s; leave both out, or send them as they were read",
+		d.HostName,
+	)
 }
 
 func sameKey(a, b dps.Secret) bool { return bytes.Equal(a.Reveal(), b.Reveal()) }
@@ -164,9 +168,19 @@ func reach(i int, d dps.HubDraft, link *dps.HubLink) (changed bool, err error) {
 			access.KeyName = d.KeyName
 		}
 	case !strings.EqualFold(access.Endpoint, old.Endpoint):
-		return false, dps.Invalidf(hubMember(i, "connectionString"), "leads to %s without the key; the stored key is for %s alone", access.Endpoint, old.Endpoint)
+		return false, dps.Invalidf(
+			hubMember(i, "connectionString"),
+			"leads to %s without the key; the stored key is for %s alone",
+			access.Endpoint,
+			old.Endpoint,
+		)
 	case d.KeyName != "" && !strings.EqualFold(d.KeyName, old.KeyName):
-		return false, dps.Invalidf(hubMember(i, "connectionString"), "names the policy %s without its key; the stored key is that of %s", d.KeyName, old.KeyName)
+		return false, dps.Invalidf(
+			hubMember(i, "connectionString"),
+			"names the policy %s without its key; the stored key is that of %s",
+			d.KeyName,
+			old.KeyName,
+		)
 	}
 	link.Hub.Access = &access
 	link.Policy = spokenFor(link.Hub)
@@ -219,7 +233,10 @@ func (s *Service) formerID(ctx context.Context, in dps.InstanceID, d dps.HubDraf
 
 func newEmbedded(i int, in dps.InstanceID, id dps.HubID, d dps.HubDraft) (dps.HubLink, error) {
 	if d.KeyName != "" || !d.Key.IsZero() || d.Endpoint != string(d.HostName) {
-		return dps.HubLink{}, dps.Invalidf(hubMember(i, "connectionString"), "must be HostName=NAME alone for a new embedded hub: it gets its own keys, and has the port of this service")
+		return dps.HubLink{}, dps.Invalidf(
+			hubMember(i, "connectionString"),
+			"must be HostName=NAME alone for a new embedded hub: it gets its own keys, and has the port of this service",
+		)
 	}
 	hub, policy := dps.NewEmbeddedHub(in, id, d.HostName)
 	settle(&hub, d)
@@ -234,7 +251,11 @@ func newIoTHub(i int, in dps.InstanceID, id dps.HubID, d dps.HubDraft) (dps.HubL
 	case d.KeyName == "":
 		return dps.HubLink{}, dps.Invalidf(hubMember(i, field), "lacks SharedAccessKeyName")
 	case d.Key.IsZero():
-		return dps.HubLink{}, dps.Invalidf(hubMember(i, field), "lacks SharedAccessKey: %s is not linked yet, so that there is no stored key", d.HostName)
+		return dps.HubLink{}, dps.Invalidf(
+			hubMember(i, field),
+			"lacks SharedAccessKey: %s is not linked yet, so that there is no stored key",
+			d.HostName,
+		)
 	case d.Location == "":
 		return dps.HubLink{}, dps.Invalidf(hubMember(i, "location"), "is required for a new hub; %q says that it has none", dps.LocalLocation)
 	}

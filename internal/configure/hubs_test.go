@@ -44,7 +44,9 @@ func hubs(drafts ...dps.HubDraft) dps.InstanceDraft { return dps.InstanceDraft{H
 
 func TestLinking(t *testing.T) {
 	m, c := newMemory(), &checks{}
-	m.hubs = []dps.LinkedHub{{Instance: dps.DefaultInstance, ID: dps.EmbeddedHub, Kind: dps.KindEmbedded, HostName: "hub", Weight: 1, ApplyPolicy: true}}
+	m.hubs = []dps.LinkedHub{
+		{Instance: dps.DefaultInstance, ID: dps.EmbeddedHub, Kind: dps.KindEmbedded, HostName: "hub", Weight: 1, ApplyPolicy: true},
+	}
 	m.keys = dps.NewKeyPair()
 	m.former = []dps.FormerHub{
 		{ID: "hub-1", Kind: dps.KindIoTHub, HostName: "plant"},
@@ -60,7 +62,12 @@ func TestLinking(t *testing.T) {
 	}})
 	draft := plant("plant")
 	embedded := dps.HubDraft{HostName: "own", Endpoint: "own", Kind: dps.KindEmbedded, Location: "LOCAL"}
-	r, err := s.Update(t.Context(), dps.DefaultInstance, hubs(dps.HubDraft{HostName: "HUB", KeyName: "IoTHubOwner", Key: m.keys.Secondary}, draft, embedded), dps.Condition{})
+	r, err := s.Update(
+		t.Context(),
+		dps.DefaultInstance,
+		hubs(dps.HubDraft{HostName: "HUB", KeyName: "IoTHubOwner", Key: m.keys.Secondary}, draft, embedded),
+		dps.Condition{},
+	)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -76,7 +83,8 @@ func TestLinking(t *testing.T) {
 		t.Errorf("hub over the wire (-want +got):\n%s", diff)
 	}
 	own := change.Link[1]
-	if own.Kind != dps.KindEmbedded || own.Location != "" || own.ID == "" || own.ID == "hub-3" || change.Policies[0].Hub != own.ID || change.Policies[0].Keys.Primary.IsZero() {
+	if own.Kind != dps.KindEmbedded || own.Location != "" || own.ID == "" || own.ID == "hub-3" || change.Policies[0].Hub != own.ID ||
+		change.Policies[0].Keys.Primary.IsZero() {
 		t.Errorf("embedded hub = %+v, policy %+v", own, change.Policies[0])
 	}
 	if len(r.Hubs) != 3 || len(c.asked) != 1 || calls != 1 {
@@ -131,7 +139,8 @@ func TestCheckedBeforeTheWrite(t *testing.T) {
 
 	draft := hubs(plant("good"))
 	draft.SkipCheck = true
-	if _, err := configure.New(configure.Options{Store: m, Checker: c}).Update(t.Context(), dps.DefaultInstance, draft, dps.Condition{}); err != nil || m.writes != 1 {
+	if _, err := configure.New(configure.Options{Store: m, Checker: c}).Update(t.Context(), dps.DefaultInstance, draft, dps.Condition{}); err != nil ||
+		m.writes != 1 {
 		t.Errorf("without a check: %v, %d writes", err, m.writes)
 	}
 }
@@ -146,7 +155,8 @@ func TestChecksEnd(t *testing.T) {
 			return dps.Errorf(dps.HubUnavailable, "no answer")
 		}
 		start := time.Now()
-		_, err := configure.New(configure.Options{Store: m, Checker: c}).Update(t.Context(), dps.DefaultInstance, hubs(plant("a"), plant("b"), plant("c")), dps.Condition{})
+		_, err := configure.New(configure.Options{Store: m, Checker: c}).
+			Update(t.Context(), dps.DefaultInstance, hubs(plant("a"), plant("b"), plant("c")), dps.Condition{})
 		wantCode(t, "hubs that do not answer", err, dps.Invalid)
 		if took := time.Since(start); took != 20*time.Second || m.writes != 0 {
 			t.Errorf("took %v, %d writes", took, m.writes)
@@ -157,7 +167,14 @@ func TestChecksEnd(t *testing.T) {
 // A change that another one overtook is made anew from what is linked then.
 func TestLinkingMeetsAnother(t *testing.T) {
 	m := newMemory()
-	other := dps.LinkedHub{Instance: dps.DefaultInstance, ID: "hub-9", Kind: dps.KindIoTHub, HostName: "plant", Weight: 4, Access: &dps.HubAccess{Endpoint: "plant", KeyName: "k", Key: dps.NewKey()}}
+	other := dps.LinkedHub{
+		Instance: dps.DefaultInstance,
+		ID:       "hub-9",
+		Kind:     dps.KindIoTHub,
+		HostName: "plant",
+		Weight:   4,
+		Access:   &dps.HubAccess{Endpoint: "plant", KeyName: "k", Key: dps.NewKey()},
+	}
 	m.before = func(m *memory) {
 		m.before = nil
 		m.instance.ETag = dps.NewETag()

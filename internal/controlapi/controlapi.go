@@ -155,7 +155,10 @@ func (s *server) onAbsent(op, absent operation) route.Handler {
 func (s *server) target(p route.Params) (target, error) {
 	for name, want := range map[string]string{"subscription": Subscription, "group": ResourceGroup} {
 		if got, named := p[name]; named && !strings.EqualFold(got, want) {
-			return target{}, dps.Errorf(dps.InstanceNotFound, "There is no provisioning service at this resource ID; `mooring info` prints the right one.")
+			return target{}, dps.Errorf(
+				dps.InstanceNotFound,
+				"There is no provisioning service at this resource ID; `mooring info` prints the right one.",
+			)
 		}
 	}
 	t := target{in: s.Instance, key: p["key"]}

@@ -62,7 +62,10 @@ func newWorld(t *testing.T) *world {
 		t.Fatal(err)
 	}
 	log := slog.New(slog.DiscardHandler)
-	w.store, err = sqlite.Open(t.Context(), sqlite.Options{Path: filepath.Join(t.TempDir(), "db"), Key: key, Observer: noObserver{}, Log: log, Now: w.clock.now})
+	w.store, err = sqlite.Open(
+		t.Context(),
+		sqlite.Options{Path: filepath.Join(t.TempDir(), "db"), Key: key, Observer: noObserver{}, Log: log, Now: w.clock.now},
+	)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -102,7 +105,11 @@ func (w *world) send(t *testing.T, method, name, etag, body string) (int, wire.C
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := httptest.NewRequest(method, controlapi.ResourceID(w.instance.ID)+"/certificates"+name+"?api-version=2022-02-05", strings.NewReader(body))
+	r := httptest.NewRequest(
+		method,
+		controlapi.ResourceID(w.instance.ID)+"/certificates"+name+"?api-version=2022-02-05",
+		strings.NewReader(body),
+	)
 	r.Header.Set("Authorization", "Bearer "+token)
 	if etag != "" {
 		r.Header.Set("If-Match", etag)
@@ -177,7 +184,8 @@ func TestExpiredCodeIsReplaced(t *testing.T) {
 	if status, _, message = w.send(t, "POST", "/factory/verify", c.ETag, old); status != 400 || !strings.Contains(message, "common name") {
 		t.Errorf("the old code: %d %q", status, message)
 	}
-	if status, c, message = w.send(t, "POST", "/factory/verify", c.ETag, w.proof(t, c.Properties.VerificationCode)); status != 200 || !c.Properties.IsVerified {
+	if status, c, message = w.send(t, "POST", "/factory/verify", c.ETag, w.proof(t, c.Properties.VerificationCode)); status != 200 ||
+		!c.Properties.IsVerified {
 		t.Errorf("the new code: %d %q", status, message)
 	}
 }

@@ -75,9 +75,16 @@ func (p *plane) plant(t *testing.T) dps.LinkedHub {
 func TestLinkUpdateUnlink(t *testing.T) {
 	p := newPlane(t)
 	no, five := false, 5
-	hubs := append(p.resource(t).Properties.IotHubs,
-		wire.LinkedHub{ConnectionString: hubString("Plant.example:8443", hubKey), Location: "West Europe", AllocationWeight: &five, ApplyAllocationPolicy: &no},
-		wire.LinkedHub{ConnectionString: "HostName=hub-a.example", Kind: "embedded"})
+	hubs := append(
+		p.resource(t).Properties.IotHubs,
+		wire.LinkedHub{
+			ConnectionString:      hubString("Plant.example:8443", hubKey),
+			Location:              "West Europe",
+			AllocationWeight:      &five,
+			ApplyAllocationPolicy: &no,
+		},
+		wire.LinkedHub{ConnectionString: "HostName=hub-a.example", Kind: "embedded"},
+	)
 	got := answerOf[wire.ProvisioningService](t, p.putHubs(t, hubs))
 	one, yes := 1, true
 	want := []wire.LinkedHub{
@@ -121,14 +128,16 @@ func TestLinkUpdateUnlink(t *testing.T) {
 	got = answerOf[wire.ProvisioningService](t, p.putHubs(t, got.Properties.IotHubs))
 	for _, endpoint := range []string{"plant.example:9443", "plant.example;GatewayHostName=elsewhere.example"} {
 		got.Properties.IotHubs[1].ConnectionString = hubString(endpoint, "****")
-		if res := p.putHubs(t, got.Properties.IotHubs); res.Code != http.StatusBadRequest || !strings.Contains(res.Body.String(), "without the key") {
+		if res := p.putHubs(t, got.Properties.IotHubs); res.Code != http.StatusBadRequest ||
+			!strings.Contains(res.Body.String(), "without the key") {
 			t.Errorf("the masked key for %s: %d %s", endpoint, res.Code, res.Body)
 		}
 	}
 	got.Properties.IotHubs[1].ConnectionString = hubString("plant.example:9443", fresh)
 	got = answerOf[wire.ProvisioningService](t, p.putHubs(t, got.Properties.IotHubs))
 	after = p.plant(t)
-	if after.ID != plant.ID || after.Access.Key.Base64() != fresh || after.Access.Endpoint != "plant.example:9443" || len(p.checker.asked) != 3 {
+	if after.ID != plant.ID || after.Access.Key.Base64() != fresh || after.Access.Endpoint != "plant.example:9443" ||
+		len(p.checker.asked) != 3 {
 		t.Errorf("after a new key: %+v, %d checks", after.Access, len(p.checker.asked))
 	}
 
@@ -141,7 +150,10 @@ func TestLinkUpdateUnlink(t *testing.T) {
 	if names := p.linked(t); names != "" {
 		t.Errorf("linked: %s", names)
 	}
-	answerOf[wire.ProvisioningService](t, p.putHubs(t, []wire.LinkedHub{{ConnectionString: hubString("plant.example", hubKey), Location: "local"}}))
+	answerOf[wire.ProvisioningService](
+		t,
+		p.putHubs(t, []wire.LinkedHub{{ConnectionString: hubString("plant.example", hubKey), Location: "local"}}),
+	)
 	if again := p.plant(t); again.ID != plant.ID || again.Weight != 1 || !again.ApplyPolicy || again.Location != "" {
 		t.Errorf("linked again: %+v", again)
 	}
@@ -159,8 +171,22 @@ func TestHubCheck(t *testing.T) {
 	hubs := before.Properties.IotHubs
 	refuses(t, "a hub that refuses", p.putHubs(t, append(hubs, plant)), 400, "InvalidArgument",
 		"properties.iotHubs[1].connectionString: hub plant.example refuses policy p")
-	refuses(t, "a check that breaks", p.putHubs(t, append(hubs, broken)), 400, "InvalidArgument", "the check of hub broken.example failed; the log says why")
-	refuses(t, "a strange header", p.putHubs(t, append(hubs, plant), wire.HeaderSkipCheck, "yes"), 400, "InvalidArgument", "Mooring-Skip-Check: must be true or false")
+	refuses(
+		t,
+		"a check that breaks",
+		p.putHubs(t, append(hubs, broken)),
+		400,
+		"InvalidArgument",
+		"the check of hub broken.example failed; the log says why",
+	)
+	refuses(
+		t,
+		"a strange header",
+		p.putHubs(t, append(hubs, plant), wire.HeaderSkipCheck, "yes"),
+		400,
+		"InvalidArgument",
+		"Mooring-Skip-Check: must be true or false",
+	)
 	if diff := cmp.Diff(before, p.resource(t)); diff != "" {
 		t.Fatalf("a refused link was stored:\n%s", diff)
 	}
@@ -181,7 +207,12 @@ func TestHubCheck(t *testing.T) {
 
 func TestUnlinkEmbedded(t *testing.T) {
 	p := newPlane(t)
-	device := dps.NewHubDevice(p.setup.Hub, dps.HubIdentity{DeviceID: "sensor", Authentication: dps.SelfSigned(dps.ThumbprintOf([]byte("x")))}, dps.Twin{}, p.now)
+	device := dps.NewHubDevice(
+		p.setup.Hub,
+		dps.HubIdentity{DeviceID: "sensor", Authentication: dps.SelfSigned(dps.ThumbprintOf([]byte("x")))},
+		dps.Twin{},
+		p.now,
+	)
 	reg := dps.Registration{
 		Instance: dps.DefaultInstance, ID: "sensor", Entry: dps.EntryRef{Kind: dps.Group, ID: "line"}, Attestation: dps.X509, Evidence: "x509:x",
 		Status: dps.Assigned, Operation: dps.NewOperationID(), ETag: dps.NewETag(), Created: p.now, Updated: p.now,
@@ -191,10 +222,38 @@ func TestUnlinkEmbedded(t *testing.T) {
 		t.Fatal(err)
 	}
 	none := []wire.LinkedHub{}
-	refuses(t, "with a device", p.putHubs(t, none), 409, "Conflict", "holds 1 devices, which would be lost. To delete them too, name the hub in the header Mooring-Delete-Devices.")
-	refuses(t, "another one named", p.putHubs(t, none, wire.HeaderDeleteDevices, "other.example"), 400, "InvalidArgument", "other.example is no embedded hub that this change unlinks")
-	refuses(t, "one that stays", p.putHubs(t, p.resource(t).Properties.IotHubs, wire.HeaderDeleteDevices, "hub.example"), 400, "InvalidArgument", "no embedded hub that this change unlinks")
-	refuses(t, "without hubs", p.call(t, "PUT", servicePath, `{}`, wire.HeaderDeleteDevices, "hub.example"), 400, "InvalidArgument", "Mooring-Delete-Devices")
+	refuses(
+		t,
+		"with a device",
+		p.putHubs(t, none),
+		409,
+		"Conflict",
+		"holds 1 devices, which would be lost. To delete them too, name the hub in the header Mooring-Delete-Devices.",
+	)
+	refuses(
+		t,
+		"another one named",
+		p.putHubs(t, none, wire.HeaderDeleteDevices, "other.example"),
+		400,
+		"InvalidArgument",
+		"other.example is no embedded hub that this change unlinks",
+	)
+	refuses(
+		t,
+		"one that stays",
+		p.putHubs(t, p.resource(t).Properties.IotHubs, wire.HeaderDeleteDevices, "hub.example"),
+		400,
+		"InvalidArgument",
+		"no embedded hub that this change unlinks",
+	)
+	refuses(
+		t,
+		"without hubs",
+		p.call(t, "PUT", servicePath, `{}`, wire.HeaderDeleteDevices, "hub.example"),
+		400,
+		"InvalidArgument",
+		"Mooring-Delete-Devices",
+	)
 	if names := p.linked(t); names != "hub.example" {
 		t.Fatalf("linked: %q", names)
 	}
@@ -252,9 +311,23 @@ func TestRefusedHubs(t *testing.T) {
 		}
 	}
 	twice := `{"properties":{"iotHubs":[{"name":"plant.example"},{"name":"PLANT.example"}]}}`
-	refuses(t, "one name twice", p.call(t, "PUT", servicePath, twice), 400, "InvalidArgument", "properties.iotHubs[1].name: PLANT.example is there twice")
+	refuses(
+		t,
+		"one name twice",
+		p.call(t, "PUT", servicePath, twice),
+		400,
+		"InvalidArgument",
+		"properties.iotHubs[1].name: PLANT.example is there twice",
+	)
 	many := repeated(51, `{"name":"hub-%d.example"},`)
-	refuses(t, "too many", p.call(t, "PUT", servicePath, `{"properties":{"iotHubs":[`+strings.TrimSuffix(many, ",")+`]}}`), 400, "InvalidArgument", "has 51 hubs; the limit is 50")
+	refuses(
+		t,
+		"too many",
+		p.call(t, "PUT", servicePath, `{"properties":{"iotHubs":[`+strings.TrimSuffix(many, ",")+`]}}`),
+		400,
+		"InvalidArgument",
+		"has 51 hubs; the limit is 50",
+	)
 	if diff := cmp.Diff(before, p.resource(t)); diff != "" || len(p.checker.asked) != asked {
 		t.Errorf("a refused request changed the resource, or called a hub:\n%s", diff)
 	}
@@ -301,7 +374,11 @@ func TestSlowCheck(t *testing.T) {
 	p.slow = true
 	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 	defer cancel()
-	body, err := json.Marshal(map[string]any{"properties": map[string]any{"iotHubs": []wire.LinkedHub{{ConnectionString: hubString("plant.example", hubKey), Location: "local"}}}})
+	body, err := json.Marshal(
+		map[string]any{
+			"properties": map[string]any{"iotHubs": []wire.LinkedHub{{ConnectionString: hubString("plant.example", hubKey), Location: "local"}}},
+		},
+	)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -45,7 +45,12 @@ func (p *plane) admits(t *testing.T, policy, key string, want dps.Rights) bool {
 func TestPoliciesBegin(t *testing.T) {
 	p := newPlane(t)
 	keys := p.setup.Policy.Keys
-	want := wire.SharedAccessPolicy{KeyName: dps.OwnerPolicy, PrimaryKey: keys.Primary.Base64(), SecondaryKey: keys.Secondary.Base64(), Rights: ownerRights}
+	want := wire.SharedAccessPolicy{
+		KeyName:      dps.OwnerPolicy,
+		PrimaryKey:   keys.Primary.Base64(),
+		SecondaryKey: keys.Secondary.Base64(),
+		Rights:       ownerRights,
+	}
 	if diff := cmp.Diff(map[string]wire.SharedAccessPolicy{dps.OwnerPolicy: want}, p.policies(t)); diff != "" {
 		t.Error(diff)
 	}
@@ -66,8 +71,11 @@ func TestPoliciesChange(t *testing.T) {
 	// Added: keys are made, or taken; one key alone is completed.
 	mine := dps.NewKey().Base64()
 	bare := wire.SharedAccessPolicy{KeyName: dps.OwnerPolicy}
-	answerOf[wire.ProvisioningService](t, p.putPolicies(t, bare, wire.SharedAccessPolicy{KeyName: "Reader", Rights: " enrollmentread,REGISTRATIONSTATUSREAD"},
-		wire.SharedAccessPolicy{KeyName: "writer", Rights: "EnrollmentWrite", PrimaryKey: mine}))
+	answerOf[wire.ProvisioningService](
+		t,
+		p.putPolicies(t, bare, wire.SharedAccessPolicy{KeyName: "Reader", Rights: " enrollmentread,REGISTRATIONSTATUSREAD"},
+			wire.SharedAccessPolicy{KeyName: "writer", Rights: "EnrollmentWrite", PrimaryKey: mine}),
+	)
 	all := p.policies(t)
 	if diff := cmp.Diff(owner, all[dps.OwnerPolicy]); diff != "" || len(all) != 3 {
 		t.Errorf("%d policies, the owner's changed: %s", len(all), diff)
@@ -78,14 +86,18 @@ func TestPoliciesChange(t *testing.T) {
 	if w := all["writer"]; w.PrimaryKey != mine || w.SecondaryKey == "" {
 		t.Errorf("writer = %+v", w)
 	}
-	if !p.admits(t, "reader", all["Reader"].PrimaryKey, dps.EnrollmentRead) || p.admits(t, "reader", all["Reader"].PrimaryKey, dps.EnrollmentWrite) {
+	if !p.admits(t, "reader", all["Reader"].PrimaryKey, dps.EnrollmentRead) ||
+		p.admits(t, "reader", all["Reader"].PrimaryKey, dps.EnrollmentWrite) {
 		t.Error("Reader's key opens the wrong doors")
 	}
 
 	// Changed: rights, one key; what is left out and the first spelling stay.
 	regenerated := dps.NewKey().Base64()
-	answerOf[wire.ProvisioningService](t, p.putPolicies(t, bare, wire.SharedAccessPolicy{KeyName: "READER", Rights: "EnrollmentWrite", SecondaryKey: regenerated},
-		wire.SharedAccessPolicy{KeyName: "writer"}))
+	answerOf[wire.ProvisioningService](
+		t,
+		p.putPolicies(t, bare, wire.SharedAccessPolicy{KeyName: "READER", Rights: "EnrollmentWrite", SecondaryKey: regenerated},
+			wire.SharedAccessPolicy{KeyName: "writer"}),
+	)
 	now := p.policies(t)
 	want := all["Reader"]
 	want.Rights, want.SecondaryKey = "EnrollmentWrite", regenerated
@@ -121,7 +133,10 @@ func TestEveryRight(t *testing.T) {
 		if right == 0 {
 			continue
 		}
-		answerOf[wire.ProvisioningService](t, p.putPolicies(t, wire.SharedAccessPolicy{KeyName: dps.OwnerPolicy}, wire.SharedAccessPolicy{KeyName: "x", Rights: right.String()}))
+		answerOf[wire.ProvisioningService](
+			t,
+			p.putPolicies(t, wire.SharedAccessPolicy{KeyName: dps.OwnerPolicy}, wire.SharedAccessPolicy{KeyName: "x", Rights: right.String()}),
+		)
 		got := p.policies(t)["x"].Rights
 		if got != right.String() {
 			t.Errorf("%s is shown as %s", right, got)

@@ -17,7 +17,11 @@ import (
 func (s *server) resourceRoutes() []route.Route {
 	return []route.Route{
 		{Method: "GET", Pattern: "/providers/Microsoft.Devices/operations", Handle: s.on(s.operations)},
-		{Method: "POST", Pattern: subscription + "/providers/Microsoft.Devices/checkProvisioningServiceNameAvailability", Handle: s.on(s.checkName)},
+		{
+			Method:  "POST",
+			Pattern: subscription + "/providers/Microsoft.Devices/checkProvisioningServiceNameAvailability",
+			Handle:  s.on(s.checkName),
+		},
 		{Method: "GET", Pattern: subscription + services, Handle: s.on(s.listServices)},
 		{Method: "GET", Pattern: resourceGroup + services, Handle: s.on(s.listServices)},
 		{Method: "GET", Pattern: service, Handle: s.on(s.getService)},
@@ -145,7 +149,10 @@ func (s *server) createService(http.ResponseWriter, *http.Request, target) error
 }
 
 func (s *server) deleteService(http.ResponseWriter, *http.Request, target) error {
-	return dps.Errorf(dps.Conflict, "The only provisioning service of a server cannot be deleted; stop the server and remove its data directory.")
+	return dps.Errorf(
+		dps.Conflict,
+		"The only provisioning service of a server cannot be deleted; stop the server and remove its data directory.",
+	)
 }
 
 // deleteAbsent answers as Azure's clients need it: they take 404 for a failure.

@@ -66,16 +66,35 @@ func newPlane(t *testing.T) *plane {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p.store, err = sqlite.Open(t.Context(), sqlite.Options{Path: filepath.Join(t.TempDir(), "db"), Key: key, Observer: noObserver{}, Log: log, Now: now})
+	p.store, err = sqlite.Open(
+		t.Context(),
+		sqlite.Options{Path: filepath.Join(t.TempDir(), "db"), Key: key, Observer: noObserver{}, Log: log, Now: now},
+	)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = p.store.Close() })
 	const in = dps.DefaultInstance
 	p.setup = dps.Setup{
-		Instance: dps.NewInstance(in, p.now), Policy: dps.Policy{Instance: in, Name: dps.OwnerPolicy, Rights: dps.OwnerRights, Keys: dps.NewKeyPair()},
-		Hub:       dps.LinkedHub{Instance: in, ID: dps.EmbeddedHub, Kind: dps.KindEmbedded, HostName: "hub.example", Weight: 3, ApplyPolicy: true},
-		HubPolicy: dps.HubPolicy{Instance: in, Hub: dps.EmbeddedHub, Name: dps.HubOwnerPolicy, Rights: dps.HubOwnerRights, Keys: dps.NewKeyPair()},
+		Instance: dps.NewInstance(
+			in,
+			p.now,
+		), Policy: dps.Policy{Instance: in, Name: dps.OwnerPolicy, Rights: dps.OwnerRights, Keys: dps.NewKeyPair()},
+		Hub: dps.LinkedHub{
+			Instance:    in,
+			ID:          dps.EmbeddedHub,
+			Kind:        dps.KindEmbedded,
+			HostName:    "hub.example",
+			Weight:      3,
+			ApplyPolicy: true,
+		},
+		HubPolicy: dps.HubPolicy{
+			Instance: in,
+			Hub:      dps.EmbeddedHub,
+			Name:     dps.HubOwnerPolicy,
+			Rights:   dps.HubOwnerRights,
+			Keys:     dps.NewKeyPair(),
+		},
 	}
 	if err := p.store.Create(t.Context(), p.setup); err != nil {
 		t.Fatal(err)
@@ -132,7 +151,8 @@ func answerOf[T any](t *testing.T, res *httptest.ResponseRecorder) T {
 func refuses(t *testing.T, what string, res *httptest.ResponseRecorder, status int, code, words string) {
 	t.Helper()
 	var e wire.ARMError
-	if err := json.Unmarshal(res.Body.Bytes(), &e); err != nil || res.Code != status || e.Error.Code != code || !strings.Contains(e.Error.Message, words) {
+	if err := json.Unmarshal(res.Body.Bytes(), &e); err != nil || res.Code != status || e.Error.Code != code ||
+		!strings.Contains(e.Error.Message, words) {
 		t.Errorf("%s: %d %s, want %d %s with %q", what, res.Code, res.Body, status, code, words)
 	}
 }
@@ -215,7 +235,14 @@ func TestSmallAnswers(t *testing.T) {
 	refuses(t, "create another", p.call(t, "PUT", other, `{}`), 400, "InvalidArgument", "has one provisioning service, default")
 	refuses(t, "get another", p.call(t, "GET", other, ""), 404, "ResourceNotFound", `"other"`)
 	refuses(t, "keys of another", p.call(t, "POST", other+"/listkeys", ""), 404, "ResourceNotFound", `"other"`)
-	refuses(t, "list elsewhere", p.call(t, "GET", subscriptionPath+"/resourceGroups/else"+servicesPath, ""), 404, "ResourceNotFound", "mooring info")
+	refuses(
+		t,
+		"list elsewhere",
+		p.call(t, "GET", subscriptionPath+"/resourceGroups/else"+servicesPath, ""),
+		404,
+		"ResourceNotFound",
+		"mooring info",
+	)
 	if res := p.call(t, "DELETE", other, ""); res.Code != 204 || res.Body.Len() > 0 {
 		t.Errorf("deleting what is not there: %d %s", res.Code, res.Body)
 	}
@@ -361,7 +388,14 @@ func TestRefusedMembers(t *testing.T) {
 	}
 	refuses(t, "no JSON", p.call(t, "PUT", servicePath, `{"tags":`), 400, "BadRequest", "body")
 	refuses(t, "PATCH without tags", p.call(t, "PATCH", servicePath, `{}`), 400, "InvalidArgument", "tags: is required")
-	refuses(t, "PATCH of more", p.call(t, "PATCH", servicePath, `{"tags":{},"properties":{"allocationPolicy":"Static"}}`), 400, "InvalidArgument", "properties: is nothing")
+	refuses(
+		t,
+		"PATCH of more",
+		p.call(t, "PATCH", servicePath, `{"tags":{},"properties":{"allocationPolicy":"Static"}}`),
+		400,
+		"InvalidArgument",
+		"properties: is nothing",
+	)
 	if diff := cmp.Diff(before, p.resource(t)); diff != "" {
 		t.Errorf("a refused request changed the resource:\n%s", diff)
 	}

@@ -29,7 +29,10 @@ func openStore(t *testing.T) (*sqlite.Store, string) {
 	path := filepath.Join(t.TempDir(), "db")
 	key, err := seal.OpenKey(path+".key", true)
 	must(t, err)
-	s, err := sqlite.Open(t.Context(), sqlite.Options{Path: path, Key: key, Observer: deaf{}, Log: slog.New(slog.DiscardHandler), Now: time.Now})
+	s, err := sqlite.Open(
+		t.Context(),
+		sqlite.Options{Path: path, Key: key, Observer: deaf{}, Log: slog.New(slog.DiscardHandler), Now: time.Now},
+	)
 	must(t, err)
 	t.Cleanup(func() { _ = s.Close() })
 	must(t, s.Create(t.Context(), dps.Setup{
@@ -127,7 +130,10 @@ func TestHostileRefusalsAreSmallOnDisk(t *testing.T) {
 		r.Decision.Entry = dps.EntryRef{Kind: dps.Group, ID: strings.Repeat("g", 128)}
 		for range 30 {
 			r.Decision.Checks = append(r.Decision.Checks, dps.Check{Name: huge, Detail: huge})
-			r.Evidence.Chain = append(r.Evidence.Chain, dps.CertificateInfo{Subject: huge, Issuer: huge, Serial: huge, SHA1: strings.Repeat("A", 40), SHA256: strings.Repeat("B", 64)})
+			r.Evidence.Chain = append(
+				r.Evidence.Chain,
+				dps.CertificateInfo{Subject: huge, Issuer: huge, Serial: huge, SHA1: strings.Repeat("A", 40), SHA256: strings.Repeat("B", 64)},
+			)
 		}
 		r.Evidence.Chain = r.Evidence.Chain[:10]
 		log.Refused(r)

@@ -53,7 +53,13 @@ func (s *store) ExpireDecisions(_ context.Context, before time.Time) error {
 	return s.err
 }
 
-func (s *store) Decisions(_ context.Context, _ dps.InstanceID, f decision.Filter, limit int, after *decision.Cursor) ([]decision.Entry, error) {
+func (s *store) Decisions(
+	_ context.Context,
+	_ dps.InstanceID,
+	f decision.Filter,
+	limit int,
+	after *decision.Cursor,
+) ([]decision.Entry, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var all []decision.Entry

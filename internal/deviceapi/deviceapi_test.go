@@ -45,7 +45,10 @@ func newWorld(t *testing.T) *world {
 	}
 	w := &world{}
 	log := slog.New(slog.NewJSONHandler(&w.log, nil))
-	w.store, err = sqlite.Open(t.Context(), sqlite.Options{Path: filepath.Join(t.TempDir(), "db"), Key: key, Observer: observer{}, Log: slog.New(slog.DiscardHandler), Now: time.Now})
+	w.store, err = sqlite.Open(
+		t.Context(),
+		sqlite.Options{Path: filepath.Join(t.TempDir(), "db"), Key: key, Observer: observer{}, Log: slog.New(slog.DiscardHandler), Now: time.Now},
+	)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -53,7 +56,14 @@ func newWorld(t *testing.T) *world {
 	w.instance = dps.NewInstance(dps.DefaultInstance, time.Now())
 	setup := dps.Setup{
 		Instance: w.instance, Policy: dps.Policy{Instance: w.instance.ID, Name: "p", Rights: dps.OwnerRights, Keys: dps.NewKeyPair()},
-		Hub:       dps.LinkedHub{Instance: w.instance.ID, ID: dps.EmbeddedHub, Kind: dps.KindEmbedded, HostName: "hub.example", Weight: 1, ApplyPolicy: true},
+		Hub: dps.LinkedHub{
+			Instance:    w.instance.ID,
+			ID:          dps.EmbeddedHub,
+			Kind:        dps.KindEmbedded,
+			HostName:    "hub.example",
+			Weight:      1,
+			ApplyPolicy: true,
+		},
 		HubPolicy: dps.HubPolicy{Instance: w.instance.ID, Hub: dps.EmbeddedHub, Name: "p", Rights: dps.HubOwnerRights, Keys: dps.NewKeyPair()},
 	}
 	if err := w.store.Create(t.Context(), setup); err != nil {
@@ -103,19 +113,25 @@ func decode[T any](t *testing.T, res *httptest.ResponseRecorder) T {
 func TestRegisterAndPoll(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	res := w.send("PUT", "/{scope}/registrations/dev%3a1/register?api-version=2021-06-01&forceRegistration=true", `{"registrationId": "dev:1"}`)
+	res := w.send(
+		"PUT",
+		"/{scope}/registrations/dev%3a1/register?api-version=2021-06-01&forceRegistration=true",
+		`{"registrationId": "dev:1"}`,
+	)
 	op := decode[wire.RegistrationOperation](t, res)
 	if res.Code != 202 || op.Status != "assigning" || op.OperationID == "" || op.RegistrationState != nil {
 		t.Fatalf("register: %d %s", res.Code, res.Body)
 	}
 	h := res.Header()
 	location := "https://dps.example:8443/" + string(w.instance.Scope) + "/registrations/dev%3a1/register"
-	if h.Get("Retry-After") != "1" || h.Get("Location") != location || len(h.Get("x-ms-request-id")) != 36 || h.Get("Content-Type") != wire.ContentType {
+	if h.Get("Retry-After") != "1" || h.Get("Location") != location || len(h.Get("x-ms-request-id")) != 36 ||
+		h.Get("Content-Type") != wire.ContentType {
 		t.Errorf("register: headers %v", h)
 	}
 	res = w.send("GET", "/{scope}/registrations/dev:1/operations/"+op.OperationID+"?api-version=2021-06-01", "{}")
 	polled := decode[wire.RegistrationOperation](t, res)
-	if res.Code != 200 || polled.OperationID != op.OperationID || polled.Status != "assigned" || polled.RegistrationState.AssignedHub != "hub.example" {
+	if res.Code != 200 || polled.OperationID != op.OperationID || polled.Status != "assigned" ||
+		polled.RegistrationState.AssignedHub != "hub.example" {
 		t.Errorf("poll: %d %s", res.Code, res.Body)
 	}
 	if res.Header().Values("Retry-After") != nil || len(res.Header().Get("x-ms-request-id")) != 36 {
@@ -146,7 +162,8 @@ func TestPollOfAnOpenOperation(t *testing.T) {
 	if res.Code != 202 || res.Header().Get("Retry-After") != "1" || polled.Status != "assigning" {
 		t.Errorf("poll: %d %v %s", res.Code, res.Header(), res.Body)
 	}
-	if s := polled.RegistrationState; s == nil || s.RegistrationID != "dev:1" || s.Status != "assigning" || s.AssignedHub != "" || s.DeviceID != "" {
+	if s := polled.RegistrationState; s == nil || s.RegistrationID != "dev:1" || s.Status != "assigning" || s.AssignedHub != "" ||
+		s.DeviceID != "" {
 		t.Errorf("poll: state %+v", s) // the daemon of IoT Edge demands it while assigning
 	}
 	if res := w.send("GET", "/{scope}/registrations/dev:1/operations/"+op.OperationID+"?api-version=2021-06-01", ""); res.Code != 200 {

@@ -419,7 +419,8 @@ func TestX509Attestation(t *testing.T) {
 	if all := both.Certificates(); len(all) != 2 || !all[0].Equal(a) || !all[1].Equal(b) || both.ByReference() {
 		t.Errorf("Certificates = %d", len(all))
 	}
-	if !both.Holds(a.Thumbprint()) || !both.Holds(b.Thumbprint()) || (dps.X509Attestation{Primary: &a}).Holds(b.Thumbprint()) || (dps.X509Attestation{}).Holds(a.Thumbprint()) {
+	if !both.Holds(a.Thumbprint()) || !both.Holds(b.Thumbprint()) || (dps.X509Attestation{Primary: &a}).Holds(b.Thumbprint()) ||
+		(dps.X509Attestation{}).Holds(a.Thumbprint()) {
 		t.Error("Holds is wrong")
 	}
 	tests := []struct {

@@ -56,7 +56,8 @@ func TestWritten(t *testing.T) {
 	later := created.Add(time.Hour)
 	d := newDevice(dps.Twin{})
 	got, err := d.Written(dps.HubDeviceDraft{}, later)
-	if err != nil || got.ETag == d.ETag || !got.Updated.Equal(later) || !got.Authentication.Equal(d.Authentication) || got.Disabled || !got.StatusUpdated.IsZero() {
+	if err != nil || got.ETag == d.ETag || !got.Updated.Equal(later) || !got.Authentication.Equal(d.Authentication) || got.Disabled ||
+		!got.StatusUpdated.IsZero() {
 		t.Errorf("nothing written: %+v, %v", got, err)
 	}
 	yes, no := true, false
@@ -64,10 +65,12 @@ func TestWritten(t *testing.T) {
 	if err != nil || !got.Disabled || got.StatusReason != "lost" || !got.StatusUpdated.Equal(later) || !got.IotEdge {
 		t.Errorf("disabled: %+v, %v", got, err)
 	}
-	if again, err := got.Written(dps.HubDeviceDraft{Disabled: &yes}, later.Add(time.Hour)); err != nil || !again.StatusUpdated.Equal(later) || again.StatusReason != "" {
+	if again, err := got.Written(dps.HubDeviceDraft{Disabled: &yes}, later.Add(time.Hour)); err != nil || !again.StatusUpdated.Equal(later) ||
+		again.StatusReason != "" {
 		t.Errorf("disabled again: %+v, %v", again, err)
 	}
-	if back, err := got.Written(dps.HubDeviceDraft{Disabled: &no}, later.Add(time.Hour)); err != nil || back.Disabled || !back.StatusUpdated.Equal(later.Add(time.Hour)) {
+	if back, err := got.Written(dps.HubDeviceDraft{Disabled: &no}, later.Add(time.Hour)); err != nil || back.Disabled ||
+		!back.StatusUpdated.Equal(later.Add(time.Hour)) {
 		t.Errorf("enabled: %+v, %v", back, err)
 	}
 	if _, err := d.Written(dps.HubDeviceDraft{StatusReason: strings.Repeat("é", 128)}, later); err != nil {
@@ -85,7 +88,8 @@ func TestWrittenKeys(t *testing.T) {
 	key := dps.NewKey()
 	one := dps.HubAuthentication{Type: dps.HubAuthSAS, Keys: dps.KeyPair{Primary: key}}
 	got, err := d.Written(dps.HubDeviceDraft{Authentication: &one}, created)
-	if err != nil || got.Authentication.Keys.Primary.Base64() != key.Base64() || got.Authentication.Keys.Secondary.Base64() != d.Authentication.Keys.Secondary.Base64() {
+	if err != nil || got.Authentication.Keys.Primary.Base64() != key.Base64() ||
+		got.Authentication.Keys.Secondary.Base64() != d.Authentication.Keys.Secondary.Base64() {
 		t.Errorf("one key: %v", err)
 	}
 	none := dps.HubAuthentication{Type: dps.HubAuthNone}
@@ -95,7 +99,8 @@ func TestWrittenKeys(t *testing.T) {
 	}
 	sas := dps.HubAuthentication{Type: dps.HubAuthSAS}
 	got, err = got.Written(dps.HubDeviceDraft{Authentication: &sas}, created)
-	if err != nil || got.Authentication.Keys.Primary.IsZero() || got.Authentication.Keys.Secondary.IsZero() || got.Authentication.Keys.Primary.Base64() == key.Base64() {
+	if err != nil || got.Authentication.Keys.Primary.IsZero() || got.Authentication.Keys.Secondary.IsZero() ||
+		got.Authentication.Keys.Primary.Base64() == key.Base64() {
 		t.Errorf("keys are not generated: %v", err)
 	}
 }

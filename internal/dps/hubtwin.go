@@ -89,11 +89,21 @@ func (d HubDevice) WithTwin(c TwinChange, now time.Time) (_ HubDevice, changed b
 	if err != nil {
 		return d, false, err
 	}
-	desired, err := editSection(section{field: desiredField, limit: maxDesiredSize, data: d.Twin.Desired, stamp: d.DesiredStamp}, c.Desired, c.Replace, now)
+	desired, err := editSection(
+		section{field: desiredField, limit: maxDesiredSize, data: d.Twin.Desired, stamp: d.DesiredStamp},
+		c.Desired,
+		c.Replace,
+		now,
+	)
 	if err != nil {
 		return d, false, err
 	}
-	reported, err := editSection(section{field: reportedField, limit: maxReportedSize, data: d.Twin.Reported, stamp: d.ReportedStamp}, c.Reported, c.Replace, now)
+	reported, err := editSection(
+		section{field: reportedField, limit: maxReportedSize, data: d.Twin.Reported, stamp: d.ReportedStamp},
+		c.Reported,
+		c.Replace,
+		now,
+	)
 	if err != nil {
 		return d, false, err
 	}

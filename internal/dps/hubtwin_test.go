@@ -178,7 +178,8 @@ func TestWithTwinRefuses(t *testing.T) {
 			}
 		}
 	}
-	if got, err := dps.NewTwin(dps.TwinChange{Tags: raw(`{"a":null}`), Reported: raw(`{"b":1}`)}); err != nil || string(got.Tags) != `{}` || string(got.Reported) != `{"b":1}` {
+	if got, err := dps.NewTwin(dps.TwinChange{Tags: raw(`{"a":null}`), Reported: raw(`{"b":1}`)}); err != nil || string(got.Tags) != `{}` ||
+		string(got.Reported) != `{"b":1}` {
 		t.Errorf("NewTwin = %s, %v", got, err)
 	}
 }
@@ -333,7 +334,9 @@ func FuzzWithTwin(f *testing.F) {
 			}
 			return
 		}
-		got, changed, err := newDevice(twin).WithTwin(dps.TwinChange{Tags: raw(second), Desired: raw(second), Replace: replace}, created.Add(time.Minute))
+		got, changed, err := newDevice(
+			twin,
+		).WithTwin(dps.TwinChange{Tags: raw(second), Desired: raw(second), Replace: replace}, created.Add(time.Minute))
 		if err != nil {
 			if dps.CodeOf(err) != dps.Invalid {
 				t.Fatalf("WithTwin: %v", err)
@@ -368,8 +371,13 @@ func TestMovedTwin(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	moved := d.MovedTo(hubB, dps.HubIdentity{DeviceID: "dev", Authentication: dps.SelfSigned(dps.ThumbprintOf([]byte("x"))), IotEdge: true}, later)
-	if moved.Hub != "b" || moved.GenerationID == d.GenerationID || moved.ETag == d.ETag || !moved.IotEdge || moved.Disabled || !moved.Created.Equal(later) {
+	moved := d.MovedTo(
+		hubB,
+		dps.HubIdentity{DeviceID: "dev", Authentication: dps.SelfSigned(dps.ThumbprintOf([]byte("x"))), IotEdge: true},
+		later,
+	)
+	if moved.Hub != "b" || moved.GenerationID == d.GenerationID || moved.ETag == d.ETag || !moved.IotEdge || moved.Disabled ||
+		!moved.Created.Equal(later) {
 		t.Errorf("moved = %+v", moved)
 	}
 	if fmt.Sprintf("%s", moved.Twin) != fmt.Sprintf("%s", d.Twin) {
@@ -383,7 +391,8 @@ func TestMovedTwin(t *testing.T) {
 		t.Errorf("a twin that was never changed starts anew: %+v", fresh.DesiredStamp)
 	}
 	for reported, want := range map[string]int64{"": 1, `{}`: 2, `{"r":1}`: 2} {
-		if got := newDevice(dps.Twin{Reported: raw(reported)}); got.DesiredStamp.Version != want || got.ReportedStamp.Version != want || got.TwinVersion != want+1 {
+		if got := newDevice(dps.Twin{Reported: raw(reported)}); got.DesiredStamp.Version != want || got.ReportedStamp.Version != want ||
+			got.TwinVersion != want+1 {
 			t.Errorf("a twin with reported %q starts at %d, %d, %d", reported, got.TwinVersion, got.DesiredStamp.Version, got.ReportedStamp.Version)
 		}
 	}
@@ -402,7 +411,8 @@ func TestRefreshed(t *testing.T) {
 	}
 	renewed := dps.HubIdentity{DeviceID: "dev", Authentication: dps.SelfSigned(dps.ThumbprintOf([]byte("new")))}
 	got, changed := d.Refreshed(renewed, created.Add(time.Hour))
-	if !changed || !got.Disabled || got.StatusReason != "lost" || got.ETag == d.ETag || got.GenerationID != d.GenerationID || got.TwinVersion != d.TwinVersion {
+	if !changed || !got.Disabled || got.StatusReason != "lost" || got.ETag == d.ETag || got.GenerationID != d.GenerationID ||
+		got.TwinVersion != d.TwinVersion {
 		t.Errorf("refreshed = %+v", got)
 	}
 	lower := renewed

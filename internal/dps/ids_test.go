@@ -219,7 +219,9 @@ func FuzzParseCondition(f *testing.F) {
 		if len(c.Tag) > 512 || strings.ContainsAny(string(c.Tag), "\" ,\r\n\t") || !strings.Contains(in, string(c.Tag)) {
 			t.Errorf("ParseCondition(%q) has the tag %q", in, c.Tag)
 		}
-		if again, err := dps.ParseCondition(`"` + string(c.Tag) + `"`); c.Tag != "" && !strings.HasPrefix(string(c.Tag), "W/") && (again != c || err != nil) && len(c.Tag) < 510 {
+		if again, err := dps.ParseCondition(`"` + string(c.Tag) + `"`); c.Tag != "" && !strings.HasPrefix(string(c.Tag), "W/") &&
+			(again != c || err != nil) &&
+			len(c.Tag) < 510 {
 			t.Errorf("quoted again: %+v, %v; want %+v", again, err, c)
 		}
 	})
@@ -344,7 +346,8 @@ func TestRights(t *testing.T) {
 			t.Errorf("the owner may not %v", r)
 		}
 	}
-	if dps.OwnerRights.Allow(0) || dps.Rights(0).Allow(dps.EnrollmentRead) || (dps.EnrollmentRead | dps.ServiceConfig).Allow(dps.EnrollmentRead|dps.DeviceConnect) {
+	if dps.OwnerRights.Allow(0) || dps.Rights(0).Allow(dps.EnrollmentRead) ||
+		(dps.EnrollmentRead | dps.ServiceConfig).Allow(dps.EnrollmentRead|dps.DeviceConnect) {
 		t.Error("too much is allowed")
 	}
 	for _, in := range []string{"", "Everything", "EnrollmentRead,", "EnrollmentRead EnrollmentWrite"} {
@@ -510,7 +513,8 @@ func TestDecision(t *testing.T) {
 func TestFreshNames(t *testing.T) {
 	now := time.Date(2026, 3, 1, 0, 0, 0, 0, time.UTC)
 	in := dps.NewInstance(dps.DefaultInstance, now)
-	if !regexp.MustCompile(`^0ne[0-9A-F]{8}$`).MatchString(string(in.Scope)) || in.Allocation != dps.Hashed || in.TokenKey.IsZero() || !in.Created.Equal(now) {
+	if !regexp.MustCompile(`^0ne[0-9A-F]{8}$`).MatchString(string(in.Scope)) || in.Allocation != dps.Hashed || in.TokenKey.IsZero() ||
+		!in.Created.Equal(now) {
 		t.Errorf("instance = %+v", in)
 	}
 	if in.Scope == dps.NewInstance(dps.DefaultInstance, now).Scope {
@@ -536,7 +540,8 @@ func TestEnrollmentDisabled(t *testing.T) {
 
 func TestHubAuthentication(t *testing.T) {
 	a, b := dps.SelfSigned(dps.ThumbprintOf([]byte("a"))), dps.SelfSigned(dps.ThumbprintOf([]byte("b")))
-	if a.Type != dps.HubAuthSelfSigned || a.PrimaryThumbprint != dps.ThumbprintOf([]byte("a")).String() || a.SecondaryThumbprint != a.PrimaryThumbprint {
+	if a.Type != dps.HubAuthSelfSigned || a.PrimaryThumbprint != dps.ThumbprintOf([]byte("a")).String() ||
+		a.SecondaryThumbprint != a.PrimaryThumbprint {
 		t.Errorf("SelfSigned = %+v", a)
 	}
 	keys := dps.HubAuthentication{Type: dps.HubAuthSAS, Keys: dps.NewKeyPair()}

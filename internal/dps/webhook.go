@@ -106,7 +106,11 @@ func (r WebhookRules) CheckAddr(field string, addr netip.Addr) error {
 		}
 	case addr.IsLinkLocalUnicast() || slices.Contains(metadataAddrs, addr):
 		if !r.LinkLocal {
-			return Invalidf(field, "must not lead to a link-local or metadata address (%s); 'mooring serve --webhook-allow link-local' allows it", addr)
+			return Invalidf(
+				field,
+				"must not lead to a link-local or metadata address (%s); 'mooring serve --webhook-allow link-local' allows it",
+				addr,
+			)
 		}
 	case addr.IsMulticast() || addr == netip.AddrFrom4([4]byte{255, 255, 255, 255}):
 		return Invalidf(field, "must not lead to a multicast or broadcast address (%s)", addr)

@@ -74,7 +74,13 @@ func (s *Service) GenerateCode(ctx context.Context, in dps.InstanceID, name dps.
 // Verify ends a proof of possession: proof is a certificate for the outstanding
 // code, signed by the CA. It fails with CertificateNotFound, PreconditionFailed,
 // or Invalid, which says what is wrong with proof.
-func (s *Service) Verify(ctx context.Context, in dps.InstanceID, name dps.CAName, proof dps.Certificate, cond dps.Condition) (dps.CACertificate, error) {
+func (s *Service) Verify(
+	ctx context.Context,
+	in dps.InstanceID,
+	name dps.CAName,
+	proof dps.Certificate,
+	cond dps.Condition,
+) (dps.CACertificate, error) {
 	return s.changeCA(ctx, in, name, cond, func(stored *dps.CACertificate) (dps.CACertificate, error) {
 		if stored == nil {
 			return dps.CACertificate{}, noCA(name)

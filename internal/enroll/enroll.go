@@ -33,7 +33,14 @@ type EnrollmentStore interface {
 	// QueryEnrollments returns up to limit enrollments that q selects, behind the
 	// cursor (nil: from the start), in q's order. A record that does not change is
 	// neither passed over nor met twice by calls that go on where the last one ended.
-	QueryEnrollments(ctx context.Context, in dps.InstanceID, kind dps.EntryKind, q query.Query, limit int, after *dps.Cursor) ([]dps.Enrollment, error)
+	QueryEnrollments(
+		ctx context.Context,
+		in dps.InstanceID,
+		kind dps.EntryKind,
+		q query.Query,
+		limit int,
+		after *dps.Cursor,
+	) ([]dps.Enrollment, error)
 
 	// DeleteEnrollment removes the enrollment; registration records stay.
 	DeleteEnrollment(ctx context.Context, in dps.InstanceID, ref dps.EntryRef, ifMatch dps.ETag) error

@@ -41,7 +41,12 @@ func TestImport(t *testing.T) {
 	w := newWorld(t)
 	keyed := draft(individual("Keyed"), byKeys(dps.NewKeyPair()))
 	holder := draft(group("holder"), byX509(dps.X509Attestation{Primary: certificate(t, "one")}))
-	same(t, "new", w.bring(t, false, nil, keyed, holder, draft(individual("tpm"), byTPM())), []enroll.Outcome{enroll.Created, enroll.Created, enroll.Created})
+	same(
+		t,
+		"new",
+		w.bring(t, false, nil, keyed, holder, draft(individual("tpm"), byTPM())),
+		[]enroll.Outcome{enroll.Created, enroll.Created, enroll.Created},
+	)
 	before, err := w.Get(t.Context(), in, individual("keyed"))
 	if err != nil {
 		t.Fatal(err)
@@ -75,7 +80,10 @@ func TestImport(t *testing.T) {
 func TestImportMaskedWebhook(t *testing.T) {
 	w := newWorld(t)
 	whole := draft(individual("a"), byTPM())
-	whole.Placement = dps.Placement{Policy: dps.Custom, Custom: &dps.CustomAllocation{WebhookURL: "https://f.example/x?code=1", APIVersion: "1"}}
+	whole.Placement = dps.Placement{
+		Policy: dps.Custom,
+		Custom: &dps.CustomAllocation{WebhookURL: "https://f.example/x?code=1", APIVersion: "1"},
+	}
 	masked := whole
 	masked.Placement.Custom = &dps.CustomAllocation{WebhookURL: whole.Placement.Custom.MaskedURL(), APIVersion: "1"}
 	codes := map[int]dps.Code{0: dps.Invalid}

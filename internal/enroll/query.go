@@ -9,7 +9,14 @@ import (
 
 // Query returns up to limit enrollments of a kind that q selects, behind the cursor,
 // and where to go on; next is nil at the end.
-func (s *Service) Query(ctx context.Context, in dps.InstanceID, kind dps.EntryKind, q query.Query, limit int, after *dps.Cursor) (page []dps.Enrollment, next *dps.Cursor, err error) {
+func (s *Service) Query(
+	ctx context.Context,
+	in dps.InstanceID,
+	kind dps.EntryKind,
+	q query.Query,
+	limit int,
+	after *dps.Cursor,
+) (page []dps.Enrollment, next *dps.Cursor, err error) {
 	page, err = s.store.QueryEnrollments(ctx, in, kind, q, limit+1, after)
 	if err != nil || len(page) <= limit {
 		return page, nil, err

@@ -66,7 +66,12 @@ func noRoute(w http.ResponseWriter, r *http.Request, allowed []string) error {
 	}
 	slices.Sort(allowed)
 	w.Header().Set("Allow", strings.Join(slices.Compact(allowed), ", "))
-	return dps.Errorf(dps.MethodNotAllowed, "%s is not an operation on this path; %s is.", r.Method, strings.Join(slices.Compact(allowed), ", "))
+	return dps.Errorf(
+		dps.MethodNotAllowed,
+		"%s is not an operation on this path; %s is.",
+		r.Method,
+		strings.Join(slices.Compact(allowed), ", "),
+	)
 }
 
 func (a *API) refuse(w http.ResponseWriter, r *http.Request, err error) {

@@ -93,7 +93,11 @@ func readEntry(req wire.AllocateRequest) (dps.EntryRef, error) {
 	case req.EnrollmentGroupID != "":
 		return dps.ParseEntryID(dps.Group, "enrollmentGroupId", req.EnrollmentGroupID)
 	case req.EnrollmentID != "" && !strings.EqualFold(req.EnrollmentID, req.RegistrationID):
-		return dps.EntryRef{}, dps.Invalidf("enrollmentId", "must be the registration ID, %q: an individual enrollment is for one device", req.RegistrationID)
+		return dps.EntryRef{}, dps.Invalidf(
+			"enrollmentId",
+			"must be the registration ID, %q: an individual enrollment is for one device",
+			req.RegistrationID,
+		)
 	case req.EnrollmentID != "":
 		return dps.EntryRef{Kind: dps.Individual, ID: req.EnrollmentID}, nil
 	default:

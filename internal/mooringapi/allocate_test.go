@@ -58,14 +58,17 @@ func TestAllocate(t *testing.T) {
 	if got := w.dry(t, `{"registrationId": "sensor-7", "enrollmentId": "SENSOR-7"}`); got.EnrollmentID != "sensor-7" {
 		t.Errorf("%+v", got)
 	}
-	if got := w.dry(t, `{"registrationId": "sensor-8", "enrollmentGroupId": "line-7"}`); got.EnrollmentGroupID != "line-7" || got.EnrollmentID != "" || got.DeviceID != "sensor-8" {
+	if got := w.dry(t, `{"registrationId": "sensor-8", "enrollmentGroupId": "line-7"}`); got.EnrollmentGroupID != "line-7" ||
+		got.EnrollmentID != "" ||
+		got.DeviceID != "sensor-8" {
 		t.Errorf("%+v", got)
 	}
 
 	// The enrollment follows the policy of the service; its hub takes nobody new.
 	w.send(t, "PUT", "/enrollmentGroups/open", `{"enrollmentGroupId": "open", "attestation": {"type": "symmetricKey"}}`)
 	failed := w.dry(t, `{"registrationId": "sensor-8", "enrollmentGroupId": "open"}`)
-	if failed.Outcome != "failed" || failed.ErrorCode != 400208 || failed.ErrorMessage != "No hub is linked that takes new devices." || failed.IotHubHostName != "" {
+	if failed.Outcome != "failed" || failed.ErrorCode != 400208 || failed.ErrorMessage != "No hub is linked that takes new devices." ||
+		failed.IotHubHostName != "" {
 		t.Errorf("%+v", failed)
 	}
 	if changes := w.all(t); len(changes) != 3 {
@@ -79,7 +82,8 @@ func TestAllocateByWebhook(t *testing.T) {
 	w := newWorld(t)
 	w.send(t, "PUT", "/enrollments/sensor-7", strings.TrimSuffix(sensor, "}")+
 		`, "allocationPolicy": "custom", "iotHubs": ["hub.example"], "customAllocationDefinition": {"webhookUrl": "https://f.example", "apiVersion": "1"}}`)
-	if got := w.dry(t, `{"registrationId": "sensor-7"}`); got.Outcome != "undecided" || got.AllocationPolicy != "custom" || got.Candidates[0] != "hub.example" {
+	if got := w.dry(t, `{"registrationId": "sensor-7"}`); got.Outcome != "undecided" || got.AllocationPolicy != "custom" ||
+		got.Candidates[0] != "hub.example" {
 		t.Errorf("%+v", got)
 	}
 	if got := w.dry(t, `{"registrationId": "sensor-7", "callWebhook": true}`); got.Outcome != "failed" || got.ErrorCode != 400207 {
@@ -127,7 +131,8 @@ func TestBadAllocate(t *testing.T) {
 	} {
 		res := w.send(t, "POST", wire.AllocatePath, body)
 		var refusal wire.Error
-		if err := json.Unmarshal(res.Body.Bytes(), &refusal); err != nil || res.Code != want.status || !strings.Contains(refusal.Message, want.says) {
+		if err := json.Unmarshal(res.Body.Bytes(), &refusal); err != nil || res.Code != want.status ||
+			!strings.Contains(refusal.Message, want.says) {
 			t.Errorf("%.60s: %d %s, want %d with %q", body, res.Code, res.Body, want.status, want.says)
 		}
 	}

@@ -22,7 +22,10 @@ func refusal(id string, minutes int) dps.Refusal {
 		Attestation: dps.X509, Transport: dps.MQTT, Remote: "192.0.2.7:4711",
 		Decision: dps.Decision{
 			Checks: []dps.Check{{Name: "chain length", OK: true, Detail: "1 certificate"}, {Name: "enrollment", Detail: "<none>"}},
-			Entry:  dps.EntryRef{Kind: dps.Group, ID: "line-7"}, Reason: dps.ReasonCANotVerified, Answer: "CA certificate not found.", Remedy: "prove it",
+			Entry: dps.EntryRef{
+				Kind: dps.Group,
+				ID:   "line-7",
+			}, Reason: dps.ReasonCANotVerified, Answer: "CA certificate not found.", Remedy: "prove it",
 		},
 		Evidence: dps.EvidenceSummary{Presented: 1, Chain: []dps.CertificateInfo{{
 			Subject: "CN=" + id, Issuer: "CN=Root", SHA1: "A1", SHA256: "B2", Serial: "0C", NotBefore: now, NotAfter: now.Add(time.Hour),

@@ -47,7 +47,13 @@ func (f *fleet) CountRemnants(_ context.Context, _ dps.InstanceID, state dps.Rem
 	return all, f.fails
 }
 
-func (f *fleet) Remnants(_ context.Context, _ dps.InstanceID, state dps.RemnantState, limit int, after *dps.HubStand) ([]dps.Remnant, error) {
+func (f *fleet) Remnants(
+	_ context.Context,
+	_ dps.InstanceID,
+	state dps.RemnantState,
+	limit int,
+	after *dps.HubStand,
+) ([]dps.Remnant, error) {
 	var page []dps.Remnant
 	for _, m := range f.remnants {
 		behind := after == nil || m.Hub > after.Hub || (m.Hub == after.Hub && m.DeviceID > after.DeviceID)
@@ -62,7 +68,9 @@ func (f *fleet) Remnants(_ context.Context, _ dps.InstanceID, state dps.RemnantS
 func (w *world) over(f *fleet, engine mooringapi.Hubs) {
 	clock := func() time.Time { return now }
 	w.Handler = mooringapi.New(mooringapi.Options{
-		Guard: access.New(access.Options{Store: w.store, Names: []string{"dps.example"}, Now: clock}), Audit: audit.New(audit.Options{Store: w.store}),
+		Guard: access.New(
+			access.Options{Store: w.store, Names: []string{"dps.example"}, Now: clock},
+		), Audit: audit.New(audit.Options{Store: w.store}),
 		Instance: dps.DefaultInstance, Log: slog.New(slog.DiscardHandler), Now: clock, Links: f, Hubs: engine,
 	})
 }
@@ -125,7 +133,12 @@ func TestCleanups(t *testing.T) {
 	f := &fleet{hubs: []dps.LinkedHub{{ID: "a", HostName: "a.example"}, {ID: "b", HostName: "b.example"}}}
 	for _, hub := range []dps.HubID{"a", "b"} {
 		for i := range 5 {
-			m := dps.Remnant{HubStand: dps.HubStand{Hub: hub, DeviceID: dps.DeviceID(fmt.Sprint("d", i))}, ID: "Sensor", State: dps.Leaving, Since: now}
+			m := dps.Remnant{
+				HubStand: dps.HubStand{Hub: hub, DeviceID: dps.DeviceID(fmt.Sprint("d", i))},
+				ID:       "Sensor",
+				State:    dps.Leaving,
+				Since:    now,
+			}
 			f.remnants = append(f.remnants, m)
 		}
 	}
@@ -139,7 +152,15 @@ func TestCleanups(t *testing.T) {
 		w.read(t, wire.CleanupsPath+"?"+url.Values{"top": {"2"}, "continuation": {continuation}}.Encode(), &page)
 		for _, c := range page.Value {
 			names = append(names, c.Hub+"/"+c.DeviceID)
-			want := wire.Cleanup{Hub: "a.example", DeviceID: "d2", RegistrationID: "Sensor", Since: "2026-03-01T12:00:00.000Z", Attempts: 3, LastError: "no answer", NextAttempt: "2026-03-01T12:01:00.000Z"}
+			want := wire.Cleanup{
+				Hub:            "a.example",
+				DeviceID:       "d2",
+				RegistrationID: "Sensor",
+				Since:          "2026-03-01T12:00:00.000Z",
+				Attempts:       3,
+				LastError:      "no answer",
+				NextAttempt:    "2026-03-01T12:01:00.000Z",
+			}
 			if diff := cmp.Diff(want, c); c.Attempts > 0 && diff != "" {
 				t.Error(diff)
 			}
@@ -166,7 +187,8 @@ func TestHubsRefuse(t *testing.T) {
 		wire.CleanupsPath + "?continuation=e30":                          "continuation: is not a token",
 		wire.CleanupsPath + "?continuation=" + strings.Repeat("A", 1000): "continuation: is not a token",
 	} {
-		if res := w.send(t, "GET", path, ""); res.Code != http.StatusBadRequest || !strings.Contains(res.Body.String(), strings.ReplaceAll(words, `"`, `\"`)) {
+		if res := w.send(t, "GET", path, ""); res.Code != http.StatusBadRequest ||
+			!strings.Contains(res.Body.String(), strings.ReplaceAll(words, `"`, `\"`)) {
 			t.Errorf("%s: %d %s, want 400 with %q", path, res.Code, res.Body, words)
 		}
 	}

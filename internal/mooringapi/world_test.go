@@ -66,7 +66,10 @@ func newWorld(t testing.TB) *world {
 	clock := func() time.Time { return now }
 	w := &world{keys: dps.NewKeyPair()}
 	log := slog.New(slog.NewJSONHandler(&w.log, nil))
-	w.store, err = sqlite.Open(t.Context(), sqlite.Options{Path: filepath.Join(t.TempDir(), "db"), Key: key, Observer: observer{}, Log: slog.New(slog.DiscardHandler), Now: clock})
+	w.store, err = sqlite.Open(
+		t.Context(),
+		sqlite.Options{Path: filepath.Join(t.TempDir(), "db"), Key: key, Observer: observer{}, Log: slog.New(slog.DiscardHandler), Now: clock},
+	)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -382,7 +382,9 @@ func TestObserverHearsOfHandshakesToo(t *testing.T) {
 		log := slog.New(slog.DiscardHandler)
 		e := ends{make(chan string, 1), make(chan string, 1)}
 		s := mqtt.New(mqtt.Options{
-			Register: register.New(register.Options{Store: nowhere{}, Observer: deaf{}, Log: log, Now: time.Now}), Observer: e, Log: log, Now: time.Now,
+			Register: register.New(
+				register.Options{Store: nowhere{}, Observer: deaf{}, Log: log, Now: time.Now},
+			), Observer: e, Log: log, Now: time.Now,
 		})
 		l, _, stop := serveHanded(t, s)
 		defer stop()

@@ -73,7 +73,13 @@ func FuzzConn(f *testing.F) {
 	f.Add([]byte{})
 	f.Add([]byte("GET / HTTP/1.1\r\n\r\n"))
 	f.Add(session(&packet.Pingreq{}, &packet.Disconnect{}))
-	f.Add(session(subscribe, &packet.Publish{Topic: registerTopic("1"), QoS: packet.AtLeastOnce, PacketID: 2, Payload: []byte(`{"registrationId":"dev-1"}`)}, &packet.Puback{PacketID: 1}))
+	f.Add(
+		session(
+			subscribe,
+			&packet.Publish{Topic: registerTopic("1"), QoS: packet.AtLeastOnce, PacketID: 2, Payload: []byte(`{"registrationId":"dev-1"}`)},
+			&packet.Puback{PacketID: 1},
+		),
+	)
 	f.Add(session(subscribe, &packet.Publish{Topic: pollTopic("1", "x")}, &packet.Unsubscribe{PacketID: 2, Filters: []string{filter}}))
 	f.Add(session(subscribe, &packet.Publish{Topic: "x", QoS: packet.ExactlyOnce, PacketID: 2}))
 	f.Add((&packet.Connect{Level: 5}).Append(nil))

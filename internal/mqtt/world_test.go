@@ -340,7 +340,8 @@ func (c *client) registered(t *testing.T) *wire.RegistrationState {
 		t.Fatalf("register: %+v", a)
 	}
 	b := c.ask(t, pollTopic("2", a.OperationID), "")
-	if b.topic != "$dps/registrations/res/200/?$rid=2" || b.OperationID != a.OperationID || b.RegistrationState == nil || b.Status != b.RegistrationState.Status {
+	if b.topic != "$dps/registrations/res/200/?$rid=2" || b.OperationID != a.OperationID || b.RegistrationState == nil ||
+		b.Status != b.RegistrationState.Status {
 		t.Fatalf("poll: %+v", b)
 	}
 	return b.RegistrationState
@@ -379,5 +380,5 @@ func configs(t *testing.T) (server, client *tls.Config) {
 	server = &tls.Config{
 		MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{own.TLSCertificate()}, ClientAuth: tls.RequestClientCert,
 	}
-	return server, &tls.Config{MinVersion: tls.VersionTLS12, InsecureSkipVerify: true} //nolint:gosec // whose certificate is not what is tested
+	return server, &tls.Config{MinVersion: tls.VersionTLS12, InsecureSkipVerify: true} //nolint:gosec // the server is not what is tested
 }

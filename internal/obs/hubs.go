@@ -15,8 +15,14 @@ type HubMetrics struct {
 // Hubs returns the numbers of linked hubs, as part of m; it is called once.
 func (m *Metrics) Hubs() *HubMetrics {
 	h := &HubMetrics{
-		calls: m.histograms("mooring_hub_call_seconds",
-			"Time of calls at linked hubs, by hub, call and outcome: done, refused, throttled or unavailable.", latencyBuckets, "hub", "call", "outcome"),
+		calls: m.histograms(
+			"mooring_hub_call_seconds",
+			"Time of calls at linked hubs, by hub, call and outcome: done, refused, throttled or unavailable.",
+			latencyBuckets,
+			"hub",
+			"call",
+			"outcome",
+		),
 		state: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "mooring_hub_up", Help: "Whether a linked hub answers (1) or is down (0); absent until it was called.",
 		}, []string{"hub"}),

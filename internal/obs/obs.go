@@ -47,13 +47,37 @@ type Metrics struct {
 // NewMetrics returns fresh metrics of a build.
 func NewMetrics(version string) *Metrics {
 	m := &Metrics{registry: prometheus.NewRegistry(), open: make(map[net.Conn]struct{})}
-	m.registrations = m.counters("mooring_registrations_total", "Registrations of devices, by outcome and by the reason of a refusal.", "outcome", "reason")
+	m.registrations = m.counters(
+		"mooring_registrations_total",
+		"Registrations of devices, by outcome and by the reason of a refusal.",
+		"outcome",
+		"reason",
+	)
 	m.attestations = m.counters("mooring_attestations_total", "Attestations, by kind and whether they held.", "kind", "result")
-	m.registering = m.histograms("mooring_registration_seconds", "Time from a registration's arrival to its durable outcome.", latencyBuckets, "outcome")
-	m.requests = m.histograms("mooring_http_request_seconds", "Time to answer a request, by API and status.", latencyBuckets, "api", "method", "status")
+	m.registering = m.histograms(
+		"mooring_registration_seconds",
+		"Time from a registration's arrival to its durable outcome.",
+		latencyBuckets,
+		"outcome",
+	)
+	m.requests = m.histograms(
+		"mooring_http_request_seconds",
+		"Time to answer a request, by API and status.",
+		latencyBuckets,
+		"api",
+		"method",
+		"status",
+	)
 	m.commits = m.counters("mooring_store_commits_total", "Durable commits of the store, by result.", "result")
-	m.connections = prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "mooring_connections", Help: "Open connections, by listener."}, []string{"listener"})
-	m.decisions = m.counters("mooring_decisions_total", "Refusals of devices, by whether they were recorded, or dropped for want of room.", "result")
+	m.connections = prometheus.NewGaugeVec(
+		prometheus.GaugeOpts{Name: "mooring_connections", Help: "Open connections, by listener."},
+		[]string{"listener"},
+	)
+	m.decisions = m.counters(
+		"mooring_decisions_total",
+		"Refusals of devices, by whether they were recorded, or dropped for want of room.",
+		"result",
+	)
 	m.accepted = m.counters("mooring_connections_accepted_total", "Connections accepted, by listener.", "listener")
 	m.writes = prometheus.NewCounter(prometheus.CounterOpts{Name: "mooring_store_writes_total", Help: "Changes committed by the store."})
 	m.groupSize = prometheus.NewHistogram(prometheus.HistogramOpts{
@@ -62,7 +86,10 @@ func NewMetrics(version string) *Metrics {
 	m.commitTime = prometheus.NewHistogram(prometheus.HistogramOpts{
 		Name: "mooring_store_commit_seconds", Help: "Time of one commit.", Buckets: latencyBuckets,
 	})
-	build := prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "mooring_build_info", Help: "Always 1; the version is a label."}, []string{"version"})
+	build := prometheus.NewGaugeVec(
+		prometheus.GaugeOpts{Name: "mooring_build_info", Help: "Always 1; the version is a label."},
+		[]string{"version"},
+	)
 	build.WithLabelValues(version).Set(1)
 	m.registry.MustRegister(m.connections, m.writes, m.groupSize, m.commitTime, build,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))

@@ -21,8 +21,16 @@ type allocationData struct {
 
 // servicePolicies are what a service can have.
 var servicePolicies = []choice{
-	{"Hashed", "Evenly weighted", "Each device has its hub by its registration ID, and hubs get as many as their weights say. A hub that comes or goes moves no more than its share."},
-	{"GeoLatency", "Lowest latency", "The hub whose location is nearest to the network that the device calls from, by the map of the configuration."},
+	{
+		"Hashed",
+		"Evenly weighted",
+		"Each device has its hub by its registration ID, and hubs get as many as their weights say. A hub that comes or goes moves no more than its share.",
+	},
+	{
+		"GeoLatency",
+		"Lowest latency",
+		"The hub whose location is nearest to the network that the device calls from, by the map of the configuration.",
+	},
 	{"Static", "Static", "The hub that the enrollment names; it has to name exactly one."},
 }
 
@@ -53,7 +61,12 @@ func (s *server) showAllocation(w http.ResponseWriter, r *http.Request, v *visit
 	if err != nil {
 		return err
 	}
-	data := allocationData{Policy: resource.Properties.AllocationPolicy, Hubs: resource.Properties.IotHubs, Device: r.URL.Query().Get("device"), Error: problem}
+	data := allocationData{
+		Policy: resource.Properties.AllocationPolicy,
+		Hubs:   resource.Properties.IotHubs,
+		Device: r.URL.Query().Get("device"),
+		Error:  problem,
+	}
 	for _, g := range known.Items {
 		data.Groups = append(data.Groups, g.EnrollmentGroupID)
 	}

@@ -80,9 +80,11 @@ func (a *assets) add(name, kind string, text []byte) error {
 func (a *assets) addIcon(name, svg string) {
 	_, drawing, _ := strings.Cut(svg, ">")
 	drawing, _, _ = strings.Cut(drawing, "</svg>")
-	a.icons[name] = template.HTML(`<svg class="icon" viewBox="0 0 24 24" width="20" height="20" fill="none" stroke="currentColor" ` + //nolint:gosec // a file of ours
-		`stroke-width="1.75" stroke-linecap="round" stroke-linejoin="round" aria-hidden="true" focusable="false">` +
-		strings.Join(strings.Fields(drawing), " ") + `</svg>`)
+	a.icons[name] = template.HTML(
+		`<svg class="icon" viewBox="0 0 24 24" width="20" height="20" fill="none" stroke="currentColor" ` + //nolint:gosec // a file of ours
+			`stroke-width="1.75" stroke-linecap="round" stroke-linejoin="round" aria-hidden="true" focusable="false">` +
+			strings.Join(strings.Fields(drawing), " ") + `</svg>`,
+	)
 }
 
 // url returns where a file is found.

@@ -25,7 +25,15 @@ type auditData struct {
 
 // What the audit can be filtered by, in the order of a list.
 var (
-	auditKinds      = []string{"enrollment", "enrollment-group", "registration", "certificate", "provisioning-service", "linked-hub", "portal-account"}
+	auditKinds = []string{
+		"enrollment",
+		"enrollment-group",
+		"registration",
+		"certificate",
+		"provisioning-service",
+		"linked-hub",
+		"portal-account",
+	}
 	auditOperations = []string{
 		"put", "patch", "delete", "generate-verification-code", "verify", "bulk-create", "bulk-update", "bulk-update-if-match", "bulk-delete", "import", "link", "update-link", "unlink",
 		"change-password", "reset-password",

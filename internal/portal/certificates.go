@@ -302,7 +302,13 @@ func (s *server) certificateCode(w http.ResponseWriter, r *http.Request, _ *visi
 }
 
 func proofOf(name, code, etag, file string) proofData {
-	return proofData{Name: name, Code: code, ETag: etag, File: file, Slot: certificateSlot{Field: "certificate", Title: "Verification certificate"}}
+	return proofData{
+		Name: name,
+		Code: code,
+		ETag: etag,
+		File: file,
+		Slot: certificateSlot{Field: "certificate", Title: "Verification certificate"},
+	}
 }
 
 // fileOf guesses how 'mooring pki' calls the file of a CA.

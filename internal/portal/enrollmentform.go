@@ -225,7 +225,10 @@ func (f *enrollmentForm) applyAttestation(e *wire.Enrollment) {
 		e.Attestation = &wire.Attestation{Type: "tpm", TPM: &wire.TPM{EndorsementKey: f.EndorsementKey, StorageRootKey: f.StorageRootKey}}
 	case formAuthorities:
 		f.require("primaryCA", f.PrimaryCA != "" || f.SecondaryCA != "", "Choose a CA certificate.")
-		e.Attestation = &wire.Attestation{Type: "x509", X509: &wire.X509{CAReferences: &wire.CAReferences{Primary: f.PrimaryCA, Secondary: f.SecondaryCA}}}
+		e.Attestation = &wire.Attestation{
+			Type: "x509",
+			X509: &wire.X509{CAReferences: &wire.CAReferences{Primary: f.PrimaryCA, Secondary: f.SecondaryCA}},
+		}
 	case formCertificates:
 		var stored wire.Certificates
 		if old.X509 != nil {
@@ -305,7 +308,14 @@ func pretty(raw json.RawMessage) string {
 }
 
 func (s *server) newEnrollment(w http.ResponseWriter, r *http.Request, v *visit, k kind) error {
-	f := &enrollmentForm{Kind: k, New: true, Enabled: true, Attestation: formCertificates, Reprovision: reprovisionMigrate, Errors: make(map[string]string)}
+	f := &enrollmentForm{
+		Kind:        k,
+		New:         true,
+		Enabled:     true,
+		Attestation: formCertificates,
+		Reprovision: reprovisionMigrate,
+		Errors:      make(map[string]string),
+	}
 	if k.Group {
 		f.Attestation = formAuthorities
 	}

@@ -332,9 +332,17 @@ func (s *server) enrollmentPage(w http.ResponseWriter, r *http.Request, v *visit
 		return err
 	}
 	id := k.IDOf(e)
-	data := enrollmentData{Kind: k, ID: id, E: e, Twin: pretty(e.InitialTwin), Info: pretty(e.OptionalDeviceInformation), Certificates: certificatesOf(e)}
+	data := enrollmentData{
+		Kind:         k,
+		ID:           id,
+		E:            e,
+		Twin:         pretty(e.InitialTwin),
+		Info:         pretty(e.OptionalDeviceInformation),
+		Certificates: certificatesOf(e),
+	}
 	if k.Group {
-		found, err := client.Registrations().QueryPage(r.Context(), id, service.Query{Text: "SELECT * ORDER BY lastUpdatedDateTimeUtc DESC", PageSize: 20})
+		found, err := client.Registrations().
+			QueryPage(r.Context(), id, service.Query{Text: "SELECT * ORDER BY lastUpdatedDateTimeUtc DESC", PageSize: 20})
 		if err != nil {
 			return err
 		}

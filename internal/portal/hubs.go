@@ -93,7 +93,12 @@ func (s *server) showHub(w http.ResponseWriter, r *http.Request, v *visit, f *hu
 func (s *server) linkHub(w http.ResponseWriter, r *http.Request, v *visit) error {
 	f := readHubForm(r)
 	f.New = true
-	hub := wire.LinkedHub{Location: f.Location, AllocationWeight: f.weight(), ApplyAllocationPolicy: &f.Apply, ConnectionString: f.ConnectionString}
+	hub := wire.LinkedHub{
+		Location:              f.Location,
+		AllocationWeight:      f.weight(),
+		ApplyAllocationPolicy: &f.Apply,
+		ConnectionString:      f.ConnectionString,
+	}
 	switch f.Kind {
 	case wire.HubKindEmbedded:
 		hub.Kind, hub.ConnectionString = wire.HubKindEmbedded, "HostName="+f.Name

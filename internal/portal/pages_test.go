@@ -36,7 +36,15 @@ func object(t *testing.T, v any) string {
 // fill gives the service records whose every text is hostile.
 func fill(t *testing.T, w *world) {
 	t.Helper()
-	info := &wire.CertificateInfo{SubjectName: hostile, IssuerName: hostile, SHA1Thumbprint: hostile, SHA256Thumbprint: hostile, NotBeforeUTC: hostile, NotAfterUTC: hostile, SerialNumber: hostile}
+	info := &wire.CertificateInfo{
+		SubjectName:      hostile,
+		IssuerName:       hostile,
+		SHA1Thumbprint:   hostile,
+		SHA256Thumbprint: hostile,
+		NotBeforeUTC:     hostile,
+		NotAfterUTC:      hostile,
+		SerialNumber:     hostile,
+	}
 	pair := &wire.Certificates{Primary: &wire.Certificate{Info: info}, Secondary: &wire.Certificate{Info: info}}
 	state := wire.RegistrationState{
 		RegistrationID: hostile, AssignedHub: hostile, DeviceID: hostile, Status: hostile, Substatus: hostile, ErrorMessage: hostile, ETag: hostile,
@@ -50,30 +58,75 @@ func fill(t *testing.T, w *world) {
 	}
 	group, device, byName, byTPM := e, e, e, e
 	group.EnrollmentGroupID, device.RegistrationID, byName.EnrollmentGroupID, byTPM.RegistrationID = hostile, hostile, hostile, hostile
-	byName.Attestation = &wire.Attestation{Type: "x509", X509: &wire.X509{CAReferences: &wire.CAReferences{Primary: hostile, Secondary: hostile}}}
+	byName.Attestation = &wire.Attestation{
+		Type: "x509",
+		X509: &wire.X509{CAReferences: &wire.CAReferences{Primary: hostile, Secondary: hostile}},
+	}
 	byTPM.Attestation = &wire.Attestation{Type: "tpm", TPM: &wire.TPM{EndorsementKey: hostile, StorageRootKey: hostile}}
 	ca := wire.CACertificate{
 		Name: hostile, ETag: hostile, ID: hostile,
-		Properties: wire.CACertificateProperties{Subject: hostile, Expiry: hostile, Thumbprint: hostile, Created: hostile, Updated: hostile, VerificationCode: hostile},
+		Properties: wire.CACertificateProperties{
+			Subject:          hostile,
+			Expiry:           hostile,
+			Thumbprint:       hostile,
+			Created:          hostile,
+			Updated:          hostile,
+			VerificationCode: hostile,
+		},
 	}
 	service := wire.ProvisioningService{Name: hostile, ETag: hostile, Properties: wire.ProvisioningServiceProperties{
 		IotHubs:          []wire.LinkedHub{{Name: hostile, Location: hostile, ConnectionString: hostile}},
 		AllocationPolicy: hostile, ServiceOperationsHostName: hostile, DeviceProvisioningHostName: hostile, IDScope: hostile,
 	}}
-	keys := wire.SharedAccessPolicy{KeyName: hostile, PrimaryKey: "cHJpbWFyeSBzZWNyZXQ=", SecondaryKey: "c2Vjb25kYXJ5IHNlY3JldA==", Rights: hostile}
-	entry := wire.AuditEntry{Time: hostile, Principal: hostile, Operation: hostile, Kind: "enrollment", ID: hostile, OldETag: hostile, NewETag: hostile, Result: hostile, TrackingID: hostile, Remote: hostile}
-	hub := wire.HubStatus{Name: hostile, Kind: hostile, Location: hostile, Health: wire.HubHealth{State: hostile, Since: hostile, LastError: hostile, PausedUntil: hostile, Waiting: 1}}
-	one := wire.DecisionCertificate{SubjectName: hostile, IssuerName: hostile, SHA1Thumbprint: hostile, SHA256Thumbprint: hostile, SerialNumber: hostile, NotBeforeUTC: hostile, NotAfterUTC: hostile}
+	keys := wire.SharedAccessPolicy{
+		KeyName:      hostile,
+		PrimaryKey:   "cHJpbWFyeSBzZWNyZXQ=",
+		SecondaryKey: "c2Vjb25kYXJ5IHNlY3JldA==",
+		Rights:       hostile,
+	}
+	entry := wire.AuditEntry{
+		Time:       hostile,
+		Principal:  hostile,
+		Operation:  hostile,
+		Kind:       "enrollment",
+		ID:         hostile,
+		OldETag:    hostile,
+		NewETag:    hostile,
+		Result:     hostile,
+		TrackingID: hostile,
+		Remote:     hostile,
+	}
+	hub := wire.HubStatus{
+		Name:     hostile,
+		Kind:     hostile,
+		Location: hostile,
+		Health:   wire.HubHealth{State: hostile, Since: hostile, LastError: hostile, PausedUntil: hostile, Waiting: 1},
+	}
+	one := wire.DecisionCertificate{
+		SubjectName:      hostile,
+		IssuerName:       hostile,
+		SHA1Thumbprint:   hostile,
+		SHA256Thumbprint: hostile,
+		SerialNumber:     hostile,
+		NotBeforeUTC:     hostile,
+		NotAfterUTC:      hostile,
+	}
 	decision := wire.Decision{
 		TrackingID: hostile, RegistrationID: hostile, Time: hostile, FirstTime: hostile, Count: 2, EnrollmentID: hostile, EnrollmentGroupID: hostile,
 		Attestation: hostile, Transport: hostile, Remote: hostile, Reason: "disabled", Summary: hostile, Remedy: hostile, Answer: hostile,
-		Checks:   []wire.DecisionCheck{{Name: hostile, OK: true, Detail: hostile}, {Name: hostile, Detail: hostile}},
-		Evidence: wire.DecisionEvidence{Presented: 1, Chain: []wire.DecisionCertificate{one}, Token: &wire.DecisionToken{Resource: hostile, KeyName: hostile, Expiry: hostile}},
+		Checks: []wire.DecisionCheck{{Name: hostile, OK: true, Detail: hostile}, {Name: hostile, Detail: hostile}},
+		Evidence: wire.DecisionEvidence{
+			Presented: 1,
+			Chain:     []wire.DecisionCertificate{one},
+			Token:     &wire.DecisionToken{Resource: hostile, KeyName: hostile, Expiry: hostile},
+		},
 	}
 	allocation := wire.AllocateAnswer{
 		RegistrationID: hostile, EnrollmentID: hostile, EnrollmentGroupID: hostile, Outcome: hostile, AllocationPolicy: hostile, Candidates: []string{hostile},
 		IotHubHostName: hostile, DeviceID: hostile, Substatus: hostile, ErrorMessage: hostile, Current: &wire.AllocateCurrent{IotHubHostName: hostile},
-		InitialTwin: json.RawMessage(hostileJSON(t)), Payload: json.RawMessage(hostileJSON(t)), Why: []wire.AllocateStep{{Step: hostile, Text: hostile}},
+		InitialTwin: json.RawMessage(
+			hostileJSON(t),
+		), Payload: json.RawMessage(hostileJSON(t)), Why: []wire.AllocateStep{{Step: hostile, Text: hostile}},
 	}
 	for key, v := range map[string]any{
 		"GET " + wire.LinkedHubsPath: wire.HubStatusList{Value: []wire.HubStatus{hub}},
@@ -193,7 +246,8 @@ func TestSecretsOnlyWhenAsked(t *testing.T) {
 	w.upstream.answers["PUT /enrollmentGroups/good"] = `{"errorCode":400004,"message":"attestation.symmetricKey.primaryKey: must be longer"}`
 	w.upstream.status["PUT /enrollmentGroups/good"] = http.StatusBadRequest
 	res = w.send(t, "/enrollments/groups", "id", "good", "attestation", "symmetricKey", "primaryKey", typed)
-	if body := res.Body.String(); strings.Contains(body, typed) || !strings.Contains(body, `id="primaryKey-error"`) || !strings.Contains(body, "Must be longer.") {
+	if body := res.Body.String(); strings.Contains(body, typed) || !strings.Contains(body, `id="primaryKey-error"`) ||
+		!strings.Contains(body, "Must be longer.") {
 		t.Errorf("a refused key: %d", res.Code)
 	}
 }
@@ -262,7 +316,9 @@ func TestInspection(t *testing.T) {
 	before := w.now.AddDate(0, -1, 0)
 	root, err := pki.Issue(pki.Request{Kind: pki.Root, CommonName: "Factory Root", NotBefore: before})
 	must(t, err)
-	old, err := pki.Issue(pki.Request{Kind: pki.Root, CommonName: "Old Root", NotBefore: w.now.AddDate(-2, 0, 0), NotAfter: w.now.AddDate(-1, 0, 0)})
+	old, err := pki.Issue(
+		pki.Request{Kind: pki.Root, CommonName: "Old Root", NotBefore: w.now.AddDate(-2, 0, 0), NotAfter: w.now.AddDate(-1, 0, 0)},
+	)
 	must(t, err)
 	device, err := pki.Issue(pki.Request{Kind: pki.Device, CommonName: "sensor-7", Issuer: root.Issuer(), NotBefore: before})
 	must(t, err)
@@ -365,7 +421,8 @@ func TestAssets(t *testing.T) {
 		r := httptest.NewRequest(http.MethodGet, path, nil)
 		r.Header.Set("Accept-Encoding", "gzip, br")
 		res := w.do(r)
-		if res.Code != http.StatusOK || res.Header().Get("Content-Encoding") != "gzip" || !strings.Contains(res.Header().Get("Cache-Control"), "immutable") {
+		if res.Code != http.StatusOK || res.Header().Get("Content-Encoding") != "gzip" ||
+			!strings.Contains(res.Header().Get("Cache-Control"), "immutable") {
 			t.Errorf("%s: %d %v", path, res.Code, res.Header())
 		}
 		total += res.Body.Len()

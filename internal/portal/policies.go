@@ -82,7 +82,12 @@ func (s *server) showPolicies(w http.ResponseWriter, r *http.Request, v *visit, 
 }
 
 func readPolicyForm(r *http.Request) policyForm {
-	return policyForm{Name: strings.TrimSpace(r.PostForm.Get("name")), Rights: r.PostForm["rights"], All: rights, Errors: make(map[string]string)}
+	return policyForm{
+		Name:   strings.TrimSpace(r.PostForm.Get("name")),
+		Rights: r.PostForm["rights"],
+		All:    rights,
+		Errors: make(map[string]string),
+	}
 }
 
 func (s *server) createPolicy(w http.ResponseWriter, r *http.Request, v *visit) error {

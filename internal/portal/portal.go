@@ -297,7 +297,18 @@ func (s *server) stranger(w http.ResponseWriter, r *http.Request, err error) {
 		w.Header().Set("HX-Redirect", to)
 		w.WriteHeader(http.StatusUnauthorized)
 	case r.Method != http.MethodGet:
-		s.show(w, r, &visit{}, "sign-in", page{Status: http.StatusUnauthorized, Title: "Sign in", Bare: true, Data: signInData{Error: "You were signed out. Sign in, and do it again."}})
+		s.show(
+			w,
+			r,
+			&visit{},
+			"sign-in",
+			page{
+				Status: http.StatusUnauthorized,
+				Title:  "Sign in",
+				Bare:   true,
+				Data:   signInData{Error: "You were signed out. Sign in, and do it again."},
+			},
+		)
 	case crossSite(r) && s.token(r) == "":
 		// A browser that follows a link from elsewhere leaves our cookie out. From a page of
 		// ours it sends it.

@@ -62,7 +62,9 @@ func (q registrationQuery) url(after string) string {
 func (s *server) registrationsPage(w http.ResponseWriter, r *http.Request, v *visit) error {
 	form := r.URL.Query()
 	q := registrationQuery{
-		ID: strings.TrimSpace(form.Get("id")), Group: strings.TrimSpace(form.Get("group")), Hub: strings.TrimSpace(form.Get("hub")), Continuation: form.Get("after"),
+		ID: strings.TrimSpace(
+			form.Get("id"),
+		), Group: strings.TrimSpace(form.Get("group")), Hub: strings.TrimSpace(form.Get("hub")), Continuation: form.Get("after"),
 	}
 	if index(statuses, form.Get("status")) >= 0 {
 		q.Status = form.Get("status")
@@ -109,7 +111,8 @@ func (s *server) findRegistrations(r *http.Request, client *service.Client, data
 		data.Items = []*wire.RegistrationState{one}
 	case q.Group != "":
 		data.Asked = true
-		found, err := client.Registrations().QueryPage(r.Context(), q.Group, service.Query{Text: q.text(), PageSize: listSize, Continuation: q.Continuation})
+		found, err := client.Registrations().
+			QueryPage(r.Context(), q.Group, service.Query{Text: q.text(), PageSize: listSize, Continuation: q.Continuation})
 		if err != nil {
 			data.Problem = sentence(err)
 			return nil
@@ -155,7 +158,8 @@ func (d *registrationData) findEntry(r *http.Request, client *service.Client) er
 	if hint := r.URL.Query().Get("group"); hint != "" {
 		names = append(names, hint)
 	}
-	known, err := client.Groups().QueryPage(r.Context(), service.Query{Text: "SELECT * ORDER BY lastUpdatedDateTimeUtc DESC", PageSize: maxGroups})
+	known, err := client.Groups().
+		QueryPage(r.Context(), service.Query{Text: "SELECT * ORDER BY lastUpdatedDateTimeUtc DESC", PageSize: maxGroups})
 	if err != nil {
 		return err
 	}
@@ -163,7 +167,8 @@ func (d *registrationData) findEntry(r *http.Request, client *service.Client) er
 		names = append(names, g.EnrollmentGroupID)
 	}
 	for _, name := range names {
-		found, err := client.Registrations().QueryPage(r.Context(), name, service.Query{Text: "SELECT * WHERE registrationId = " + quoted(id), PageSize: 1})
+		found, err := client.Registrations().
+			QueryPage(r.Context(), name, service.Query{Text: "SELECT * WHERE registrationId = " + quoted(id), PageSize: 1})
 		if err != nil && !service.IsNotFound(err) {
 			return err
 		}

@@ -180,7 +180,10 @@ func describe(err error) (int, problem) {
 	case errors.Is(err, errNoPage):
 		return http.StatusNotFound, problem{Heading: "Not found", Message: "There is no such page."}
 	case errors.Is(err, errExpired):
-		return http.StatusForbidden, problem{Heading: "Not done", Message: "This form is from before you signed in. Go back, reload the page, and try again."}
+		return http.StatusForbidden, problem{
+			Heading: "Not done",
+			Message: "This form is from before you signed in. Go back, reload the page, and try again.",
+		}
 	}
 	switch dps.CodeOf(err) {
 	case dps.TooLarge:
@@ -309,7 +312,9 @@ func when(text string) template.HTML {
 	if !ok {
 		return template.HTML(template.HTMLEscapeString(text)) //nolint:gosec // escaped
 	}
-	return template.HTML(`<time datetime="` + t.Format(time.RFC3339) + `">` + t.Format("2006-01-02 15:04:05") + ` UTC</time>`) //nolint:gosec // digits
+	return template.HTML(
+		`<time datetime="` + t.Format(time.RFC3339) + `">` + t.Format("2006-01-02 15:04:05") + ` UTC</time>`,
+	) //nolint:gosec // digits
 }
 
 // wordsOf are words of the wire as people read them.

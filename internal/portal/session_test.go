@@ -75,7 +75,8 @@ func TestFirstUse(t *testing.T) {
 		"two different ones": {"current", w.oneTime, "password", password, "repeated", password + "x"},
 		"the same":           {"current", w.oneTime, "password", w.oneTime, "repeated", w.oneTime},
 	} {
-		if res := w.send(t, "/password", form...); res.Code != http.StatusUnprocessableEntity || !strings.Contains(res.Body.String(), "field-error") {
+		if res := w.send(t, "/password", form...); res.Code != http.StatusUnprocessableEntity ||
+			!strings.Contains(res.Body.String(), "field-error") {
 			t.Errorf("%s: %d", what, res.Code)
 		}
 	}
@@ -114,7 +115,9 @@ func TestCookies(t *testing.T) {
 		w := newWorld(t, secure)
 		res := w.post("/sign-in", url.Values{"password": {w.oneTime}})
 		c := res.Result().Cookies()
-		if len(c) != 1 || c[0].Name != name || !c[0].HttpOnly || c[0].SameSite != http.SameSiteStrictMode || c[0].Secure != secure || c[0].Path != "/" || c[0].Domain != "" {
+		if len(c) != 1 || c[0].Name != name || !c[0].HttpOnly || c[0].SameSite != http.SameSiteStrictMode || c[0].Secure != secure ||
+			c[0].Path != "/" ||
+			c[0].Domain != "" {
 			t.Errorf("secure %v: %v", secure, c)
 		}
 		if hsts := res.Header().Get("Strict-Transport-Security"); (hsts != "") != secure {
@@ -251,7 +254,8 @@ func TestLinksFromElsewhere(t *testing.T) {
 	r.Header.Set("Sec-Fetch-Site", "cross-site")
 	r.Header.Set("Sec-Fetch-Mode", "navigate")
 	res := w.do(r)
-	if res.Code != http.StatusOK || !strings.Contains(res.Body.String(), `<meta http-equiv="refresh" content="0;url=/audit?kind=enrollment">`) {
+	if res.Code != http.StatusOK ||
+		!strings.Contains(res.Body.String(), `<meta http-equiv="refresh" content="0;url=/audit?kind=enrollment">`) {
 		t.Errorf("%d %s", res.Code, res.Body)
 	}
 }
@@ -266,7 +270,8 @@ func TestHeaders(t *testing.T) {
 				t.Errorf("%s: Content-Security-Policy %q has no %s", path, csp, want)
 			}
 		}
-		if strings.Contains(csp, "unsafe") || h.Get("X-Frame-Options") != "DENY" || h.Get("X-Content-Type-Options") != "nosniff" || h.Get("Cache-Control") != "no-store" {
+		if strings.Contains(csp, "unsafe") || h.Get("X-Frame-Options") != "DENY" || h.Get("X-Content-Type-Options") != "nosniff" ||
+			h.Get("Cache-Control") != "no-store" {
 			t.Errorf("%s: %v", path, h)
 		}
 	}

@@ -18,7 +18,8 @@ func FuzzLocal(f *testing.F) {
 	f.Fuzz(func(t *testing.T, to string) {
 		got := portal.Local(to)
 		u, err := base.Parse(got)
-		if err != nil || u.Host != base.Host || u.Scheme != "http" || !strings.HasPrefix(got, "/") || strings.HasPrefix(got, "//") || strings.ContainsAny(got, "\\\r\n\t") {
+		if err != nil || u.Host != base.Host || u.Scheme != "http" || !strings.HasPrefix(got, "/") || strings.HasPrefix(got, "//") ||
+			strings.ContainsAny(got, "\\\r\n\t") {
 			t.Errorf("local(%q) = %q, which leads to %v (%v)", to, got, u, err)
 		}
 	})
@@ -52,8 +53,15 @@ func TestFieldOf(t *testing.T) {
 
 func TestChart(t *testing.T) {
 	count := func(b wire.StatisticsBucket) int64 { return b.Assigned }
-	c := portal.NewChart("a", "A", "bar", &wire.Statistics{Value: []wire.StatisticsBucket{{Assigned: 0}, {Assigned: 1}, {Assigned: 1000}}}, count)
-	if c.Total != 1001 || c.Most != 1000 || len(c.Bars) != 3 || c.Bars[0].H != "0.00" || c.Bars[1].H != "2.00" || c.Bars[2].H != "120.00" || c.Bars[2].Y != "0.00" {
+	c := portal.NewChart(
+		"a",
+		"A",
+		"bar",
+		&wire.Statistics{Value: []wire.StatisticsBucket{{Assigned: 0}, {Assigned: 1}, {Assigned: 1000}}},
+		count,
+	)
+	if c.Total != 1001 || c.Most != 1000 || len(c.Bars) != 3 || c.Bars[0].H != "0.00" || c.Bars[1].H != "2.00" || c.Bars[2].H != "120.00" ||
+		c.Bars[2].Y != "0.00" {
 		t.Errorf("chart = %+v", c)
 	}
 	if c := portal.NewChart("a", "A", "bar", &wire.Statistics{}, count); len(c.Bars) != 0 {

@@ -53,7 +53,12 @@ func (u *upstream) RoundTrip(r *http.Request) (*http.Response, error) {
 	if s := u.status[key]; s != 0 {
 		status = s
 	}
-	return &http.Response{StatusCode: status, Header: http.Header{"Content-Type": {"application/json"}}, Body: io.NopCloser(strings.NewReader(text)), Request: r}, nil
+	return &http.Response{
+		StatusCode: status,
+		Header:     http.Header{"Content-Type": {"application/json"}},
+		Body:       io.NopCloser(strings.NewReader(text)),
+		Request:    r,
+	}, nil
 }
 
 const resource = "/subscriptions/s/resourceGroups/g/providers/Microsoft.Devices/provisioningServices/default"
@@ -93,14 +98,30 @@ func newWorld(t *testing.T, secure bool) *world {
 	}
 	clock := func() time.Time { return w.now }
 	log := slog.New(slog.NewTextHandler(&w.log, nil))
-	store, err := sqlite.Open(t.Context(), sqlite.Options{Path: filepath.Join(dir, "db"), Key: key, Observer: observer{}, Log: log, Now: clock})
+	store, err := sqlite.Open(
+		t.Context(),
+		sqlite.Options{Path: filepath.Join(dir, "db"), Key: key, Observer: observer{}, Log: log, Now: clock},
+	)
 	must(t, err)
 	t.Cleanup(func() { must(t, store.Close()) })
 	in := dps.NewInstance(dps.DefaultInstance, w.now)
 	must(t, store.Create(t.Context(), dps.Setup{
 		Instance: in, Policy: dps.Policy{Instance: in.ID, Name: dps.OwnerPolicy, Rights: dps.OwnerRights, Keys: dps.NewKeyPair()},
-		Hub:       dps.LinkedHub{Instance: in.ID, ID: dps.EmbeddedHub, Kind: dps.KindEmbedded, HostName: "hub.example", Weight: 1, ApplyPolicy: true},
-		HubPolicy: dps.HubPolicy{Instance: in.ID, Hub: dps.EmbeddedHub, Name: dps.HubOwnerPolicy, Rights: dps.HubOwnerRights, Keys: dps.NewKeyPair()},
+		Hub: dps.LinkedHub{
+			Instance:    in.ID,
+			ID:          dps.EmbeddedHub,
+			Kind:        dps.KindEmbedded,
+			HostName:    "hub.example",
+			Weight:      1,
+			ApplyPolicy: true,
+		},
+		HubPolicy: dps.HubPolicy{
+			Instance: in.ID,
+			Hub:      dps.EmbeddedHub,
+			Name:     dps.HubOwnerPolicy,
+			Rights:   dps.HubOwnerRights,
+			Keys:     dps.NewKeyPair(),
+		},
 	}))
 	w.signin = signin.New(signin.Options{
 		Store: store, Instance: in.ID, Audit: audit.New(audit.Options{Store: store, Log: log}), Log: log, Now: clock,
@@ -111,7 +132,9 @@ func newWorld(t *testing.T, secure bool) *world {
 	w.oneTime = string(account.OneTime.Reveal())
 	ca := filepath.Join(dir, "ca.pem")
 	must(t, os.WriteFile(ca, []byte("-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n"), 0o600))
-	w.Handler, err = portal.New(portal.Options{SignIn: w.signin, API: w.upstream, Secure: secure, CAFile: ca, Version: "test", Log: log, Now: clock})
+	w.Handler, err = portal.New(
+		portal.Options{SignIn: w.signin, API: w.upstream, Secure: secure, CAFile: ca, Version: "test", Log: log, Now: clock},
+	)
 	must(t, err)
 	return w
 }

@@ -34,7 +34,12 @@ func certificate(tb testing.TB, name string) *dps.Certificate {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	template := &x509.Certificate{SerialNumber: big.NewInt(4711), Subject: pkix.Name{CommonName: name}, NotBefore: start, NotAfter: start.Add(time.Hour)}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(4711),
+		Subject:      pkix.Name{CommonName: name},
+		NotBefore:    start,
+		NotAfter:     start.Add(time.Hour),
+	}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
 	if err != nil {
 		tb.Fatal(err)
@@ -48,8 +53,10 @@ func sensor() dps.Enrollment {
 		Ref: dps.EntryRef{Kind: dps.Individual, ID: "Sensor-7"}, DeviceID: "Dev-7", Status: dps.StatusEnabled, ETag: "IjEi",
 		Attestation: dps.Attestation{Type: dps.TPM, TPM: &dps.TPMAttestation{EndorsementKey: "AToA"}},
 		Created:     start, Updated: start.Add(1234567 * time.Nanosecond),
-		InitialTwin: json.RawMessage(`{"tags":{"site":"Oslo","floor":3,"ratio":-0.5,"on":true,"off":false,"gone":null,"list":[1,2],"deep":{"a":{"b":"c"}},` +
-			`"when":"2026-03-01T12:00:00.1Z","quote":"it's \"so\"","uni":"gr\u00fcn","a b":1,"":2,"x":"no","x":"yes","big":1e999,"empty":""}}`),
+		InitialTwin: json.RawMessage(
+			`{"tags":{"site":"Oslo","floor":3,"ratio":-0.5,"on":true,"off":false,"gone":null,"list":[1,2],"deep":{"a":{"b":"c"}},` +
+				`"when":"2026-03-01T12:00:00.1Z","quote":"it's \"so\"","uni":"gr\u00fcn","a b":1,"":2,"x":"no","x":"yes","big":1e999,"empty":""}}`,
+		),
 	}
 }
 
@@ -330,7 +337,8 @@ func plainCondition(t *rapid.T, paths [][]string, docs []map[string]any) conditi
 	path := rapid.SampledFrom(paths).Draw(t, "path")
 	value, _ := walk(rapid.SampledFrom(docs).Draw(t, "doc"), path)
 	if rapid.IntRange(0, 3).Draw(t, "other") == 0 {
-		value = rapid.SampledFrom([]any{nil, true, false, 0.0, -1.5, 3.0, "", "x", "it's", "2026-03-01T12:00:00.12Z", "2026-03-01T12:00:00.1200000Z", "2026"}).Draw(t, "literal")
+		value = rapid.SampledFrom([]any{nil, true, false, 0.0, -1.5, 3.0, "", "x", "it's", "2026-03-01T12:00:00.12Z", "2026-03-01T12:00:00.1200000Z", "2026"}).
+			Draw(t, "literal")
 	}
 	switch value.(type) {
 	case map[string]any, []any:
@@ -426,7 +434,9 @@ func records(certificates []*dps.Certificate) *rapid.Generator[query.Record] {
 			DeviceID: dps.DeviceID(rapid.SampledFrom([]string{"", "a", "A", "ab"}).Draw(t, "deviceId")), ETag: "IjEi",
 			Status:      rapid.SampledFrom([]dps.ProvisioningStatus{dps.StatusEnabled, dps.StatusDisabled, dps.StatusNull}).Draw(t, "status"),
 			Attestation: attestations(t, certificates), Placement: placements(t), Created: at("created"), Updated: at("updated"),
-			InitialTwin: json.RawMessage(rapid.SampledFrom(twins).Draw(t, "twin")), DeviceInfo: json.RawMessage(rapid.SampledFrom(twins[:4]).Draw(t, "info")),
+			InitialTwin: json.RawMessage(
+				rapid.SampledFrom(twins).Draw(t, "twin"),
+			), DeviceInfo: json.RawMessage(rapid.SampledFrom(twins[:4]).Draw(t, "info")),
 		}
 		if rapid.Bool().Draw(t, "capable") {
 			e.Capabilities = &dps.Capabilities{IotEdge: rapid.Bool().Draw(t, "edge")}
@@ -448,12 +458,18 @@ var twins = []string{
 func attestations(t *rapid.T, certificates []*dps.Certificate) dps.Attestation {
 	switch rapid.IntRange(0, 3).Draw(t, "attestation") {
 	case 0:
-		return dps.Attestation{Type: dps.TPM, TPM: &dps.TPMAttestation{EndorsementKey: "AToA", StorageRootKey: rapid.SampledFrom([]string{"", "x"}).Draw(t, "srk")}}
+		return dps.Attestation{
+			Type: dps.TPM,
+			TPM:  &dps.TPMAttestation{EndorsementKey: "AToA", StorageRootKey: rapid.SampledFrom([]string{"", "x"}).Draw(t, "srk")},
+		}
 	case 1:
 		keys := dps.NewKeyPair()
 		return dps.Attestation{Type: dps.SymmetricKey, SymmetricKey: &keys}
 	case 2:
-		return dps.Attestation{Type: dps.X509, X509: &dps.X509Attestation{CAPrimary: "root", CASecondary: dps.CAName(rapid.SampledFrom([]string{"", "x"}).Draw(t, "ca"))}}
+		return dps.Attestation{
+			Type: dps.X509,
+			X509: &dps.X509Attestation{CAPrimary: "root", CASecondary: dps.CAName(rapid.SampledFrom([]string{"", "x"}).Draw(t, "ca"))},
+		}
 	default:
 		x := &dps.X509Attestation{Primary: certificates[0]}
 		if rapid.Bool().Draw(t, "second") {
@@ -475,7 +491,10 @@ func placements(t *rapid.T) dps.Placement {
 		p.Custom = &dps.CustomAllocation{WebhookURL: "https://x?code=1", APIVersion: rapid.SampledFrom([]string{"", "x"}).Draw(t, "version")}
 	}
 	if rapid.Bool().Draw(t, "reprovisioned") {
-		p.Reprovision = &dps.ReprovisionPolicy{UpdateHubAssignment: rapid.Bool().Draw(t, "update"), MigrateDeviceData: rapid.Bool().Draw(t, "migrate")}
+		p.Reprovision = &dps.ReprovisionPolicy{
+			UpdateHubAssignment: rapid.Bool().Draw(t, "update"),
+			MigrateDeviceData:   rapid.Bool().Draw(t, "migrate"),
+		}
 	}
 	return p
 }

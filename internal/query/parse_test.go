@@ -273,7 +273,8 @@ func TestParseLimits(t *testing.T) {
 		if _, err := query.Parse(tt.within, query.Enrollments()); err != nil {
 			t.Errorf("%s: %v", tt.name, err)
 		}
-		if _, err := query.Parse(tt.beyond, query.Enrollments()); dps.CodeOf(err) != dps.Invalid || !strings.Contains(dps.MessageOf(err), tt.want) {
+		if _, err := query.Parse(tt.beyond, query.Enrollments()); dps.CodeOf(err) != dps.Invalid ||
+			!strings.Contains(dps.MessageOf(err), tt.want) {
 			t.Errorf("%s: %v", tt.name, err)
 		}
 	}
@@ -300,7 +301,8 @@ func FuzzParse(f *testing.F) {
 			q, err := query.Parse(text, schema)
 			if err == nil {
 				again, err := query.Parse(text, schema)
-				if diff := cmp.Diff(q, again, cmp.Comparer(func(a, b func(dps.Code) int) bool { return (a == nil) == (b == nil) })); err != nil || diff != "" {
+				if diff := cmp.Diff(q, again, cmp.Comparer(func(a, b func(dps.Code) int) bool { return (a == nil) == (b == nil) })); err != nil ||
+					diff != "" {
 					t.Errorf("again: %v %s", err, diff)
 				}
 				q.IDs(schema)

@@ -66,13 +66,35 @@ func unknown(above []string, part string, level members) string {
 }
 
 func certificate() members {
-	return members{"info": leaves("subjectName", "sha1Thumbprint", "sha256Thumbprint", "issuerName", "notBeforeUtc", "notAfterUtc", "serialNumber", "version")}
+	return members{
+		"info": leaves(
+			"subjectName",
+			"sha1Thumbprint",
+			"sha256Thumbprint",
+			"issuerName",
+			"notBeforeUtc",
+			"notAfterUtc",
+			"serialNumber",
+			"version",
+		),
+	}
 }
 
 func pair() members { return members{"primary": certificate(), "secondary": certificate()} }
 
 func registrationState() members {
-	m := leaves("registrationId", "createdDateTimeUtc", "lastUpdatedDateTimeUtc", "assignedHub", "deviceId", "status", "substatus", "errorCode", "errorMessage", "etag")
+	m := leaves(
+		"registrationId",
+		"createdDateTimeUtc",
+		"lastUpdatedDateTimeUtc",
+		"assignedHub",
+		"deviceId",
+		"status",
+		"substatus",
+		"errorCode",
+		"errorMessage",
+		"etag",
+	)
 	m["payload"] = free
 	return m
 }

@@ -98,21 +98,24 @@ func (c agreement) draw(rt *rapid.T, when string) moment {
 		return rapid.SampledFrom([]json.RawMessage{nil, json.RawMessage(text)}).Draw(rt, when+" "+what)
 	}
 	m := moment{
-		Down:          rapid.SliceOfN(rapid.Bool(), len(c.Hubs), len(c.Hubs)).Draw(rt, when+" down"),
-		Disabled:      seldom(rt, when+" disabled"),
-		Device:        rapid.SampledFrom([]dps.DeviceID{"", "dev=7"}).Draw(rt, when+" deviceId"),
-		Twin:          docs("twin", `{"tags":{"from":"enrollment `+when+`"}}`),
-		Answer:        rapid.SampledFrom([]string{"one", "one", "one", "one", "one", "one", "ghost", "unauthorized", "not found", "busy"}).Draw(rt, when+" webhook"),
+		Down:     rapid.SliceOfN(rapid.Bool(), len(c.Hubs), len(c.Hubs)).Draw(rt, when+" down"),
+		Disabled: seldom(rt, when+" disabled"),
+		Device:   rapid.SampledFrom([]dps.DeviceID{"", "dev=7"}).Draw(rt, when+" deviceId"),
+		Twin:     docs("twin", `{"tags":{"from":"enrollment `+when+`"}}`),
+		Answer: rapid.SampledFrom([]string{"one", "one", "one", "one", "one", "one", "ghost", "unauthorized", "not found", "busy"}).
+			Draw(rt, when+" webhook"),
 		Choice:        rapid.IntRange(0, 11).Draw(rt, when+" choice"),
 		AnswerTwin:    docs("webhook's twin", `{"tags":{"from":"webhook `+when+`"}}`),
 		AnswerPayload: docs("webhook's payload", `{"for":"you"}`),
 		Spelling:      rapid.SampledFrom([]string{agreeDevice, strings.ToLower(agreeDevice)}).Draw(rt, when+" spelling"),
 		Version:       rapid.SampledFrom([]string{"2018-04-01", "2019-03-31", apiVersion}).Draw(rt, when+" api-version"),
-		Address:       rapid.SampledFrom([]string{"10.1.2.3:99", "10.2.0.1", "192.0.2.7:4711", "[2001:db8::1]:1", "", "pipe"}).Draw(rt, when+" address"),
-		Payload:       docs("payload", `{"model":"P9"}`),
+		Address: rapid.SampledFrom([]string{"10.1.2.3:99", "10.2.0.1", "192.0.2.7:4711", "[2001:db8::1]:1", "", "pipe"}).
+			Draw(rt, when+" address"),
+		Payload: docs("payload", `{"model":"P9"}`),
 	}
 	p := &m.Placement
-	p.Policy = rapid.SampledFrom([]dps.AllocationPolicy{dps.Hashed, dps.Static, dps.Static, dps.GeoLatency, dps.Custom, dps.Custom, ""}).Draw(rt, when+" policy")
+	p.Policy = rapid.SampledFrom([]dps.AllocationPolicy{dps.Hashed, dps.Static, dps.Static, dps.GeoLatency, dps.Custom, dps.Custom, ""}).
+		Draw(rt, when+" policy")
 	if p.Policy == dps.Custom {
 		p.Custom = &dps.CustomAllocation{WebhookURL: "https://f.example.com/?code=secret", APIVersion: "2021-10-01"}
 	}
@@ -161,7 +164,11 @@ func (c agreement) run(t *testing.T) []string {
 }
 
 func (c agreement) build(t *testing.T) *agreeWorld {
-	w := &agreeWorld{agreement: c, keys: dps.NewKeyPair(), remoteWorld: &remoteWorld{world: newWorld(t), hubs: fakeHubs{}, webhook: &fakeWebhook{}}}
+	w := &agreeWorld{
+		agreement:   c,
+		keys:        dps.NewKeyPair(),
+		remoteWorld: &remoteWorld{world: newWorld(t), hubs: fakeHubs{}, webhook: &fakeWebhook{}},
+	}
 	w.real = true
 	w.leaf = w.world.leaf(t, agreeDevice)
 	stored, err := w.store.Instance(t.Context(), in)
@@ -238,11 +245,18 @@ func (m moment) answer(q register.WebhookQuestion, _ int) (register.WebhookAnswe
 	a := register.WebhookAnswer{Hub: ghostHub, Twin: m.AnswerTwin, Payload: m.AnswerPayload}
 	switch m.Answer {
 	case "unauthorized":
-		return register.WebhookAnswer{}, &dps.Error{Code: dps.CustomAllocationUnauthorized, Message: "Custom allocation failed with status code: 401"}
+		return register.WebhookAnswer{}, &dps.Error{
+			Code:    dps.CustomAllocationUnauthorized,
+			Message: "Custom allocation failed with status code: 401",
+		}
 	case "not found":
 		return register.WebhookAnswer{}, &dps.Error{Code: dps.CustomAllocationFailed, Message: "Custom allocation failed with status code: 404"}
 	case "busy":
-		return register.WebhookAnswer{}, &dps.Error{Code: dps.CustomAllocationFailed, Again: true, Message: "Custom allocation failed with status code: 503"}
+		return register.WebhookAnswer{}, &dps.Error{
+			Code:    dps.CustomAllocationFailed,
+			Again:   true,
+			Message: "Custom allocation failed with status code: 503",
+		}
 	case "one":
 		a.Hub = q.LinkedHubs[(m.Choice+len(q.Payload)+len(q.CurrentHub)+len(q.CurrentID))%len(q.LinkedHubs)]
 	}

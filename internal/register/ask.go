@@ -30,7 +30,11 @@ func (s *Service) ask(r *run, j *job) (verdict, error) {
 }
 
 func noSuchHub(name dps.HostName) error {
-	return dps.Errorf(dps.CustomAllocationFailed, "Custom allocation failed: the webhook chose %q, which is none of the hubs that it was given.", name)
+	return dps.Errorf(
+		dps.CustomAllocationFailed,
+		"Custom allocation failed: the webhook chose %q, which is none of the hubs that it was given.",
+		name,
+	)
 }
 
 func (s *Service) webhookQuestion(j *job, pl plan) WebhookQuestion {

@@ -86,7 +86,9 @@ func benchService(b *testing.B) (*register.Service, dps.IDScope, func(string) *x
 		check(b, err)
 		return issued.Certificate
 	}
-	return register.New(register.Options{Store: store, Observer: ignored{}, Log: slog.New(slog.DiscardHandler), Now: time.Now}), instance.Scope, leaf
+	return register.New(
+		register.Options{Store: store, Observer: ignored{}, Log: slog.New(slog.DiscardHandler), Now: time.Now},
+	), instance.Scope, leaf
 }
 
 func check(b *testing.B, err error) {

@@ -187,7 +187,11 @@ func (d *dryRun) enrollment(ctx context.Context) (dps.Enrollment, error) {
 			return e, err
 		}
 	}
-	return e, dps.Invalidf("enrollmentGroupId", "is required: %q has neither an individual enrollment nor a registration record of a group that exists", d.q.ID)
+	return e, dps.Invalidf(
+		"enrollmentGroupId",
+		"is required: %q has neither an individual enrollment nor a registration record of a group that exists",
+		d.q.ID,
+	)
 }
 
 // choose returns the plan that a registration would follow, with a hub unless a webhook

@@ -39,7 +39,15 @@ func dryWorld(t *testing.T) (*world, *register.Service, *function) {
 	w.registered(t, w.request("sensor", w.leaf(t, "sensor")))
 	hubs, err := w.store.Hubs(t.Context(), in)
 	must(t, err)
-	far := dps.LinkedHub{Instance: in, ID: "far", Kind: dps.KindIoTHub, HostName: "far.example.com", Location: "West Europe", Weight: 1, ApplyPolicy: true}
+	far := dps.LinkedHub{
+		Instance:    in,
+		ID:          "far",
+		Kind:        dps.KindIoTHub,
+		HostName:    "far.example.com",
+		Location:    "West Europe",
+		Weight:      1,
+		ApplyPolicy: true,
+	}
 	apart := dps.LinkedHub{Instance: in, ID: "apart", Kind: dps.KindIoTHub, HostName: "apart.example.com", Weight: 1}
 	hubs = append(hubs, far, apart)
 	f := &function{hub: "far.example.com"}
@@ -77,7 +85,15 @@ func TestDryRun(t *testing.T) {
 			"a new device", static(hostName),
 			register.DryRunQuestion{ID: "new", Entry: group("line")},
 			nil,
-			register.DryRunAnswer{Outcome: register.WouldAssign, Policy: dps.Static, Candidates: both[:1], Hub: hostName, DeviceID: "new", Substatus: dps.InitialAssignment, Data: register.DataInitial},
+			register.DryRunAnswer{
+				Outcome:    register.WouldAssign,
+				Policy:     dps.Static,
+				Candidates: both[:1],
+				Hub:        hostName,
+				DeviceID:   "new",
+				Substatus:  dps.InitialAssignment,
+				Data:       register.DataInitial,
+			},
 			"enrollment: enrollment group line; policy: static",
 		},
 		{
@@ -85,42 +101,95 @@ func TestDryRun(t *testing.T) {
 			dps.Placement{Policy: dps.GeoLatency},
 			register.DryRunQuestion{ID: "new", Entry: group("line"), Remote: near},
 			nil,
-			register.DryRunAnswer{Outcome: register.WouldAssign, Policy: dps.GeoLatency, Candidates: both, Hub: far, DeviceID: "new", Substatus: dps.InitialAssignment, Data: register.DataInitial},
+			register.DryRunAnswer{
+				Outcome:    register.WouldAssign,
+				Policy:     dps.GeoLatency,
+				Candidates: both,
+				Hub:        far,
+				DeviceID:   "new",
+				Substatus:  dps.InitialAssignment,
+				Data:       register.DataInitial,
+			},
 			"network: 10.1.2.3 is in 10.0.0.0/8, near to westeurope; location: westeurope: far.example.com; hub: far.example.com: the only one left; identity: whether",
 		},
 		{
 			"it stays by its policy", static(hostName),
 			register.DryRunQuestion{ID: "Sensor"},
 			nil,
-			register.DryRunAnswer{Outcome: register.WouldStay, Policy: dps.Static, Candidates: both[:1], Hub: hostName, DeviceID: "sensor", Substatus: dps.InitialAssignment, Data: register.DataKept, Current: here},
+			register.DryRunAnswer{
+				Outcome:    register.WouldStay,
+				Policy:     dps.Static,
+				Candidates: both[:1],
+				Hub:        hostName,
+				DeviceID:   "sensor",
+				Substatus:  dps.InitialAssignment,
+				Data:       register.DataKept,
+				Current:    here,
+			},
 			"hub: hub.example.com: the one that is named",
 		},
 		{
 			"it moves with its twin", static(far),
 			register.DryRunQuestion{ID: "sensor"},
 			nil,
-			register.DryRunAnswer{Outcome: register.WouldMove, Policy: dps.Static, Candidates: both[1:], Hub: far, DeviceID: "sensor", Substatus: dps.DeviceDataMigrated, Data: register.DataMigrated, Current: here},
+			register.DryRunAnswer{
+				Outcome:    register.WouldMove,
+				Policy:     dps.Static,
+				Candidates: both[1:],
+				Hub:        far,
+				DeviceID:   "sensor",
+				Substatus:  dps.DeviceDataMigrated,
+				Data:       register.DataMigrated,
+				Current:    here,
+			},
 			"migrateDeviceData is true",
 		},
 		{
 			"it moves without", with(static(far), reset),
 			register.DryRunQuestion{ID: "sensor"},
 			nil,
-			register.DryRunAnswer{Outcome: register.WouldMove, Policy: dps.Static, Candidates: both[1:], Hub: far, DeviceID: "sensor", Substatus: dps.DeviceDataReset, Data: register.DataReset, Current: here},
+			register.DryRunAnswer{
+				Outcome:    register.WouldMove,
+				Policy:     dps.Static,
+				Candidates: both[1:],
+				Hub:        far,
+				DeviceID:   "sensor",
+				Substatus:  dps.DeviceDataReset,
+				Data:       register.DataReset,
+				Current:    here,
+			},
 			"migrateDeviceData is false",
 		},
 		{
 			"it never moves", with(static(far), never),
 			register.DryRunQuestion{ID: "sensor"},
 			nil,
-			register.DryRunAnswer{Outcome: register.WouldStay, Policy: dps.Static, Candidates: both[:1], Hub: hostName, DeviceID: "sensor", Substatus: dps.InitialAssignment, Data: register.DataKept, Current: here},
+			register.DryRunAnswer{
+				Outcome:    register.WouldStay,
+				Policy:     dps.Static,
+				Candidates: both[:1],
+				Hub:        hostName,
+				DeviceID:   "sensor",
+				Substatus:  dps.InitialAssignment,
+				Data:       register.DataKept,
+				Current:    here,
+			},
 			"reprovision: the device keeps its hub: updateHubAssignment is false",
 		},
 		{
 			"it does not expect to move", static(far),
 			register.DryRunQuestion{ID: "sensor", APIVersion: "2018-04-01"},
 			nil,
-			register.DryRunAnswer{Outcome: register.WouldStay, Policy: dps.Static, Candidates: both[:1], Hub: hostName, DeviceID: "sensor", Substatus: dps.InitialAssignment, Data: register.DataKept, Current: here},
+			register.DryRunAnswer{
+				Outcome:    register.WouldStay,
+				Policy:     dps.Static,
+				Candidates: both[:1],
+				Hub:        hostName,
+				DeviceID:   "sensor",
+				Substatus:  dps.InitialAssignment,
+				Data:       register.DataKept,
+				Current:    here,
+			},
 			"no reprovisionPolicy",
 		},
 		{
@@ -188,7 +257,8 @@ func TestDryRun(t *testing.T) {
 			if called := f.called == 1; called != tt.q.CallWebhook {
 				t.Errorf("the webhook was called: %v", called)
 			}
-			if tt.q.CallWebhook && (f.asked.CurrentHub != hostName || f.asked.CurrentID != "sensor" || string(f.asked.Payload) != string(tt.q.Payload) || len(f.asked.LinkedHubs) != 2) {
+			if tt.q.CallWebhook &&
+				(f.asked.CurrentHub != hostName || f.asked.CurrentID != "sensor" || string(f.asked.Payload) != string(tt.q.Payload) || len(f.asked.LinkedHubs) != 2) {
 				t.Errorf("asked %+v", f.asked)
 			}
 		})
@@ -215,15 +285,18 @@ func TestDryRunAsksUnderNever(t *testing.T) {
 	f.hub = hostName
 	got, err := s.DryRun(t.Context(), in, q)
 	must(t, err)
-	if got.Outcome != register.WouldStay || got.Hub != hostName || len(f.asked.LinkedHubs) != 1 || f.asked.LinkedHubs[0] != hostName || string(got.Payload) != `{"a":1}` {
+	if got.Outcome != register.WouldStay || got.Hub != hostName || len(f.asked.LinkedHubs) != 1 || f.asked.LinkedHubs[0] != hostName ||
+		string(got.Payload) != `{"a":1}` {
 		t.Errorf("%+v, asked %+v", got, f.asked)
 	}
 	f.hub = "far.example.com"
-	if got, err = s.DryRun(t.Context(), in, q); err != nil || got.Outcome != register.WouldFail || got.Failure.Code != dps.CustomAllocationFailed {
+	if got, err = s.DryRun(t.Context(), in, q); err != nil || got.Outcome != register.WouldFail ||
+		got.Failure.Code != dps.CustomAllocationFailed {
 		t.Errorf("%+v, %v", got, err)
 	}
 	q.CallWebhook = false
-	if got, err = s.DryRun(t.Context(), in, q); err != nil || got.Outcome != register.WouldStay || got.Payload != nil || f.called != 2 || !strings.Contains(steps(got), "webhook: the webhook is called all the same") {
+	if got, err = s.DryRun(t.Context(), in, q); err != nil || got.Outcome != register.WouldStay || got.Payload != nil || f.called != 2 ||
+		!strings.Contains(steps(got), "webhook: the webhook is called all the same") {
 		t.Errorf("%+v, %v", got, err)
 	}
 	q.CallWebhook = true // of a service that calls none
@@ -249,7 +322,12 @@ func TestDryRunFindsTheEnrollment(t *testing.T) {
 	_, err = s.DryRun(t.Context(), in, q)
 	fails(t, "enrollment that is named", err, dps.EnrollmentNotFound)
 
-	w.put(t, individual("sensor"), dps.X509Attestation{Primary: certificateOf(selfSigned(t, "sensor"))}, func(e *dps.Enrollment) { e.Status = dps.StatusDisabled })
+	w.put(
+		t,
+		individual("sensor"),
+		dps.X509Attestation{Primary: certificateOf(selfSigned(t, "sensor"))},
+		func(e *dps.Enrollment) { e.Status = dps.StatusDisabled },
+	)
 	q.Entry = dps.EntryRef{}
 	got, err := s.DryRun(t.Context(), in, q)
 	if err != nil || got.Outcome != register.WouldDisabled || got.Entry != individual("sensor") || got.Hub != "" {
@@ -294,7 +372,8 @@ func TestDryRunFindsTheIdentity(t *testing.T) {
 		must(t, w.Forget(t.Context(), in, "sensor", dps.Condition{}))
 	}
 	broken := errors.New("broken")
-	_, err := w.over(&overlay{Store: w.store, fail: map[string]error{"HubDevice": broken}}).DryRun(t.Context(), in, register.DryRunQuestion{ID: "sensor", Entry: group("line")})
+	_, err := w.over(&overlay{Store: w.store, fail: map[string]error{"HubDevice": broken}}).
+		DryRun(t.Context(), in, register.DryRunQuestion{ID: "sensor", Entry: group("line")})
 	if !errors.Is(err, broken) {
 		t.Errorf("error = %v", err)
 	}
@@ -308,7 +387,8 @@ func TestDryRunOfAnUnlinkedHub(t *testing.T) {
 	s := w.over(&overlay{Store: w.store, hubs: func() ([]dps.LinkedHub, error) { return []dps.LinkedHub{far}, nil }})
 	got, err := s.DryRun(t.Context(), in, register.DryRunQuestion{ID: "sensor", APIVersion: apiVersion})
 	must(t, err)
-	if got.Hub != far.HostName || got.Outcome != register.WouldMove || got.Current.Hub != "" || got.Current.DeviceID != "sensor" || !strings.Contains(steps(got), "no longer linked") {
+	if got.Hub != far.HostName || got.Outcome != register.WouldMove || got.Current.Hub != "" || got.Current.DeviceID != "sensor" ||
+		!strings.Contains(steps(got), "no longer linked") {
 		t.Errorf("%+v", got)
 	}
 }

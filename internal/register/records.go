@@ -71,7 +71,14 @@ func (s *Service) nameFormer(ctx context.Context, in dps.InstanceID, records []R
 
 // Query returns up to limit records of a group that q selects, behind the cursor, and
 // where to go on; next is nil at the end. A group that does not exist has none.
-func (s *Service) Query(ctx context.Context, in dps.InstanceID, group string, q query.Query, limit int, after *dps.Cursor) (page []Record, next *dps.Cursor, err error) {
+func (s *Service) Query(
+	ctx context.Context,
+	in dps.InstanceID,
+	group string,
+	q query.Query,
+	limit int,
+	after *dps.Cursor,
+) (page []Record, next *dps.Cursor, err error) {
 	found, err := s.store.QueryRegistrations(ctx, in, group, q, limit+1, after)
 	if err != nil {
 		return nil, nil, err

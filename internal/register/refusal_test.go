@@ -66,14 +66,16 @@ func TestEveryRefusalIsKept(t *testing.T) {
 
 	_, err = s.Poll(t.Context(), w.request("sensor", nil), ticket.Operation)
 	fails(t, "poll", err, dps.Unauthorized)
-	if r := k.one(t, "poll"); r.Decision.Reason != dps.ReasonOperationOwner || r.Decision.Entry != group("line") || r.Attestation != "" || r.Evidence.Chain != nil {
+	if r := k.one(t, "poll"); r.Decision.Reason != dps.ReasonOperationOwner || r.Decision.Entry != group("line") || r.Attestation != "" ||
+		r.Evidence.Chain != nil {
 		t.Errorf("poll: kept %+v", r)
 	}
 
 	w.group(t, func(e *dps.Enrollment) { e.Status = dps.StatusDisabled })
 	ticket, err = s.Register(t.Context(), req)
 	must(t, err)
-	if r := k.one(t, "disabled"); r.Decision.Reason != dps.ReasonDisabled || r.Decision.Entry != group("line") || r.Decision.Answer != "disabled" {
+	if r := k.one(t, "disabled"); r.Decision.Reason != dps.ReasonDisabled || r.Decision.Entry != group("line") ||
+		r.Decision.Answer != "disabled" {
 		t.Errorf("disabled: kept %+v", r)
 	}
 	_, err = s.Poll(t.Context(), req, ticket.Operation)
@@ -128,7 +130,8 @@ func TestKeptTokensHoldNoSecret(t *testing.T) {
 		if r.Decision.Reason != tt.reason || r.Attestation != dps.SymmetricKey {
 			t.Errorf("%s: kept %+v", name, r)
 		}
-		if got := r.Evidence.Token; (got == nil) != (tt.info == nil) || got != nil && (got.Resource != tt.info.Resource || got.KeyName != tt.info.KeyName || !got.Expiry.Equal(tt.info.Expiry)) {
+		if got := r.Evidence.Token; (got == nil) != (tt.info == nil) ||
+			got != nil && (got.Resource != tt.info.Resource || got.KeyName != tt.info.KeyName || !got.Expiry.Equal(tt.info.Expiry)) {
 			t.Errorf("%s: token %+v, want %+v", name, got, tt.info)
 		}
 		text := r.Decision.LogValue().String()
@@ -143,7 +146,8 @@ func TestKeptTokensHoldNoSecret(t *testing.T) {
 	}
 	w.log.mu.Lock()
 	defer w.log.mu.Unlock()
-	if text := w.log.text.String(); strings.Contains(text, secret) || strings.Contains(text, strings.ToLower(secret)) || strings.Contains(text, signature) {
+	if text := w.log.text.String(); strings.Contains(text, secret) || strings.Contains(text, strings.ToLower(secret)) ||
+		strings.Contains(text, signature) {
 		t.Errorf("a secret is logged: %s", text)
 	}
 }

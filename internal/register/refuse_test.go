@@ -158,7 +158,13 @@ func TestDisabled(t *testing.T) {
 			if last, n := w.outcomes.last(); n != 1 || last != (outcome{dps.X509, dps.Disabled, dps.ReasonDisabled}) {
 				t.Errorf("observer heard %+v, %d times", last, n)
 			}
-			checkRefusal(t, w, dps.ReasonDisabled, []string{"common name: ok", "enrollment enabled: FAILED"}, "update "+tt.entry.ID+" --provisioning-status enabled")
+			checkRefusal(
+				t,
+				w,
+				dps.ReasonDisabled,
+				[]string{"common name: ok", "enrollment enabled: FAILED"},
+				"update "+tt.entry.ID+" --provisioning-status enabled",
+			)
 			_, err := w.store.HubDevice(t.Context(), in, dps.EmbeddedHub, "sensor")
 			fails(t, "identity", err, dps.DeviceNotFound)
 		})

@@ -48,7 +48,14 @@ type Store interface {
 
 	// QueryRegistrations returns up to limit records of a group that q selects, behind
 	// the cursor (nil: from the start), in q's order.
-	QueryRegistrations(ctx context.Context, in dps.InstanceID, group string, q query.Query, limit int, after *dps.Cursor) ([]dps.Registration, error)
+	QueryRegistrations(
+		ctx context.Context,
+		in dps.InstanceID,
+		group string,
+		q query.Query,
+		limit int,
+		after *dps.Cursor,
+	) ([]dps.Registration, error)
 
 	// DeleteRegistration forgets a device at version ifMatch; its identity at the hub
 	// stays. It fails with ConcurrentChange.

@@ -288,7 +288,8 @@ func TestIdentityDeletedAtTheHub(t *testing.T) {
 	_, err := w.over(missing).Register(t.Context(), req)
 	fails(t, "Register", err, dps.Unavailable)
 	d := written.Device
-	if d == nil || written.DeviceMatch != "" || d.DeviceID != "sensor" || d.GenerationID <= before.GenerationID || string(d.Twin.Desired) != `{"rate":5}` {
+	if d == nil || written.DeviceMatch != "" || d.DeviceID != "sensor" || d.GenerationID <= before.GenerationID ||
+		string(d.Twin.Desired) != `{"rate":5}` {
 		t.Errorf("change = %+v, device %+v", written, d)
 	}
 	if *written.Registration.Assignment != *first.Assignment {
@@ -373,7 +374,11 @@ func TestRecordOfUnlinkedHub(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	change := dps.InstanceChange{Instance: instance, IfMatch: instance.ETag, Hubs: dps.HubsChange{Unlink: []dps.HubUnlink{{Hub: hubs[0], DeleteDevices: true}}}}
+	change := dps.InstanceChange{
+		Instance: instance,
+		IfMatch:  instance.ETag,
+		Hubs:     dps.HubsChange{Unlink: []dps.HubUnlink{{Hub: hubs[0], DeleteDevices: true}}},
+	}
 	change.Instance.ETag = dps.NewETag()
 	if err := w.store.Configure(t.Context(), change); err != nil {
 		t.Fatal(err)

@@ -272,7 +272,13 @@ func (s *Service) HubHealth(ctx context.Context, in dps.InstanceID) (map[dps.Hub
 // Remnants returns up to limit identities that may stand at a hub over the wire beside
 // the ones in the records, behind the place after (nil: from the start), sorted by hub
 // and device ID.
-func (s *Service) Remnants(ctx context.Context, in dps.InstanceID, state dps.RemnantState, limit int, after *dps.HubStand) ([]dps.Remnant, error) {
+func (s *Service) Remnants(
+	ctx context.Context,
+	in dps.InstanceID,
+	state dps.RemnantState,
+	limit int,
+	after *dps.HubStand,
+) ([]dps.Remnant, error) {
 	return s.store.Remnants(ctx, in, state, limit, after)
 }
 

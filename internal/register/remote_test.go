@@ -30,7 +30,8 @@ func TestRemotePlacement(t *testing.T) {
 		w.to(t, nil, "a")
 		leaf := w.leaf(t, "sensor")
 		rec := w.finished(t, w.request("sensor", leaf))
-		if rec.Status != dps.Assigned || rec.Hub != "a.example.com" || rec.Assignment.Substatus != dps.InitialAssignment || rec.Assignment.DeviceID != "sensor" {
+		if rec.Status != dps.Assigned || rec.Hub != "a.example.com" || rec.Assignment.Substatus != dps.InitialAssignment ||
+			rec.Assignment.DeviceID != "sensor" {
 			t.Errorf("record = %+v, %+v", rec, rec.Assignment)
 		}
 		s, _ := w.hubs["a"].at("sensor")
@@ -120,7 +121,12 @@ func TestReprovisioning(t *testing.T) {
 					w.to(t, tt.policy, from)
 					leaf := w.leaf(t, "sensor")
 					w.finished(t, w.request("sensor", leaf))
-					w.retwin(t, from, "sensor", dps.Twin{Tags: []byte(`{"site":"moved"}`), Desired: []byte(`{"interval":7}`), Reported: []byte(`{"firmware":"2"}`)})
+					w.retwin(
+						t,
+						from,
+						"sensor",
+						dps.Twin{Tags: []byte(`{"site":"moved"}`), Desired: []byte(`{"interval":7}`), Reported: []byte(`{"firmware":"2"}`)},
+					)
 
 					w.to(t, tt.policy, to)
 					renewed := w.leaf(t, "sensor")
@@ -193,7 +199,8 @@ func TestRemoteIdentityThatWasThere(t *testing.T) {
 		if rec.Assignment.Substatus != dps.ReprovisionedToInitialAssignment {
 			t.Errorf("substatus = %q", rec.Assignment.Substatus)
 		}
-		if s, _ := w.hubs["a"].at("sensor"); string(s.Twin.Tags) != `{"site":"own"}` || !s.Authentication.Equal(dps.SelfSigned(dps.ThumbprintOf(leaf.Certificate.Raw))) {
+		if s, _ := w.hubs["a"].at("sensor"); string(s.Twin.Tags) != `{"site":"own"}` ||
+			!s.Authentication.Equal(dps.SelfSigned(dps.ThumbprintOf(leaf.Certificate.Raw))) {
 			t.Errorf("identity = %+v", s)
 		}
 	})
@@ -328,7 +335,8 @@ func TestHubThatFails(t *testing.T) {
 				start := time.Now()
 				rec := w.finished(t, req)
 				took := time.Since(start)
-				if rec.Status != dps.Failed || rec.Failure.Code != tt.code || rec.Failure.Number != tt.number || rec.Failure.Message != dps.MessageOf(tt.err) {
+				if rec.Status != dps.Failed || rec.Failure.Code != tt.code || rec.Failure.Number != tt.number ||
+					rec.Failure.Message != dps.MessageOf(tt.err) {
 					t.Errorf("record = %+v, failure %+v", rec, rec.Failure)
 				}
 				if took < tt.least || took > tt.atMost {
@@ -527,7 +535,8 @@ func TestEnrollmentChangesMeanwhile(t *testing.T) {
 				pass(5 * time.Second)
 				reg, err := w.Record(t.Context(), in, "sensor")
 				must(t, err)
-				if reg.Operation != ticket.Operation || reg.Status != tt.status || (reg.Failure != nil && reg.Failure.Code != tt.code) || len(w.stands(t, "sensor")) != 0 {
+				if reg.Operation != ticket.Operation || reg.Status != tt.status || (reg.Failure != nil && reg.Failure.Code != tt.code) ||
+					len(w.stands(t, "sensor")) != 0 {
 					t.Errorf("record = %+v, %+v", reg, reg.Failure)
 				}
 				w.settled(t)
@@ -577,7 +586,10 @@ func TestCustomAllocation(t *testing.T) {
 			return register.WebhookAnswer{}, again
 		}, 11, "", dps.CustomAllocationFailed},
 		{"refused", func(register.WebhookQuestion, int) (register.WebhookAnswer, error) {
-			return register.WebhookAnswer{}, &dps.Error{Code: dps.CustomAllocationUnauthorized, Message: "Custom allocation failed with status code: 401"}
+			return register.WebhookAnswer{}, &dps.Error{
+				Code:    dps.CustomAllocationUnauthorized,
+				Message: "Custom allocation failed with status code: 401",
+			}
 		}, 1, "", dps.CustomAllocationUnauthorized},
 		{"a hub that is not linked", func(register.WebhookQuestion, int) (register.WebhookAnswer, error) { return answer("c"), nil }, 1, "", dps.CustomAllocationFailed},
 	}
@@ -603,7 +615,8 @@ func TestCustomAllocation(t *testing.T) {
 					}
 					return
 				}
-				if rec.Status != dps.Assigned || rec.Hub != tt.hub || string(rec.Payload) != `{"n":1}` || rec.Assignment.Substatus != dps.InitialAssignment {
+				if rec.Status != dps.Assigned || rec.Hub != tt.hub || string(rec.Payload) != `{"n":1}` ||
+					rec.Assignment.Substatus != dps.InitialAssignment {
 					t.Errorf("record = %+v, %+v", rec, rec.Failure)
 				}
 				w.settled(t)
@@ -645,7 +658,11 @@ func TestCustomAllocationMoves(t *testing.T) {
 				req := w.request("sensor", w.leaf(t, "sensor"))
 				w.finished(t, req)
 				w.webhook.answer = func(q register.WebhookQuestion, _ int) (register.WebhookAnswer, error) {
-					return register.WebhookAnswer{Hub: tt.hub, Twin: json.RawMessage(`{"tags":{"site":"second"}}`), Payload: json.RawMessage(`{"n":2}`)}, nil
+					return register.WebhookAnswer{
+						Hub:     tt.hub,
+						Twin:    json.RawMessage(`{"tags":{"site":"second"}}`),
+						Payload: json.RawMessage(`{"n":2}`),
+					}, nil
 				}
 				rec := w.finished(t, req)
 				q := w.webhook.asked[1]

@@ -43,7 +43,13 @@ func (s *Service) settle(ctx context.Context, in dps.Instance, req Request, p pr
 // written, since the same request is under way. A device without a record hardly ever
 // has an identity: at the first attempt none is looked for, and writing a second one
 // would fail with ConcurrentChange.
-func (s *Service) change(ctx context.Context, in dps.Instance, req Request, p proof, first bool) (c dps.RegistrationChange, joined bool, err error) {
+func (s *Service) change(
+	ctx context.Context,
+	in dps.Instance,
+	req Request,
+	p proof,
+	first bool,
+) (c dps.RegistrationChange, joined bool, err error) {
 	prev, err := s.previous(ctx, in.ID, req.ID)
 	if err != nil {
 		return c, false, err
@@ -221,7 +227,13 @@ func (s *Service) place(ctx context.Context, c dps.RegistrationChange, sub subje
 
 // migrate makes c move an identity with its twin from one embedded hub to another.
 // Where there is none any more, the device starts afresh.
-func (s *Service) migrate(ctx context.Context, c dps.RegistrationChange, sub subject, pl plan, id dps.HubIdentity) (dps.RegistrationChange, error) {
+func (s *Service) migrate(
+	ctx context.Context,
+	c dps.RegistrationChange,
+	sub subject,
+	pl plan,
+	id dps.HubIdentity,
+) (dps.RegistrationChange, error) {
 	old, err := s.store.HubDevice(ctx, c.Registration.Instance, pl.from.ID, c.Registration.Assignment.DeviceID)
 	if err != nil && dps.CodeOf(err) != dps.DeviceNotFound {
 		return dps.RegistrationChange{}, err
@@ -272,7 +284,13 @@ func desiredDeviceID(e dps.Enrollment, reg dps.Registration) dps.DeviceID {
 }
 
 // create makes c write a new identity.
-func (s *Service) create(c dps.RegistrationChange, sub subject, hub dps.LinkedHub, id dps.HubIdentity, as dps.Substatus) (dps.RegistrationChange, error) {
+func (s *Service) create(
+	c dps.RegistrationChange,
+	sub subject,
+	hub dps.LinkedHub,
+	id dps.HubIdentity,
+	as dps.Substatus,
+) (dps.RegistrationChange, error) {
 	twin, err := sub.initialTwin()
 	if err != nil {
 		return dps.RegistrationChange{}, err

@@ -240,7 +240,11 @@ func (s *Service) finish(ctx context.Context, j *job, c dps.RegistrationChange) 
 }
 
 func (s *Service) logFinished(ctx context.Context, j *job, reg dps.Registration) {
-	attrs := []any{slog.String("operation", string(reg.Operation)), slog.String("registrationId", string(reg.ID)), slog.String("remote", j.work.Remote)}
+	attrs := []any{
+		slog.String("operation", string(reg.Operation)),
+		slog.String("registrationId", string(reg.ID)),
+		slog.String("remote", j.work.Remote),
+	}
 	switch {
 	case reg.Failure != nil:
 		s.log.InfoContext(ctx, "registration failed", append(attrs,
@@ -334,7 +338,18 @@ func (s *Service) setback(r *run, j *job, err error) verdict {
 	if now.Add(after).Sub(j.began)-j.excused > s.budget {
 		return s.fail(r, j, err)
 	}
-	s.log.DebugContext(r.acting, "an open registration is tried again", "registrationId", string(j.id), "attempt", j.attempts, "after", after, "err", err)
+	s.log.DebugContext(
+		r.acting,
+		"an open registration is tried again",
+		"registrationId",
+		string(j.id),
+		"attempt",
+		j.attempts,
+		"after",
+		after,
+		"err",
+		err,
+	)
 	return j.at(j.writes, after)
 }
 

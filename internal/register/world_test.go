@@ -209,7 +209,12 @@ func certificateOf(i *pki.Issued) *dps.Certificate {
 
 func (w *world) upload(t *testing.T, name dps.CAName, ca *pki.Issued, verified bool) {
 	t.Helper()
-	_, err := w.enroll.PutCACertificate(t.Context(), in, enroll.Upload{Name: name, Certificate: certificateOf(ca), Verified: &verified}, dps.Condition{})
+	_, err := w.enroll.PutCACertificate(
+		t.Context(),
+		in,
+		enroll.Upload{Name: name, Certificate: certificateOf(ca), Verified: &verified},
+		dps.Condition{},
+	)
 	must(t, err)
 }
 

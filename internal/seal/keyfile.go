@@ -49,7 +49,11 @@ func readKey(path string) (*Key, error) {
 	}
 	raw, err := base64.StdEncoding.Strict().DecodeString(strings.TrimSpace(string(text)))
 	if err != nil || len(raw) != keySize {
-		return nil, fmt.Errorf("%s is damaged: want %d bytes in base64 on one line; restore it from a backup, as nothing sealed can be read without it", path, keySize)
+		return nil, fmt.Errorf(
+			"%s is damaged: want %d bytes in base64 on one line; restore it from a backup, as nothing sealed can be read without it",
+			path,
+			keySize,
+		)
 	}
 	return newKey(raw)
 }

@@ -140,7 +140,11 @@ func (s *server) query(c collection) route.Handler {
 func (s *server) registrations() []route.Route {
 	return []route.Route{
 		{Method: "GET", Pattern: "/registrations/{id}", Handle: s.guarded(dps.RegistrationStatusRead, s.registration)},
-		{Method: "DELETE", Pattern: "/registrations/{id}", Handle: s.records(audit.Delete, audit.Registration, s.guarded(dps.RegistrationStatusWrite, s.forget))},
+		{
+			Method:  "DELETE",
+			Pattern: "/registrations/{id}",
+			Handle:  s.records(audit.Delete, audit.Registration, s.guarded(dps.RegistrationStatusWrite, s.forget)),
+		},
 		{Method: "POST", Pattern: "/registrations/{id}/query", Handle: s.guarded(dps.RegistrationStatusRead, s.queryRegistrations)},
 	}
 }

@@ -48,10 +48,19 @@ func New(o Options) http.Handler {
 	s := &server{Options: o, calls: newCallLimit(o.Rate)}
 	routes := s.registrations()
 	for _, c := range []collection{{"/enrollments", dps.Individual}, {"/enrollmentGroups", dps.Group}} {
-		routes = append(routes,
+		routes = append(
+			routes,
 			route.Route{Method: "GET", Pattern: c.path + "/{id}", Handle: s.on(c, dps.EnrollmentRead, s.get)},
-			route.Route{Method: "PUT", Pattern: c.path + "/{id}", Handle: s.records(audit.Put, audit.KindOf(c.kind), s.on(c, dps.EnrollmentWrite, s.put))},
-			route.Route{Method: "DELETE", Pattern: c.path + "/{id}", Handle: s.records(audit.Delete, audit.KindOf(c.kind), s.on(c, dps.EnrollmentWrite, s.remove))},
+			route.Route{
+				Method:  "PUT",
+				Pattern: c.path + "/{id}",
+				Handle:  s.records(audit.Put, audit.KindOf(c.kind), s.on(c, dps.EnrollmentWrite, s.put)),
+			},
+			route.Route{
+				Method:  "DELETE",
+				Pattern: c.path + "/{id}",
+				Handle:  s.records(audit.Delete, audit.KindOf(c.kind), s.on(c, dps.EnrollmentWrite, s.remove)),
+			},
 			route.Route{Method: "POST", Pattern: c.path + "/{id}/attestationmechanism", Handle: s.on(c, dps.EnrollmentWrite, s.mechanism)},
 			route.Route{Method: "POST", Pattern: c.path + "/query", Handle: s.query(c)},
 			route.Route{Method: "POST", Pattern: c.path, Handle: s.records(audit.Bulk, audit.KindOf(c.kind), s.bulk(c))},

@@ -48,15 +48,24 @@ func newWorld(t *testing.T, rights dps.Rights) *world {
 	}
 	clock := func() time.Time { return now }
 	w := &world{policy: dps.Policy{Instance: dps.DefaultInstance, Name: "p", Rights: rights, Keys: dps.NewKeyPair()}}
-	w.store, err = sqlite.Open(t.Context(), sqlite.Options{Path: filepath.Join(t.TempDir(), "db"), Key: key, Observer: observer{}, Log: slog.New(slog.DiscardHandler), Now: clock})
+	w.store, err = sqlite.Open(
+		t.Context(),
+		sqlite.Options{Path: filepath.Join(t.TempDir(), "db"), Key: key, Observer: observer{}, Log: slog.New(slog.DiscardHandler), Now: clock},
+	)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = w.store.Close() })
 	setup := dps.Setup{
 		Instance: dps.NewInstance(dps.DefaultInstance, now), Policy: w.policy,
-		Hub:       dps.LinkedHub{Instance: dps.DefaultInstance, ID: dps.EmbeddedHub, Kind: dps.KindEmbedded, HostName: "hub.example", Weight: 1},
-		HubPolicy: dps.HubPolicy{Instance: dps.DefaultInstance, Hub: dps.EmbeddedHub, Name: "p", Rights: dps.HubOwnerRights, Keys: dps.NewKeyPair()},
+		Hub: dps.LinkedHub{Instance: dps.DefaultInstance, ID: dps.EmbeddedHub, Kind: dps.KindEmbedded, HostName: "hub.example", Weight: 1},
+		HubPolicy: dps.HubPolicy{
+			Instance: dps.DefaultInstance,
+			Hub:      dps.EmbeddedHub,
+			Name:     "p",
+			Rights:   dps.HubOwnerRights,
+			Keys:     dps.NewKeyPair(),
+		},
 	}
 	if err := w.store.Create(t.Context(), setup); err != nil {
 		t.Fatal(err)
@@ -216,7 +225,10 @@ func TestPayloadIsShown(t *testing.T) {
 	for id, ref := range map[dps.RegistrationID]dps.EntryRef{"sensor-7": {Kind: dps.Individual, ID: "sensor-7"}, "sensor-8": {Kind: dps.Group, ID: "line-7"}} {
 		err := w.store.Commit(t.Context(), dps.RegistrationChange{Registration: dps.Registration{
 			Instance: dps.DefaultInstance, ID: id, Entry: ref, Attestation: dps.SymmetricKey, Status: dps.Failed,
-			Failure: &dps.Failure{Code: dps.NoHub, Message: "none"}, Payload: []byte(`{"line":{"no":7}}`), Operation: dps.NewOperationID(), ETag: dps.NewETag(), Created: now, Updated: now,
+			Failure: &dps.Failure{
+				Code:    dps.NoHub,
+				Message: "none",
+			}, Payload: []byte(`{"line":{"no":7}}`), Operation: dps.NewOperationID(), ETag: dps.NewETag(), Created: now, Updated: now,
 		}})
 		if err != nil {
 			t.Fatal(err)

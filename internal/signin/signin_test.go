@@ -168,7 +168,8 @@ func TestFirstPassword(t *testing.T) {
 	if strings.Contains(w.log.String(), first) || strings.Contains(w.log.String(), password) || strings.Contains(w.log.String(), s.Token) {
 		t.Error("a secret is in the log")
 	}
-	if e := w.store.entries; len(e) != 1 || e[0].Operation != audit.ChangePassword || e[0].Principal != "portal:admin" || e[0].Result != audit.OK {
+	if e := w.store.entries; len(e) != 1 || e[0].Operation != audit.ChangePassword || e[0].Principal != "portal:admin" ||
+		e[0].Result != audit.OK {
 		t.Errorf("audit = %+v", e)
 	}
 }

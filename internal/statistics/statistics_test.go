@@ -98,7 +98,9 @@ type world struct {
 
 func newWorld() *world {
 	w := &world{store: newStore(), now: start}
-	w.Counter = statistics.New(statistics.Options{Store: w.store, Log: slog.New(slog.NewTextHandler(&w.log, nil)), Now: func() time.Time { return w.now }})
+	w.Counter = statistics.New(
+		statistics.Options{Store: w.store, Log: slog.New(slog.NewTextHandler(&w.log, nil)), Now: func() time.Time { return w.now }},
+	)
 	return w
 }
 
@@ -113,7 +115,15 @@ func TestSeries(t *testing.T) {
 	w.Registered("another", dps.Assigned)
 	w.now = start.Add(time.Hour)
 	w.Registered(in, dps.Unassigned)
-	first, second, third := statistics.Counts{Assigned: 2, Failed: 1, Refused: 2}, statistics.Counts{Assigned: 1}, statistics.Counts{Refused: 1}
+	first, second, third := statistics.Counts{
+		Assigned: 2,
+		Failed:   1,
+		Refused:  2,
+	}, statistics.Counts{
+		Assigned: 1,
+	}, statistics.Counts{
+		Refused: 1,
+	}
 	at := func(hour, minute int) time.Time { return time.Date(2026, 3, 1, hour, minute, 0, 0, time.UTC) }
 	for name, tt := range map[string]struct {
 		since, until time.Time

@@ -36,7 +36,8 @@ func TestSetHostnames(t *testing.T) {
 		t.Errorf("certificate of %s", now.Subject)
 	}
 	// The same names again, in any order, issue nothing.
-	if err := a.SetHostnames([]string{"localhost", "192.0.2.7", "hub-a.example"}); err != nil || !parse(t, w.path("server-ecdsa.cert.pem")).Equal(now) {
+	if err := a.SetHostnames([]string{"localhost", "192.0.2.7", "hub-a.example"}); err != nil ||
+		!parse(t, w.path("server-ecdsa.cert.pem")).Equal(now) {
 		t.Errorf("issued again for the same names, %v", err)
 	}
 	if err := a.SetHostnames(nil); err == nil {

@@ -45,7 +45,10 @@ func columns(kind dps.EntryKind) []column {
 	out = append(out, placementColumns()...)
 	out = append(out, twinColumns()...)
 	if kind == dps.Individual {
-		out = append(out, rawColumn("optionalDeviceInformation", func(e *wire.Enrollment) *json.RawMessage { return &e.OptionalDeviceInformation }))
+		out = append(
+			out,
+			rawColumn("optionalDeviceInformation", func(e *wire.Enrollment) *json.RawMessage { return &e.OptionalDeviceInformation }),
+		)
 	}
 	return append(out,
 		text("webhookUrl", func(e *wire.Enrollment) *string { return &custom(e).WebhookURL }),

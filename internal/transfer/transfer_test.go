@@ -141,7 +141,10 @@ func TestHeader(t *testing.T) {
 }
 
 func TestBadCells(t *testing.T) {
-	columns, err := transfer.ReadHeader([]byte("registrationId,iotEdge,reprovisionUpdate,tags,desired,initialTwin,optionalDeviceInformation"), dps.Individual)
+	columns, err := transfer.ReadHeader(
+		[]byte("registrationId,iotEdge,reprovisionUpdate,tags,desired,initialTwin,optionalDeviceInformation"),
+		dps.Individual,
+	)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -226,7 +229,10 @@ func TestWholeRecord(t *testing.T) {
 			Primary: &wire.Certificate{Certificate: "-----BEGIN\r\nx\n"}, Secondary: &wire.Certificate{Certificate: "AA=="},
 		}}},
 		Capabilities: &wire.Capabilities{}, ProvisioningStatus: wire.NullableString{Present: true, Null: true},
-		ReprovisionPolicy: &wire.ReprovisionPolicy{UpdateHubAssignment: &yes, MigrateDeviceData: &no}, AllocationPolicy: "custom", IotHubs: []string{"x", "y"},
+		ReprovisionPolicy: &wire.ReprovisionPolicy{
+			UpdateHubAssignment: &yes,
+			MigrateDeviceData:   &no,
+		}, AllocationPolicy: "custom", IotHubs: []string{"x", "y"},
 		CustomAllocationDefinition: &wire.CustomAllocation{WebhookURL: "https://w/?a=b", APIVersion: "1\r\n2"},
 	}
 	if diff := cmp.Diff(wire.EnrollmentRequest{Enrollment: e}, throughCSV(t, dps.Individual, e)); diff != "" {

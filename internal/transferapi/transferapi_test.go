@@ -181,9 +181,18 @@ func anyRecord(t *rapid.T, kind dps.EntryKind, id, certificate string, free bool
 		e.DeviceID = rapid.SampledFrom([]string{"", "d-" + id}).Draw(t, "device")
 		e.OptionalDeviceInformation = anyJSON(t, "info", ``, `{}`, `{"a":"<&>,\"\u2028","b":[1.0,1e3]}`)
 	}
-	e.InitialTwin = anyJSON(t, "twin", ``, `{}`, `{"tags":{"a":"x,\"y"}}`, `{"tags":null}`, `{"tags":{"a":1},"properties":{"desired":{"b":"<ü>"}}}`,
-		`{"properties":{"desired":{"c":1.50}},"tags":{}}`)
-	e.ProvisioningStatus = rapid.SampledFrom([]wire.NullableString{{}, {Present: true, Null: true}, wire.StringValue("enabled"), wire.StringValue("disabled")}).Draw(t, "status")
+	e.InitialTwin = anyJSON(
+		t,
+		"twin",
+		``,
+		`{}`,
+		`{"tags":{"a":"x,\"y"}}`,
+		`{"tags":null}`,
+		`{"tags":{"a":1},"properties":{"desired":{"b":"<ü>"}}}`,
+		`{"properties":{"desired":{"c":1.50}},"tags":{}}`,
+	)
+	e.ProvisioningStatus = rapid.SampledFrom([]wire.NullableString{{}, {Present: true, Null: true}, wire.StringValue("enabled"), wire.StringValue("disabled")}).
+		Draw(t, "status")
 	e.AllocationPolicy = rapid.SampledFrom([]string{"", "hashed", "geoLatency", "static", "custom"}).Draw(t, "policy")
 	if e.AllocationPolicy == "custom" {
 		e.CustomAllocationDefinition = &wire.CustomAllocation{WebhookURL: "https://f.example/x?code=a,b\"c", APIVersion: "2019-03-31"}
@@ -223,7 +232,10 @@ func anyAttestation(t *rapid.T, kind dps.EntryKind, certificate string, free boo
 			{Primary: "plant"}, {Secondary: "plant"},
 		}).Draw(t, "reference")}}
 	case "tpm":
-		return &wire.Attestation{Type: "tpm", TPM: &wire.TPM{EndorsementKey: "AToAAQ==", StorageRootKey: rapid.SampledFrom([]string{"", "AAAA"}).Draw(t, "srk")}}
+		return &wire.Attestation{
+			Type: "tpm",
+			TPM:  &wire.TPM{EndorsementKey: "AToAAQ==", StorageRootKey: rapid.SampledFrom([]string{"", "AAAA"}).Draw(t, "srk")},
+		}
 	case "symmetricKey":
 		a := &wire.Attestation{Type: "symmetricKey"}
 		if rapid.Bool().Draw(t, "given") {
@@ -325,7 +337,8 @@ func TestOutcomes(t *testing.T) {
 		t.Errorf("with replace: %+v", got)
 	}
 	text := w.dump(t, devices, lines)
-	if strings.Count(text, "\n") != 3 || !strings.Contains(text, `{"registrationId":"B","deviceId":"z",`) || strings.Contains(text, "Key\":\"") {
+	if strings.Count(text, "\n") != 3 || !strings.Contains(text, `{"registrationId":"B","deviceId":"z",`) ||
+		strings.Contains(text, "Key\":\"") {
 		t.Errorf("export: %s", text)
 	}
 }
@@ -339,7 +352,10 @@ func TestCertificateConflicts(t *testing.T) {
 	}
 	signing := fmt.Sprintf(`"signingCertificates":{"primary":{"certificate":%q}}`, pool[0])
 	got := w.load(t, groups, lines, strings.Join([]string{
-		record("a", signing), record("b", signing), record("c", `"caReferences":{"primary":"ghost"}`), record("d", `"caReferences":{"primary":"plant"}`),
+		record(
+			"a",
+			signing,
+		), record("b", signing), record("c", `"caReferences":{"primary":"ghost"}`), record("d", `"caReferences":{"primary":"plant"}`),
 	}, "\n"))
 	if got.Created != 2 || len(got.Refused) != 2 || got.Refused[0].ID != "b" || got.Refused[1].ErrorCode != 400004 ||
 		!strings.Contains(got.Refused[0].Message, "already belongs to the enrollment group a") {
@@ -358,7 +374,8 @@ func TestMaskedWebhook(t *testing.T) {
 	if got := w.load(t, devices, lines, masked); got.Unchanged != 1 {
 		t.Errorf("back: %+v", got)
 	}
-	if got := newWorld(t, dps.OwnerRights).load(t, devices, lines, masked); len(got.Refused) != 1 || !strings.Contains(got.Refused[0].Message, "webhookUrl") {
+	if got := newWorld(t, dps.OwnerRights).load(t, devices, lines, masked); len(got.Refused) != 1 ||
+		!strings.Contains(got.Refused[0].Message, "webhookUrl") {
 		t.Errorf("elsewhere: %+v", got)
 	}
 }
@@ -435,7 +452,8 @@ func TestManyBatches(t *testing.T) {
 	if err != nil || len(entries) != 1 {
 		t.Fatalf("audit: %+v, %v", entries, err)
 	}
-	if e := entries[0]; e.Operation != audit.Import || e.Kind != audit.Enrollment || e.Succeeded != n-1 || e.Failed != 1 || e.Principal != audit.ByPolicy("p") {
+	if e := entries[0]; e.Operation != audit.Import || e.Kind != audit.Enrollment || e.Succeeded != n-1 || e.Failed != 1 ||
+		e.Principal != audit.ByPolicy("p") {
 		t.Errorf("audit: %+v", e)
 	}
 }

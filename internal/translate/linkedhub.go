@@ -142,7 +142,10 @@ func connectionPart(d *dps.HubDraft, name, value string) (err error) {
 			return dps.Invalidf(field, "SharedAccessKey %s", strings.TrimPrefix(dps.MessageOf(err), field+": "))
 		}
 	default:
-		return dps.Invalidf(field, "may only have HostName, GatewayHostName, SharedAccessKeyName and SharedAccessKey: it must be that of a policy of the hub, not of a device or module")
+		return dps.Invalidf(
+			field,
+			"may only have HostName, GatewayHostName, SharedAccessKeyName and SharedAccessKey: it must be that of a policy of the hub, not of a device or module",
+		)
 	}
 	return nil
 }

@@ -20,7 +20,15 @@ func TestHubDraft(t *testing.T) {
 	}{
 		{
 			"as Azure writes it", `{"connectionString":"HostName=a.example;SharedAccessKeyName=p;SharedAccessKey=` + key + `","location":"West Europe","allocationWeight":2,"applyAllocationPolicy":false}`,
-			dps.HubDraft{HostName: "a.example", Endpoint: "a.example", KeyName: "p", Key: dps.NewSecret([]byte("0123456789abcdef")), Location: "West Europe", Weight: &two, ApplyPolicy: &no},
+			dps.HubDraft{
+				HostName:    "a.example",
+				Endpoint:    "a.example",
+				KeyName:     "p",
+				Key:         dps.NewSecret([]byte("0123456789abcdef")),
+				Location:    "West Europe",
+				Weight:      &two,
+				ApplyPolicy: &no,
+			},
 		},
 		{
 			"other order, case and blanks", `{"connectionString":" sharedaccesskey = ` + key + ` ; HOSTNAME = A.example:8443; SharedAccessKeyName=p; "}`,
@@ -83,7 +91,11 @@ func FuzzHubConnection(f *testing.F) {
 			t.Fatalf("%q gives %+v", text, d)
 		}
 		out := translate.LinkedHub(dps.HubLink{
-			Hub:    dps.LinkedHub{HostName: d.HostName, Kind: dps.KindIoTHub, Access: &dps.HubAccess{Endpoint: d.Endpoint, KeyName: d.KeyName, Key: d.Key}},
+			Hub: dps.LinkedHub{
+				HostName: d.HostName,
+				Kind:     dps.KindIoTHub,
+				Access:   &dps.HubAccess{Endpoint: d.Endpoint, KeyName: d.KeyName, Key: d.Key},
+			},
 			Policy: dps.HubPolicy{Name: d.KeyName},
 		})
 		if d.KeyName == "" {

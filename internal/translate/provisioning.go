@@ -172,7 +172,11 @@ func unchangeable(req wire.ProvisioningServiceRequest) error {
 	case !noIdentity(req.Identity):
 		return dps.Invalidf("identity", notOffered)
 	case p.PublicNetworkAccess != "" && !strings.EqualFold(p.PublicNetworkAccess, networked):
-		return dps.Invalidf("properties.publicNetworkAccess", "must be %s; who reaches the service is decided by its listeners and by firewalls", networked)
+		return dps.Invalidf(
+			"properties.publicNetworkAccess",
+			"must be %s; who reaches the service is decided by its listeners and by firewalls",
+			networked,
+		)
 	case len(p.IPFilterRules) > 0:
 		return dps.Invalidf("properties.ipFilterRules", notOffered)
 	case len(p.PrivateEndpointConnections) > 0:

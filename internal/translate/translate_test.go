@@ -246,15 +246,23 @@ func selfSigned(t *testing.T) dps.Certificate {
 func TestAttestationOfX509(t *testing.T) {
 	t.Parallel()
 	cert := selfSigned(t)
-	e := dps.Enrollment{Ref: dps.EntryRef{Kind: dps.Group, ID: "g"}, Attestation: dps.Attestation{Type: dps.X509, X509: &dps.X509Attestation{Secondary: &cert}}}
+	e := dps.Enrollment{
+		Ref:         dps.EntryRef{Kind: dps.Group, ID: "g"},
+		Attestation: dps.Attestation{Type: dps.X509, X509: &dps.X509Attestation{Secondary: &cert}},
+	}
 	got, err := translate.Attestation(e, true)
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := wire.Attestation{Type: "x509", X509: &wire.X509{SigningCertificates: &wire.Certificates{Secondary: &wire.Certificate{Info: &wire.CertificateInfo{
-		SubjectName: `CN="Factory, Root", O=Contoso`, IssuerName: `CN="Factory, Root", O=Contoso`, SHA1Thumbprint: dps.SHA1Thumbprint(cert.DER),
-		SHA256Thumbprint: cert.Thumbprint().String(), SerialNumber: "A8F6", NotBeforeUTC: "2026-03-01T12:00:00Z", NotAfterUTC: "2027-03-01T12:00:00Z", Version: 3,
-	}}}}}
+	want := wire.Attestation{
+		Type: "x509",
+		X509: &wire.X509{SigningCertificates: &wire.Certificates{Secondary: &wire.Certificate{Info: &wire.CertificateInfo{
+			SubjectName: `CN="Factory, Root", O=Contoso`, IssuerName: `CN="Factory, Root", O=Contoso`, SHA1Thumbprint: dps.SHA1Thumbprint(cert.DER),
+			SHA256Thumbprint: cert.Thumbprint().
+				String(),
+			SerialNumber: "A8F6", NotBeforeUTC: "2026-03-01T12:00:00Z", NotAfterUTC: "2027-03-01T12:00:00Z", Version: 3,
+		}}}},
+	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("Attestation (-want +got):\n%s", diff)
 	}
@@ -269,7 +277,10 @@ func TestAttestationOfX509(t *testing.T) {
 func TestKeysAreShownOnlyWhereAsked(t *testing.T) {
 	t.Parallel()
 	keys := dps.NewKeyPair()
-	e := dps.Enrollment{Ref: dps.EntryRef{Kind: dps.Individual, ID: "a"}, Attestation: dps.Attestation{Type: dps.SymmetricKey, SymmetricKey: &keys}}
+	e := dps.Enrollment{
+		Ref:         dps.EntryRef{Kind: dps.Individual, ID: "a"},
+		Attestation: dps.Attestation{Type: dps.SymmetricKey, SymmetricKey: &keys},
+	}
 	for _, with := range []bool{true, false} {
 		out, err := translate.Enrollment(e, with)
 		if err != nil {
@@ -307,12 +318,14 @@ func TestDeviceState(t *testing.T) {
 	if got := translate.DeviceState(reg, "hub.example", "2019-01-15").Payload; got != nil {
 		t.Errorf("an old version hears %s", got)
 	}
-	if got := translate.ServiceState(reg, "hub.example"); string(got.Payload) != `{"a":1}` || got.X509 != nil || got.LastUpdatedDateTimeUTC != "2026-03-01T12:00:00.120001Z" {
+	if got := translate.ServiceState(reg, "hub.example"); string(got.Payload) != `{"a":1}` || got.X509 != nil ||
+		got.LastUpdatedDateTimeUTC != "2026-03-01T12:00:00.120001Z" {
 		t.Errorf("ServiceState = %+v", got)
 	}
 	reg.Status, reg.Failure = dps.Failed, &dps.Failure{Code: dps.NoHub, Message: "none"}
 	failed := translate.DeviceState(reg, "hub.example", "2021-06-01")
-	if failed.AssignedHub != "" || failed.DeviceID != "" || failed.Substatus != "" || failed.ErrorCode != 400208 || failed.ErrorMessage != "none" {
+	if failed.AssignedHub != "" || failed.DeviceID != "" || failed.Substatus != "" || failed.ErrorCode != 400208 ||
+		failed.ErrorMessage != "none" {
 		t.Errorf("failed: %+v", failed)
 	}
 	if got := translate.NeverRegistered("dev-1"); got.Status != "unassigned" || got.CreatedDateTimeUTC != "" {
@@ -352,9 +365,16 @@ func TestDeviceBodyAndVersion(t *testing.T) {
 func TestHubDeviceWithKeys(t *testing.T) {
 	t.Parallel()
 	keys := dps.NewKeyPair()
-	d := dps.HubDevice{DeviceID: "Dev", GenerationID: "7", IotEdge: true, ETag: "e", Authentication: dps.HubAuthentication{Type: dps.HubAuthSAS, Keys: keys}}
+	d := dps.HubDevice{
+		DeviceID:       "Dev",
+		GenerationID:   "7",
+		IotEdge:        true,
+		ETag:           "e",
+		Authentication: dps.HubAuthentication{Type: dps.HubAuthSAS, Keys: keys},
+	}
 	got := translate.HubDevice(d)
-	if *got.Authentication.SymmetricKey.PrimaryKey != keys.Primary.Base64() || got.Authentication.X509Thumbprint.PrimaryThumbprint != nil || got.Authentication.Type != "sas" {
+	if *got.Authentication.SymmetricKey.PrimaryKey != keys.Primary.Base64() || got.Authentication.X509Thumbprint.PrimaryThumbprint != nil ||
+		got.Authentication.Type != "sas" {
 		t.Errorf("authentication = %+v", got.Authentication)
 	}
 	if got.DeviceScope != "ms-azure-iot-edge://Dev-7" {
@@ -380,7 +400,14 @@ func TestHubTwinWithoutTwin(t *testing.T) {
 
 func TestCACertificate(t *testing.T) {
 	t.Parallel()
-	c := dps.CACertificate{Name: "Factory", Certificate: selfSigned(t), Created: at, Updated: at, ETag: "e", Challenge: &dps.Challenge{Code: "C0DE"}}
+	c := dps.CACertificate{
+		Name:        "Factory",
+		Certificate: selfSigned(t),
+		Created:     at,
+		Updated:     at,
+		ETag:        "e",
+		Challenge:   &dps.Challenge{Code: "C0DE"},
+	}
 	got, err := translate.CACertificate(c, "/base", false)
 	if err != nil {
 		t.Fatal(err)
@@ -395,7 +422,8 @@ func TestCACertificate(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("CACertificate (-want +got):\n%s", diff)
 	}
-	if got, err = translate.CACertificate(c, "/base", true); err != nil || got.Properties.VerificationCode != "C0DE" || got.Properties.Certificate == nil {
+	if got, err = translate.CACertificate(c, "/base", true); err != nil || got.Properties.VerificationCode != "C0DE" ||
+		got.Properties.Certificate == nil {
 		t.Errorf("with code: %+v, %v", got.Properties, err)
 	}
 	if _, err := translate.CACertificate(dps.CACertificate{}, "/base", false); err == nil {

@@ -22,7 +22,9 @@ func sent(t *testing.T, q register.WebhookQuestion) string {
 	f := newFunction(t, func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
 		got = string(body)
-		if r.Method != "POST" || r.URL.RequestURI() != "/api/alloc?code=secret" || r.Header.Get("Content-Type") != "application/json; charset=utf-8" || r.Header.Get("Authorization") != "" {
+		if r.Method != "POST" || r.URL.RequestURI() != "/api/alloc?code=secret" ||
+			r.Header.Get("Content-Type") != "application/json; charset=utf-8" ||
+			r.Header.Get("Authorization") != "" {
 			t.Errorf("%s %s %v", r.Method, r.URL, r.Header)
 		}
 		write(200, `{"iotHubHostName": "hub-a.example"}`)(w, r)
@@ -93,11 +95,18 @@ func TestRequestOfOtherDevices(t *testing.T) {
 	}
 	shown := dps.Certificate{DER: device.Certificate.Raw}
 	entry := func(a dps.Attestation) dps.Enrollment {
-		return dps.Enrollment{Ref: dps.EntryRef{Kind: dps.Individual, ID: "dev-7"}, DeviceID: "Press", Attestation: a, Placement: dps.Placement{Policy: dps.Custom}}
+		return dps.Enrollment{
+			Ref:         dps.EntryRef{Kind: dps.Individual, ID: "dev-7"},
+			DeviceID:    "Press",
+			Attestation: a,
+			Placement:   dps.Placement{Policy: dps.Custom},
+		}
 	}
 	t.Run("X.509", func(t *testing.T) {
 		q := register.WebhookQuestion{
-			Enrollment: entry(dps.Attestation{Type: dps.X509, X509: &dps.X509Attestation{Primary: &shown}}), ID: "dev-7", Attestation: dps.X509, Certificate: &shown,
+			Enrollment: entry(
+				dps.Attestation{Type: dps.X509, X509: &dps.X509Attestation{Primary: &shown}},
+			), ID: "dev-7", Attestation: dps.X509, Certificate: &shown,
 			LinkedHubs: []dps.HostName{"hub-a.example"},
 		}
 		info, err := shown.Info()
@@ -117,7 +126,8 @@ func TestRequestOfOtherDevices(t *testing.T) {
 			t.Fatal(err)
 		}
 		c := got.DeviceRuntimeContext
-		if has := c.X509.ClientCertificates.Primary.Info; has["sha256Thumbprint"] != info.SHA256 || has["subjectName"] != info.Subject || len(has) != 8 {
+		if has := c.X509.ClientCertificates.Primary.Info; has["sha256Thumbprint"] != info.SHA256 || has["subjectName"] != info.Subject ||
+			len(has) != 8 {
 			t.Errorf("info = %v", has)
 		}
 		if len(got.IndividualEnrollment.Attestation) != 1 || c.SymmetricKey != nil || c.TPM != nil {
@@ -126,12 +136,16 @@ func TestRequestOfOtherDevices(t *testing.T) {
 	})
 	t.Run("TPM", func(t *testing.T) {
 		q := register.WebhookQuestion{
-			Enrollment: entry(dps.Attestation{Type: dps.TPM, TPM: &dps.TPMAttestation{EndorsementKey: "EK", StorageRootKey: "SRK"}}), ID: "dev-7", Attestation: dps.TPM,
+			Enrollment: entry(
+				dps.Attestation{Type: dps.TPM, TPM: &dps.TPMAttestation{EndorsementKey: "EK", StorageRootKey: "SRK"}},
+			), ID: "dev-7", Attestation: dps.TPM,
 			LinkedHubs: []dps.HostName{"hub-a.example"},
 		}
 		got := sent(t, q)
-		if !strings.Contains(got, `"tpm":{"endorsementKey":"EK","storageRootKey":"SRK"}`) || !strings.Contains(got, `"attestation":{"type":"tpm"}`) ||
-			strings.Contains(got, "payload") || strings.Contains(got, "current") {
+		if !strings.Contains(got, `"tpm":{"endorsementKey":"EK","storageRootKey":"SRK"}`) ||
+			!strings.Contains(got, `"attestation":{"type":"tpm"}`) ||
+			strings.Contains(got, "payload") ||
+			strings.Contains(got, "current") {
 			t.Error(got)
 		}
 	})

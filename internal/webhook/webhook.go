@@ -118,7 +118,11 @@ func (c *Client) Ask(ctx context.Context, q register.WebhookQuestion) (register.
 		return register.WebhookAnswer{}, noAnswer(err)
 	}
 	if len(body) > maxAnswer {
-		return register.WebhookAnswer{}, dps.Errorf(dps.CustomAllocationFailed, "Custom allocation failed: the webhook's answer is larger than %d bytes.", maxAnswer)
+		return register.WebhookAnswer{}, dps.Errorf(
+			dps.CustomAllocationFailed,
+			"Custom allocation failed: the webhook's answer is larger than %d bytes.",
+			maxAnswer,
+		)
 	}
 	answer, err := translate.AllocationResponse(body, q.LinkedHubs)
 	return register.WebhookAnswer(answer), err

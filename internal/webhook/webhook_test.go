@@ -89,7 +89,13 @@ func (f *function) client(t *testing.T, timeout time.Duration) *webhook.Client {
 	t.Helper()
 	trust := x509.NewCertPool()
 	trust.AddCert(f.Certificate())
-	c := webhook.New(webhook.Options{TLS: &tls.Config{RootCAs: trust, MinVersion: tls.VersionTLS12}, Rules: dps.WebhookRules{Loopback: true}, Timeout: timeout})
+	c := webhook.New(
+		webhook.Options{
+			TLS:     &tls.Config{RootCAs: trust, MinVersion: tls.VersionTLS12},
+			Rules:   dps.WebhookRules{Loopback: true},
+			Timeout: timeout,
+		},
+	)
 	t.Cleanup(c.Close)
 	return c
 }

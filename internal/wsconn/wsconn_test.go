@@ -370,7 +370,8 @@ func frames(t *testing.T, send func(w *websocket.Conn, raw net.Conn)) ([]byte, e
 		raw, err = new(net.Dialer).DialContext(ctx, network, addr)
 		return raw, err
 	}}}
-	ws, _, err := websocket.Dial(t.Context(), url, &websocket.DialOptions{Subprotocols: []string{"mqtt"}, HTTPClient: client}) //nolint:bodyclose // websocket.Dial closed it
+	options := &websocket.DialOptions{Subprotocols: []string{"mqtt"}, HTTPClient: client}
+	ws, _, err := websocket.Dial(t.Context(), url, options) //nolint:bodyclose // websocket.Dial closed it
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -436,7 +437,8 @@ var errAny = errors.New("any error")
 
 func TestPingIsAnswered(t *testing.T) {
 	url, _ := serve(t, false, echo)
-	ws, _, err := websocket.Dial(t.Context(), url, &websocket.DialOptions{Subprotocols: []string{"mqtt"}}) //nolint:bodyclose // websocket.Dial closed it
+	options := &websocket.DialOptions{Subprotocols: []string{"mqtt"}}
+	ws, _, err := websocket.Dial(t.Context(), url, options) //nolint:bodyclose // websocket.Dial closed it
 	if err != nil {
 		t.Fatal(err)
 	}

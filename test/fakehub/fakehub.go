@@ -234,7 +234,14 @@ func (h *Hub) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(http.StatusRequestEntityTooLarge)
 		return
 	}
-	c := call{method: r.Method, path: strings.TrimSuffix(r.URL.EscapedPath(), "/"), query: r.URL.Query(), header: r.Header, host: r.Host, body: body}
+	c := call{
+		method: r.Method,
+		path:   strings.TrimSuffix(r.URL.EscapedPath(), "/"),
+		query:  r.URL.Query(),
+		header: r.Header,
+		host:   r.Host,
+		body:   body,
+	}
 	fault, at := h.arrived(&c, r)
 	if fault.before() {
 		h.done(at, 0)

@@ -148,7 +148,13 @@ type bulkElement struct {
 }
 
 func (b bulkElement) device() Device {
-	return Device{DeviceID: b.ID, Status: b.Status, StatusReason: b.StatusReason, Authentication: b.Authentication, Capabilities: b.Capabilities}
+	return Device{
+		DeviceID:       b.ID,
+		Status:         b.Status,
+		StatusReason:   b.StatusReason,
+		Authentication: b.Authentication,
+		Capabilities:   b.Capabilities,
+	}
 }
 
 // bulkLocked does each element by itself: some may fail.
@@ -233,7 +239,12 @@ type twin struct {
 }
 
 func newTwin() twin {
-	return twin{Twin: Twin{Tags: map[string]any{}, Desired: map[string]any{}, Reported: map[string]any{}}, version: 2, desiredVersion: 1, reportedVersion: 1}
+	return twin{
+		Twin:            Twin{Tags: map[string]any{}, Desired: map[string]any{}, Reported: map[string]any{}},
+		version:         2,
+		desiredVersion:  1,
+		reportedVersion: 1,
+	}
 }
 
 // overwrite takes over the sections that a bulk call has.

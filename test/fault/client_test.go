@@ -53,7 +53,10 @@ func (s *service) newClient(leaf *pki.Issued) *http.Client {
 func (s *service) sharedClient(t *testing.T, connections int) *http.Client {
 	t.Helper()
 	config := &tls.Config{RootCAs: s.trust, CurvePreferences: []tls.CurveID{tls.CurveP256}}
-	c := &http.Client{Transport: &http.Transport{TLSClientConfig: config, DialContext: s.dial, MaxIdleConnsPerHost: connections}, Timeout: requestTimeout}
+	c := &http.Client{
+		Transport: &http.Transport{TLSClientConfig: config, DialContext: s.dial, MaxIdleConnsPerHost: connections},
+		Timeout:   requestTimeout,
+	}
 	t.Cleanup(c.CloseIdleConnections)
 	return c
 }

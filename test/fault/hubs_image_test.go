@@ -33,19 +33,24 @@ func readHubImage(t *testing.T, data string) hubImage {
 	defer db.Close()
 	same(t, "integrity", texts(t, db, `PRAGMA integrity_check`), []string{"ok"})
 	i := hubImage{records: make(map[string]hubRecord), pending: make(map[stand]bool), placing: make(map[stand]bool)}
-	eachRow(t, db, `SELECT CASE WHEN r.hub = '' THEN '' ELSE r.device_id END, coalesce(h.host_name, ''), r.status, w.operation IS NOT NULL FROM registrations r
-		LEFT JOIN hubs h ON h.instance = r.instance AND h.id = r.hub LEFT JOIN work w ON w.instance = r.instance AND w.id_key = r.id_key`, func(scan func(...any) error) error {
-		var device string
-		var r hubRecord
-		err := scan(&device, &r.hub, &r.status, &r.open)
-		if r.open {
-			i.open++
-		}
-		if device != "" {
-			i.records[device] = r
-		}
-		return err
-	})
+	eachRow(
+		t,
+		db,
+		`SELECT CASE WHEN r.hub = '' THEN '' ELSE r.device_id END, coalesce(h.host_name, ''), r.status, w.operation IS NOT NULL FROM registrations r
+		LEFT JOIN hubs h ON h.instance = r.instance AND h.id = r.hub LEFT JOIN work w ON w.instance = r.instance AND w.id_key = r.id_key`,
+		func(scan func(...any) error) error {
+			var device string
+			var r hubRecord
+			err := scan(&device, &r.hub, &r.status, &r.open)
+			if r.open {
+				i.open++
+			}
+			if device != "" {
+				i.records[device] = r
+			}
+			return err
+		},
+	)
 	eachRow(t, db, `SELECT h.host_name, m.device_id, m.state, w.operation IS NOT NULL FROM remnants m
 		JOIN hubs h ON h.instance = m.instance AND h.id = m.hub LEFT JOIN work w ON w.instance = m.instance AND w.id_key = m.id_key`, func(scan func(...any) error) error {
 		var at stand
@@ -104,7 +109,13 @@ func checkHubImage(t *testing.T, data string, hubs []*fakeHub) (i hubImage, dupl
 			}
 			duplicates++
 			if !i.pending[at] && !i.placing[at] {
-				t.Errorf("%s has device %s, which is on hub %q by its record (%+v), and nothing says that it is to be cleaned up", hub, id, i.records[id].hub, i.records[id])
+				t.Errorf(
+					"%s has device %s, which is on hub %q by its record (%+v), and nothing says that it is to be cleaned up",
+					hub,
+					id,
+					i.records[id].hub,
+					i.records[id],
+				)
 			}
 		}
 	}

@@ -174,7 +174,12 @@ func checkHonesty(t *testing.T, devices []*pacedDevice, calls []fakehub.Call, en
 			}
 		}
 	}
-	t.Logf("%d times a device found its registration done when it was told to come, %d times not (and %d over an end of the service)", kept, broken, excused)
+	t.Logf(
+		"%d times a device found its registration done when it was told to come, %d times not (and %d over an end of the service)",
+		kept,
+		broken,
+		excused,
+	)
 	if broken > kept/4 {
 		t.Errorf("%d promises were broken, and %d kept", broken, kept)
 	}

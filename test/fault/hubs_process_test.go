@@ -155,7 +155,17 @@ func (s *service) link(t *testing.T, h *fakeHub) {
 	if err := os.WriteFile(file, []byte(h.ConnectionString), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	out, err := command(t.Context(), "linked-hub", "create", "--data", s.data, "--connection-string", "@"+file, "--location", "local").CombinedOutput()
+	out, err := command(
+		t.Context(),
+		"linked-hub",
+		"create",
+		"--data",
+		s.data,
+		"--connection-string",
+		"@"+file,
+		"--location",
+		"local",
+	).CombinedOutput()
 	if err != nil {
 		t.Fatalf("linking %s: %v\n%s", h.HostName, err, out)
 	}

@@ -371,7 +371,17 @@ func (w *hubWorld) arrived(ctx context.Context, d *hubDevice, op operation) erro
 		return fmt.Errorf("%s: assigned to %s, which does not have the device", d.id, h.HostName)
 	}
 	if problem := d.twinProblem(twin, h.HostName, state.Substatus, noBulk); problem != "" {
-		return fmt.Errorf("%s (%s), mark %d at %q: the twin at %s %s: %+v; %+v", d.id, d.entry.id, d.mark, d.hub, h.HostName, problem, twin, state)
+		return fmt.Errorf(
+			"%s (%s), mark %d at %q: the twin at %s %s: %+v; %+v",
+			d.id,
+			d.entry.id,
+			d.mark,
+			d.hub,
+			h.HostName,
+			problem,
+			twin,
+			state,
+		)
 	}
 	if !d.knows(h.HostName, state.Substatus) {
 		return fmt.Errorf("%s (%s), before at %q as %q: the substatus at %s is %q", d.id, d.entry.id, d.hub, d.came, h.HostName, state.Substatus)

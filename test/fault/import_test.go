@@ -90,8 +90,15 @@ func importFile(t *testing.T, dir string) (name string, want []byte) {
 		}
 		_, _ = random.Read(key) // never fails
 		text := base64.StdEncoding.EncodeToString(key)
-		line := fmt.Sprintf(`{"registrationId":"imported-%06d","attestation":{"type":"symmetricKey","symmetricKey":{"primaryKey":%q,"secondaryKey":%q}},`+
-			`"initialTwin":{"tags":{"row":%d}},"provisioningStatus":"enabled","allocationPolicy":%q}`+"\n", i, text, text, i, policy)
+		line := fmt.Sprintf(
+			`{"registrationId":"imported-%06d","attestation":{"type":"symmetricKey","symmetricKey":{"primaryKey":%q,"secondaryKey":%q}},`+
+				`"initialTwin":{"tags":{"row":%d}},"provisioningStatus":"enabled","allocationPolicy":%q}`+"\n",
+			i,
+			text,
+			text,
+			i,
+			policy,
+		)
 		all.WriteString(line)
 		if policy == "hashed" {
 			good.WriteString(line)

@@ -26,7 +26,14 @@ func (s *service) placeDevices(t *testing.T, transport string, sdk func(*service
 	for i, id := range []string{hubCertDevice, hubKeyDevice} {
 		s.checkAssigned(t, sdk(s, t, batch{devices: b.devices[i : i+1]}).Outcomes[0], id)
 	}
-	return []string{s.info.Hubs[0].ConnectionStrings["iothubowner"], hubCertDevice, leaf.SHA256Thumbprint(), hubKeyDevice, keys.Primary, keys.Secondary}
+	return []string{
+		s.info.Hubs[0].ConnectionStrings["iothubowner"],
+		hubCertDevice,
+		leaf.SHA256Thumbprint(),
+		hubKeyDevice,
+		keys.Primary,
+		keys.Secondary,
+	}
 }
 
 // TestNodeHubSDK runs the registry of the hub's SDK against the embedded hub.

@@ -49,7 +49,14 @@ func TestServiceTokens(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	owner := parseConnection(t, w.info.ConnectionStrings["provisioningserviceowner"])
-	good := signed{sr: url.QueryEscape(owner.host), se: at(time.Hour), skn: owner.policy, key: owner.key, sig: url.QueryEscape, order: "sr sig se skn"}
+	good := signed{
+		sr:    url.QueryEscape(owner.host),
+		se:    at(time.Hour),
+		skn:   owner.policy,
+		key:   owner.key,
+		sig:   url.QueryEscape,
+		order: "sr sig se skn",
+	}
 	edit := func(change func(*signed)) string {
 		s := good
 		change(&s)

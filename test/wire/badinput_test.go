@@ -197,7 +197,10 @@ func privateKeys(t *testing.T) []badInput {
 		"private key that is cut off":       text[:80],
 		"private key with Windows newlines": strings.ReplaceAll(text, "\n", "\r\n"),
 	} {
-		rows = append(rows, badInput{name: name, body: fmt.Sprintf(certified, form), member: clientPrimary + ".certificate", rules: "holds a private key"})
+		rows = append(
+			rows,
+			badInput{name: name, body: fmt.Sprintf(certified, form), member: clientPrimary + ".certificate", rules: "holds a private key"},
+		)
 	}
 	return rows
 }

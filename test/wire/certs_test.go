@@ -53,7 +53,12 @@ func (c certificates) declare(t *testing.T, line string) {
 // order says which certificate to make.
 type order struct{ name, kind, commonName, by, flaw string }
 
-var pkiKinds = map[string]pki.Kind{"root": pki.Root, "intermediate": pki.Intermediate, "device": pki.Device, "verification": pki.Verification}
+var pkiKinds = map[string]pki.Kind{
+	"root":         pki.Root,
+	"intermediate": pki.Intermediate,
+	"device":       pki.Device,
+	"verification": pki.Verification,
+}
 
 func (c certificates) make(t *testing.T, o order) *party {
 	t.Helper()

@@ -43,7 +43,8 @@ func TestRefusalsAreFound(t *testing.T) {
 			}
 			for at, name := range strings.Fields(strings.ReplaceAll(row.with, "$", fmt.Sprint(i))) {
 				c := w.certificates[name].cert
-				if d.Evidence.Chain[at].SHA1Thumbprint != dps.SHA1Thumbprint(c.Raw) || d.Evidence.Chain[at].SHA256Thumbprint != dps.ThumbprintOf(c.Raw).String() {
+				if d.Evidence.Chain[at].SHA1Thumbprint != dps.SHA1Thumbprint(c.Raw) ||
+					d.Evidence.Chain[at].SHA256Thumbprint != dps.ThumbprintOf(c.Raw).String() {
 					t.Errorf("certificate %d is %+v, want %s", at, d.Evidence.Chain[at], c.Subject)
 				}
 			}
@@ -183,7 +184,10 @@ func TestDecisionsOfEveryTransport(t *testing.T) {
 func (w *world) ask(t *testing.T, path string) reply {
 	t.Helper()
 	c := parseConnection(t, w.info.ConnectionStrings["provisioningserviceowner"])
-	return w.do(t, call{method: "GET", path: path, header: http.Header{"Authorization": {c.sign(time.Now().Add(time.Hour))}}, body: http.NoBody})
+	return w.do(
+		t,
+		call{method: "GET", path: path, header: http.Header{"Authorization": {c.sign(time.Now().Add(time.Hour))}}, body: http.NoBody},
+	)
 }
 
 func decodeInto(t *testing.T, r reply, v any) {
@@ -219,7 +223,8 @@ func (w *world) isFound(t *testing.T, mooring string, r reply) wire.Decision {
 	if text := dps.Reason(d.Reason).Text(); d.Summary != text.Summary || d.Summary == "" {
 		t.Errorf("summary = %q", d.Summary)
 	}
-	if r.status == http.StatusUnauthorized && !strings.Contains(r.body, `"`+d.Answer+`"`) || r.status != http.StatusUnauthorized && d.Answer != "disabled" {
+	if r.status == http.StatusUnauthorized && !strings.Contains(r.body, `"`+d.Answer+`"`) ||
+		r.status != http.StatusUnauthorized && d.Answer != "disabled" {
 		t.Errorf("the answer is %q, the device heard %d %s", d.Answer, r.status, r.body)
 	}
 	var page wire.DecisionPage

@@ -48,7 +48,14 @@ func (w *world) isFailure(t *testing.T, what string, r reply, status, code int, 
 
 // damaged are the tables and indexes that are overwritten: what operations are about, but
 // not what says who may call.
-var damaged = []string{"enrollments", "enrollment_certificates", "registrations", "operations", "registrations_group", "sqlite_autoindex_ca_certificates_1"}
+var damaged = []string{
+	"enrollments",
+	"enrollment_certificates",
+	"registrations",
+	"operations",
+	"registrations_group",
+	"sqlite_autoindex_ca_certificates_1",
+}
 
 // damage overwrites the first page of tables in the file, while no service runs.
 func damage(t *testing.T, path string) {
@@ -95,7 +102,12 @@ func rootPages(t *testing.T, path string) (roots []int, size int) {
 func TestDamagedDatabase(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	w.must(t, "PUT", "/enrollments/x", `{"registrationId": "x", "attestation": {"type": "symmetricKey", "symmetricKey": {"primaryKey": "`+deviceKey+`"}}}`)
+	w.must(
+		t,
+		"PUT",
+		"/enrollments/x",
+		`{"registrationId": "x", "attestation": {"type": "symmetricKey", "symmetricKey": {"primaryKey": "`+deviceKey+`"}}}`,
+	)
 	w.stop()
 	damage(t, filepath.Join(w.data, "mooring.db"))
 	w.serve()
@@ -114,7 +126,8 @@ func TestDamagedDatabase(t *testing.T) {
 		w.hasCause(t, what, r, w.log.String()[before:])
 	}
 	r := w.send(t, "GET", w.info.ControlPlane.ResourceID+"/certificates/root", "")
-	if err := w.matchJSON(`{"error": {"code": "InternalServerError", "message": "Internal server error."}}`, r.body); err != nil || r.status != http.StatusInternalServerError {
+	if err := w.matchJSON(`{"error": {"code": "InternalServerError", "message": "Internal server error."}}`, r.body); err != nil ||
+		r.status != http.StatusInternalServerError {
 		t.Errorf("control plane: %d %v", r.status, err)
 	}
 	for protocol, carrier := range transports {
@@ -137,7 +150,8 @@ func (w *world) isFailedItem(t *testing.T, what string, r reply) {
 	if err := json.Unmarshal([]byte(r.body), &body); err != nil {
 		t.Fatal(err)
 	}
-	if r.status != http.StatusOK || body.IsSuccessful || len(body.Errors) != 1 || body.Errors[0].ErrorCode != 500001 || body.Errors[0].ErrorStatus != "Internal server error." {
+	if r.status != http.StatusOK || body.IsSuccessful || len(body.Errors) != 1 || body.Errors[0].ErrorCode != 500001 ||
+		body.Errors[0].ErrorStatus != "Internal server error." {
 		t.Errorf("%s: %d %s", what, r.status, r.body)
 	}
 }

@@ -48,7 +48,12 @@ func newHubSite(t *testing.T, text, addr string, roots *x509.CertPool) *hubSite 
 // do sends one request to the hub.
 func (s *hubSite) do(t *testing.T, method, path, body string) reply {
 	t.Helper()
-	req, err := http.NewRequestWithContext(t.Context(), method, "https://"+s.host+path+"?api-version="+wire.HubAPIVersion, strings.NewReader(body))
+	req, err := http.NewRequestWithContext(
+		t.Context(),
+		method,
+		"https://"+s.host+path+"?api-version="+wire.HubAPIVersion,
+		strings.NewReader(body),
+	)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -116,7 +121,12 @@ func (s *hubSite) twin(t *testing.T, id string) string {
 // retwin writes all three sections, as a service and the device would.
 func (s *hubSite) retwin(t *testing.T, id, tags, desired, reported string) {
 	t.Helper()
-	s.must(t, "POST", "/devices", `[{"id": "`+id+`", "importMode": "updateTwin", "tags": `+tags+`, "properties": {"desired": `+desired+`, "reported": `+reported+`}}]`)
+	s.must(
+		t,
+		"POST",
+		"/devices",
+		`[{"id": "`+id+`", "importMode": "updateTwin", "tags": `+tags+`, "properties": {"desired": `+desired+`, "reported": `+reported+`}}]`,
+	)
 }
 
 // awaitGone waits until the hub no longer has a device.
@@ -165,14 +175,30 @@ func newFakeSites(t *testing.T, names ...string) *fakeSites {
 	roots := poolOf(t, f.caFile)
 	for i, name := range names {
 		key := newKeyText()
-		hub := fakehub.New(fakehub.Options{HostName: name, Policies: map[string]fakehub.Policy{"iothubowner": owner(t, key)}, Seed: uint64(i), JSONErrors: i%2 == 1})
+		hub := fakehub.New(
+			fakehub.Options{
+				HostName:   name,
+				Policies:   map[string]fakehub.Policy{"iothubowner": owner(t, key)},
+				Seed:       uint64(i),
+				JSONErrors: i%2 == 1,
+			},
+		)
 		listener, err := hub.Listen(t.Context(), "127.0.0.1:0")
 		if err != nil {
 			t.Fatal(err)
 		}
-		server := &http.Server{Handler: hub, ReadHeaderTimeout: 10 * time.Second, ErrorLog: slog.NewLogLogger(slog.DiscardHandler, slog.LevelInfo)}
+		server := &http.Server{
+			Handler:           hub,
+			ReadHeaderTimeout: 10 * time.Second,
+			ErrorLog:          slog.NewLogLogger(slog.DiscardHandler, slog.LevelInfo),
+		}
 		go func() {
-			_ = server.Serve(tls.NewListener(listener, &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: authority.GetCertificate, NextProtos: []string{"http/1.1"}}))
+			_ = server.Serve(
+				tls.NewListener(
+					listener,
+					&tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: authority.GetCertificate, NextProtos: []string{"http/1.1"}},
+				),
+			)
 		}()
 		t.Cleanup(func() {
 			hub.Close()

@@ -27,7 +27,18 @@ func (m mqtt) do(t *testing.T, w *world, o operation) outcome {
 	t.Helper()
 	c := m.open(t, w, o.with)
 	username := o.scope + "/registrations/" + o.id + "/api-version=" + o.version
-	c.send(&packet.Connect{Level: packet.ProtocolLevel, CleanSession: true, KeepAlive: 60, ClientID: o.id, Username: username, HasUsername: true, HasPassword: o.token != "", Password: []byte(o.token)})
+	c.send(
+		&packet.Connect{
+			Level:        packet.ProtocolLevel,
+			CleanSession: true,
+			KeepAlive:    60,
+			ClientID:     o.id,
+			Username:     username,
+			HasUsername:  true,
+			HasPassword:  o.token != "",
+			Password:     []byte(o.token),
+		},
+	)
 	if ack := receive[*packet.Connack](c); ack.Code != packet.Accepted {
 		t.Fatalf("%s %s: CONNECT refused: %s", o.name, o.id, ack.Code)
 	}

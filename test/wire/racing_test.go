@@ -10,7 +10,12 @@ import (
 func TestRacingRegistrations(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	w.must(t, http.MethodPut, "/enrollments/x", `{"registrationId": "x", "attestation": {"type": "symmetricKey", "symmetricKey": {"primaryKey": "`+deviceKey+`"}}}`)
+	w.must(
+		t,
+		http.MethodPut,
+		"/enrollments/x",
+		`{"registrationId": "x", "attestation": {"type": "symmetricKey", "symmetricKey": {"primaryKey": "`+deviceKey+`"}}}`,
+	)
 	o := operation{name: "register", id: "x", scope: w.info.IDScope, version: "2019-03-31", body: `{"registrationId": "x"}`}
 	o.sign(t, "Key", deviceKey)
 	const devices = 32

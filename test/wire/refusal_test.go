@@ -228,8 +228,18 @@ func TestUnverifiedNamesTheCommand(t *testing.T) {
 	w := newWorld(t)
 	w.declare(t, `root = root "Factory"`)
 	w.declare(t, `dev = device "dev-1" by root`)
-	w.must(t, "PUT", w.info.ControlPlane.ResourceID+"/certificates/factory", w.expand(t, `{"properties": {"certificate": "{{der:root}}"}}`, inJSON))
-	w.must(t, "PUT", "/enrollmentGroups/g", `{"enrollmentGroupId": "g", "attestation": {"type": "x509", "x509": {"caReferences": {"primary": "factory"}}}}`)
+	w.must(
+		t,
+		"PUT",
+		w.info.ControlPlane.ResourceID+"/certificates/factory",
+		w.expand(t, `{"properties": {"certificate": "{{der:root}}"}}`, inJSON),
+	)
+	w.must(
+		t,
+		"PUT",
+		"/enrollmentGroups/g",
+		`{"enrollmentGroupId": "g", "attestation": {"type": "x509", "x509": {"caReferences": {"primary": "factory"}}}}`,
+	)
 	r := w.send(t, "PUT", "/"+w.info.IDScope+"/registrations/dev-1/register", "", "dev")
 	if r.status != 401 {
 		t.Fatalf("status %d, want 401", r.status)
@@ -245,8 +255,18 @@ func TestLongChains(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.declare(t, `root = root "Factory"`)
-	w.must(t, "PUT", w.info.ControlPlane.ResourceID+"/certificates/factory", w.expand(t, `{"properties": {"certificate": "{{der:root}}", "isVerified": true}}`, inJSON))
-	w.must(t, "PUT", "/enrollmentGroups/g", `{"enrollmentGroupId": "g", "attestation": {"type": "x509", "x509": {"caReferences": {"primary": "factory"}}}}`)
+	w.must(
+		t,
+		"PUT",
+		w.info.ControlPlane.ResourceID+"/certificates/factory",
+		w.expand(t, `{"properties": {"certificate": "{{der:root}}", "isVerified": true}}`, inJSON),
+	)
+	w.must(
+		t,
+		"PUT",
+		"/enrollmentGroups/g",
+		`{"enrollmentGroupId": "g", "attestation": {"type": "x509", "x509": {"caReferences": {"primary": "factory"}}}}`,
+	)
 	for _, tt := range []struct {
 		certificates int
 		row          refusal
@@ -286,10 +306,23 @@ func TestCertificateOfAnotherEnrollment(t *testing.T) {
 	w := newWorld(t)
 	w.declare(t, `root = root "Factory"`)
 	w.declare(t, `dev = device "dev-1" by root`)
-	w.must(t, "PUT", w.info.ControlPlane.ResourceID+"/certificates/factory", w.expand(t, `{"properties": {"certificate": "{{der:root}}", "isVerified": true}}`, inJSON))
-	w.must(t, "PUT", "/enrollmentGroups/g", `{"enrollmentGroupId": "g", "attestation": {"type": "x509", "x509": {"caReferences": {"primary": "factory"}}}}`)
-	w.must(t, "PUT", "/enrollments/named-otherwise", w.expand(t,
-		`{"registrationId": "named-otherwise", "attestation": {"type": "x509", "x509": {"clientCertificates": {"primary": {"certificate": "{{pem:dev}}"}}}}}`, inJSON))
+	w.must(
+		t,
+		"PUT",
+		w.info.ControlPlane.ResourceID+"/certificates/factory",
+		w.expand(t, `{"properties": {"certificate": "{{der:root}}", "isVerified": true}}`, inJSON),
+	)
+	w.must(
+		t,
+		"PUT",
+		"/enrollmentGroups/g",
+		`{"enrollmentGroupId": "g", "attestation": {"type": "x509", "x509": {"caReferences": {"primary": "factory"}}}}`,
+	)
+	w.must(t, "PUT", "/enrollments/named-otherwise", w.expand(
+		t,
+		`{"registrationId": "named-otherwise", "attestation": {"type": "x509", "x509": {"clientCertificates": {"primary": {"certificate": "{{pem:dev}}"}}}}}`,
+		inJSON,
+	))
 	r := w.send(t, "PUT", "/"+w.info.IDScope+"/registrations/dev-1/register", "", "dev")
 	w.wasRefused(t, r, refusal{status: 401, message: "Unauthorized", reason: "certificate-of-another-enrollment"},
 		"belongs to the individual enrollment named-otherwise")

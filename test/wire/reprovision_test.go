@@ -48,7 +48,10 @@ func newMovingDevice(t *testing.T, w *world, kind string, n int) *movingDevice {
 	}
 	d.edge = n%2 == 1
 	d.members["capabilities"] = map[string]any{"iotEdge": d.edge}
-	d.members["initialTwin"] = map[string]any{"tags": map[string]any{"site": "hall"}, "properties": map[string]any{"desired": map[string]any{"interval": 1}}}
+	d.members["initialTwin"] = map[string]any{
+		"tags":       map[string]any{"site": "hall"},
+		"properties": map[string]any{"desired": map[string]any{"interval": 1}},
+	}
 	d.renew(t)
 	return d
 }
@@ -64,12 +67,18 @@ func (d *movingDevice) renew(t *testing.T) {
 		d.w.mu.Unlock()
 		sum := sha256.Sum256(leaf.cert.Raw)
 		thumbprint := upperHex(sum[:])
-		d.proof = wire.HubAuthentication{Type: "selfSigned", X509Thumbprint: wire.HubThumbprint{PrimaryThumbprint: &thumbprint, SecondaryThumbprint: &thumbprint}}
+		d.proof = wire.HubAuthentication{
+			Type:           "selfSigned",
+			X509Thumbprint: wire.HubThumbprint{PrimaryThumbprint: &thumbprint, SecondaryThumbprint: &thumbprint},
+		}
 		return
 	}
 	primary, secondary := newKeyText(), newKeyText()
 	d.key = primary
-	d.members["attestation"] = map[string]any{"type": "symmetricKey", "symmetricKey": map[string]any{"primaryKey": primary, "secondaryKey": secondary}}
+	d.members["attestation"] = map[string]any{
+		"type":         "symmetricKey",
+		"symmetricKey": map[string]any{"primaryKey": primary, "secondaryKey": secondary},
+	}
 	if d.signing == "GroupKey" {
 		primary, secondary = derived(t, primary, d.id), derived(t, secondary, d.id)
 	}
@@ -209,7 +218,9 @@ func TestReprovisioning(t *testing.T) {
 			d := newMovingDevice(t, w, kind, n)
 			t.Run(fmt.Sprintf("%s to %s, %s, %s", pair[0], pair[1], row.name, kind), func(t *testing.T) {
 				from, to := sites[pair[0]], sites[pair[1]]
-				if s := d.at(t, from.host, row.policy, "2021-06-01"); s.Status != "assigned" || s.AssignedHub != from.host || s.Substatus != "initialAssignment" || s.DeviceID != d.deviceID {
+				if s := d.at(t, from.host, row.policy, "2021-06-01"); s.Status != "assigned" || s.AssignedHub != from.host ||
+					s.Substatus != "initialAssignment" ||
+					s.DeviceID != d.deviceID {
 					t.Fatalf("first: %+v", s)
 				}
 				d.stands(t, from, initial)
@@ -293,7 +304,9 @@ func TestHubUnlinkedInBetween(t *testing.T) {
 		t.Errorf("the record says %+v", s)
 	}
 	d.renew(t)
-	if s := d.at(t, "plant-b.example", map[string]bool{"updateHubAssignment": false}, "2018-04-01"); s.Status != "assigned" || s.AssignedHub != "plant-b.example" || s.Substatus != "deviceDataReset" {
+	if s := d.at(t, "plant-b.example", map[string]bool{"updateHubAssignment": false}, "2018-04-01"); s.Status != "assigned" ||
+		s.AssignedHub != "plant-b.example" ||
+		s.Substatus != "deviceDataReset" {
 		t.Errorf("%+v", s)
 	}
 	d.stands(t, fakes.sites["plant-b.example"], `[{"site":"hall"},{"interval":1},{}]`)
@@ -344,10 +357,12 @@ func TestHubUnlinkedWhileRegistrationsWait(t *testing.T) {
 		t.Fatalf("%+v", s)
 	}
 	w.unlink(t, plant.host)
-	if s := w.polls(t, https{}, chosen.call(t, "2021-06-01"), first); s.Status != "assigned" || s.AssignedHub == plant.host || s.Substatus != "initialAssignment" {
+	if s := w.polls(t, https{}, chosen.call(t, "2021-06-01"), first); s.Status != "assigned" || s.AssignedHub == plant.host ||
+		s.Substatus != "initialAssignment" {
 		t.Errorf("%+v", s)
 	}
-	if s := w.polls(t, https{}, fixed.call(t, "2021-06-01"), second); s.Status != "failed" || s.ErrorCode != 400208 || !strings.Contains(s.ErrorMessage, plant.host) {
+	if s := w.polls(t, https{}, fixed.call(t, "2021-06-01"), second); s.Status != "failed" || s.ErrorCode != 400208 ||
+		!strings.Contains(s.ErrorMessage, plant.host) {
 		t.Errorf("%+v", s)
 	}
 }
@@ -399,7 +414,9 @@ func TestHubRefuses(t *testing.T) {
 			old.renew(t)
 			for _, d := range []*movingDevice{fresh, old} {
 				s := d.at(t, plant.host, nil, "2021-06-01")
-				if s.Status != "failed" || s.ErrorCode != row.code || !strings.Contains(s.ErrorMessage, row.words) || s.AssignedHub != "" || s.DeviceID != "" || s.Substatus != "" {
+				if s.Status != "failed" || s.ErrorCode != row.code || !strings.Contains(s.ErrorMessage, row.words) || s.AssignedHub != "" ||
+					s.DeviceID != "" ||
+					s.Substatus != "" {
 					t.Errorf("%s: %+v", d.id, s)
 				}
 				if r := w.recordOf(t, d.id); r.ErrorCode != row.code || r.ErrorMessage != s.ErrorMessage {
@@ -408,7 +425,9 @@ func TestHubRefuses(t *testing.T) {
 			}
 			row.mends(t, h, plant)
 			for _, d := range []*movingDevice{fresh, old} {
-				if s := d.at(t, plant.host, nil, "2021-06-01"); s.Status != "assigned" || s.AssignedHub != plant.host || s.ErrorCode != 0 || s.ErrorMessage != "" || s.Substatus != "initialAssignment" {
+				if s := d.at(t, plant.host, nil, "2021-06-01"); s.Status != "assigned" || s.AssignedHub != plant.host || s.ErrorCode != 0 ||
+					s.ErrorMessage != "" ||
+					s.Substatus != "initialAssignment" {
 					t.Errorf("mended, %s: %+v", d.id, s)
 				}
 				d.stands(t, plant, `[{"site":"hall"},{"interval":1},{}]`)

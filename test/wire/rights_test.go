@@ -187,7 +187,10 @@ func (w *world) policyKeys(t *testing.T) map[string][]byte {
 func (w *world) control(t *testing.T, method, path, body string) []byte {
 	t.Helper()
 	h := http.Header{"Authorization": {"Bearer " + w.info.ControlPlane.Token}, "Content-Type": {"application/json"}}
-	r := w.do(t, call{method: method, path: w.info.ControlPlane.ResourceID + path + "?api-version=2022-02-05", header: h, body: strings.NewReader(body)})
+	r := w.do(
+		t,
+		call{method: method, path: w.info.ControlPlane.ResourceID + path + "?api-version=2022-02-05", header: h, body: strings.NewReader(body)},
+	)
 	if r.status != http.StatusOK {
 		t.Fatalf("%s %s: %d %s", method, path, r.status, r.body)
 	}

@@ -101,8 +101,13 @@ func TestDryRunCallsTheWebhook(t *testing.T) {
 		}
 		return a
 	}
-	w.must(t, "PUT", "/enrollmentGroups/line-7", `{"enrollmentGroupId": "line-7", "attestation": {"type": "symmetricKey"}, "allocationPolicy": "custom",
-		"customAllocationDefinition": {"webhookUrl": "`+f.URL+`/api?code=secret", "apiVersion": "2021-10-01"}}`)
+	w.must(
+		t,
+		"PUT",
+		"/enrollmentGroups/line-7",
+		`{"enrollmentGroupId": "line-7", "attestation": {"type": "symmetricKey"}, "allocationPolicy": "custom",
+		"customAllocationDefinition": {"webhookUrl": "`+f.URL+`/api?code=secret", "apiVersion": "2021-10-01"}}`,
+	)
 
 	const question = `{"registrationId": "press-0042", "enrollmentGroupId": "line-7", "payload": {"model": "P9"}`
 	if got := allocate(question + `}`); got.Outcome != "undecided" || len(f.asked) != 0 {
@@ -110,7 +115,8 @@ func TestDryRunCallsTheWebhook(t *testing.T) {
 	}
 	f.says(`{"iotHubHostName": "LOCALHOST", "payload": {"a": "<b>"}, "initialTwin": {"tags": {"site": "k1"}}}`)
 	got := allocate(question + `, "callWebhook": true}`)
-	if got.Outcome != "assigned" || got.IotHubHostName != "localhost" || !sameJSON(string(got.Payload), `{"a": "<b>"}`) || !sameJSON(string(got.InitialTwin), `{"tags": {"site": "k1"}}`) {
+	if got.Outcome != "assigned" || got.IotHubHostName != "localhost" || !sameJSON(string(got.Payload), `{"a": "<b>"}`) ||
+		!sameJSON(string(got.InitialTwin), `{"tags": {"site": "k1"}}`) {
 		t.Errorf("%+v", got)
 	}
 	var asked wire.AllocationRequest
@@ -148,11 +154,20 @@ func TestDocumentedFunction(t *testing.T) {
 	}
 	port := runFunction(t, python, program)
 	w := newWorld(t, "--webhook-allow", "http", "--webhook-allow", "loopback")
-	w.must(t, "PUT", "/enrollments/press-7", `{"registrationId": "press-7", "attestation": {"type": "symmetricKey"}, "allocationPolicy": "custom",
-		"iotHubs": ["localhost"], "customAllocationDefinition": {"webhookUrl": "http://127.0.0.1:`+port+`/api/allocate?code=KEY", "apiVersion": "2021-10-01"}}`)
+	w.must(
+		t,
+		"PUT",
+		"/enrollments/press-7",
+		`{"registrationId": "press-7", "attestation": {"type": "symmetricKey"}, "allocationPolicy": "custom",
+		"iotHubs": ["localhost"], "customAllocationDefinition": {"webhookUrl": "http://127.0.0.1:`+port+`/api/allocate?code=KEY", "apiVersion": "2021-10-01"}}`,
+	)
 	got := w.must(t, "POST", wire.AllocatePath, `{"registrationId": "press-7", "payload": {"site": "local"}, "callWebhook": true}`)
-	text, _ := json.Marshal(map[string]any{"hub": got["iotHubHostName"], "twin": got["initialTwin"], "payload": got["payload"], "outcome": got["outcome"]})
-	if want := `{"hub":"localhost","outcome":"assigned","payload":{"welcome":"press-7"},"twin":{"tags":{"site":"local"}}}`; string(text) != want {
+	text, _ := json.Marshal(
+		map[string]any{"hub": got["iotHubHostName"], "twin": got["initialTwin"], "payload": got["payload"], "outcome": got["outcome"]},
+	)
+	if want := `{"hub":"localhost","outcome":"assigned","payload":{"welcome":"press-7"},"twin":{"tags":{"site":"local"}}}`; string(
+		text,
+	) != want {
 		t.Errorf("%s, want %s", text, want)
 	}
 }

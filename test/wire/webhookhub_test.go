@@ -45,18 +45,21 @@ func TestWebhookAndHub(t *testing.T) {
 			o.body = `{"registrationId": "` + d.id + `", "payload": {"model": "P9"}}`
 
 			f.says(answer("plant-a.example", row.twin))
-			if s := w.registers(t, carrier, o); s.AssignedHub != "plant-a.example" || s.Substatus != "initialAssignment" || !sameJSON(string(s.Payload), `{"hub": "plant-a.example"}`) {
+			if s := w.registers(t, carrier, o); s.AssignedHub != "plant-a.example" || s.Substatus != "initialAssignment" ||
+				!sameJSON(string(s.Payload), `{"hub": "plant-a.example"}`) {
 				t.Errorf("%s: %+v", name, s)
 			}
 			d.stands(t, fakes.sites["plant-a.example"], row.first)
 			var asked wire.AllocationRequest
 			decoded(t, f.questions()[0], &asked)
-			if c := asked.DeviceRuntimeContext; string(c.Payload) != `{"model":"P9"}` || c.X509 == nil || c.SymmetricKey != nil || c.CurrentIotHubHost != "" {
+			if c := asked.DeviceRuntimeContext; string(c.Payload) != `{"model":"P9"}` || c.X509 == nil || c.SymmetricKey != nil ||
+				c.CurrentIotHubHost != "" {
 				t.Errorf("%s: asked %s", name, f.questions()[0])
 			}
 
 			f.says(answer("plant-b.example", `{"tags": {"by": "second"}}`))
-			if s := w.registers(t, carrier, o); s.AssignedHub != "plant-b.example" || s.Substatus != row.substatus || !sameJSON(string(s.Payload), `{"hub": "plant-b.example"}`) {
+			if s := w.registers(t, carrier, o); s.AssignedHub != "plant-b.example" || s.Substatus != row.substatus ||
+				!sameJSON(string(s.Payload), `{"hub": "plant-b.example"}`) {
 				t.Errorf("%s: %+v", name, s)
 			}
 			d.stands(t, fakes.sites["plant-b.example"], row.then)

@@ -65,7 +65,9 @@ func newWorld(t *testing.T, flags ...string) *world {
 
 func (w *world) serve() {
 	w.t.Helper()
-	c := loadConfig(w.t, append([]string{"--data", w.data, "--https", "127.0.0.1:0", "--mqtt", "127.0.0.1:0", "--portal", "off"}, w.flags...)...)
+	c := loadConfig(
+		w.t,
+		append([]string{"--data", w.data, "--https", "127.0.0.1:0", "--mqtt", "127.0.0.1:0", "--portal", "off"}, w.flags...)...)
 	log := slog.New(slog.NewJSONHandler(w.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	a, err := app.New(w.t.Context(), app.Options{Config: c, Version: "test", Log: log})
 	if err != nil {

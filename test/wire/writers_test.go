@@ -17,7 +17,13 @@ func TestOneWriterWins(t *testing.T) {
 	for _, target := range []struct{ path, id string }{{"/enrollments/press", "registrationId"}, {"/enrollmentGroups/line", "enrollmentGroupId"}} {
 		name := target.path[strings.LastIndex(target.path, "/")+1:]
 		body := func(round, writer int) string {
-			return fmt.Sprintf(`{%q: %q, "attestation": {"type": "symmetricKey"}, "initialTwin": {"tags": {"wins": %d, "by": %d}}}`, target.id, name, round, writer)
+			return fmt.Sprintf(
+				`{%q: %q, "attestation": {"type": "symmetricKey"}, "initialTwin": {"tags": {"wins": %d, "by": %d}}}`,
+				target.id,
+				name,
+				round,
+				writer,
+			)
 		}
 		etag := fmt.Sprint(w.must(t, http.MethodPut, target.path, body(0, 0))["etag"])
 		for round := 1; round <= rounds; round++ {

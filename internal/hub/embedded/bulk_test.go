@@ -47,10 +47,12 @@ func TestBulkModes(t *testing.T) {
 	d := w.store.devices
 	fresh := d["new"]
 	if !fresh.Disabled || fresh.StatusReason != "boxed" || fresh.Authentication.PrimaryThumbprint != thumb || !fresh.IotEdge || string(fresh.Twin.Tags) != `{"t":1}` ||
-		string(fresh.Twin.Desired) != `{"d":1}` || string(fresh.Twin.Reported) != `{"r":1}` || fresh.DesiredStamp.Version != 2 {
+		string(fresh.Twin.Desired) != `{"d":1}` || string(fresh.Twin.Reported) != `{"r":1}` ||
+		fresh.DesiredStamp.Version != 2 {
 		t.Errorf("new = %+v", fresh)
 	}
-	if !d["old-1"].Disabled || string(d["old-1"].Twin.Tags) != `{"t":2}` || string(d["old-1"].Twin.Reported) != `{"r":2}` || d["old-1"].TwinVersion != 3 {
+	if !d["old-1"].Disabled || string(d["old-1"].Twin.Tags) != `{"t":2}` || string(d["old-1"].Twin.Reported) != `{"r":2}` ||
+		d["old-1"].TwinVersion != 3 {
 		t.Errorf("old-1 = %+v", d["old-1"])
 	}
 	if !d["old-2"].Disabled || d["old-2"].TwinVersion != 2 {
@@ -61,7 +63,8 @@ func TestBulkModes(t *testing.T) {
 			t.Errorf("%s is still there", id)
 		}
 	}
-	if d["old-5"].Disabled || d["old-5"].ETag != "ZQ==" || d["old-5"].TwinVersion != 3 || d["old-5"].ReportedStamp.Version != 2 || string(d["old-6"].Twin.Tags) != `{"t":6}` {
+	if d["old-5"].Disabled || d["old-5"].ETag != "ZQ==" || d["old-5"].TwinVersion != 3 || d["old-5"].ReportedStamp.Version != 2 ||
+		string(d["old-6"].Twin.Tags) != `{"t":6}` {
 		t.Errorf("old-5 = %+v, old-6 = %+v", d["old-5"], d["old-6"])
 	}
 	w.bulk(t, 200, `[{"id":"old-5","importMode":"updateTwin"}]`)
@@ -148,7 +151,13 @@ func TestBulkRefuses(t *testing.T) {
 	w.store.err = errors.New("the disk is on fire")
 	refused(t, "a failing store", w.do("POST", "/devices"+version, `[{"id":"y","importMode":"create"}]`), 500, "ServerError")
 	w.store.err = dps.Errorf(dps.Unavailable, "")
-	refused(t, "a store that does not answer", w.do("POST", "/devices"+version, `[{"id":"z","importMode":"create"}]`), 503, "ServiceUnavailable")
+	refused(
+		t,
+		"a store that does not answer",
+		w.do("POST", "/devices"+version, `[{"id":"z","importMode":"create"}]`),
+		503,
+		"ServiceUnavailable",
+	)
 }
 
 func FuzzBulk(f *testing.F) {

@@ -50,17 +50,16 @@ func TestCreate(t *testing.T) {
 		check      func(d wire.HubDevice) bool
 	}{
 		{"nothing", `{}`, func(d wire.HubDevice) bool {
-			return d.Authentication.Type == "sas" && d.Authentication.SymmetricKey.PrimaryKey != nil && d.Status == "enabled" && d.StatusReason == nil
-		}},
-		{"what Node sends", `{"deviceId":"dev","authentication":{"type":"sas","symmetricKey":{"primaryKey":"","secondaryKey":""}}}`, func(d wire.HubDevice) bool {
-			return len(*d.Authentication.SymmetricKey.PrimaryKey) == 88 && *d.Authentication.SymmetricKey.PrimaryKey != *d.Authentication.SymmetricKey.SecondaryKey
+			return d.Authentication.Type == "sas" && d.Authentication.SymmetricKey.PrimaryKey != nil && d.Status == "enabled" &&
+				d.StatusReason == nil
 		}},
 		{"one key", `{"authentication":{"symmetricKey":{"primaryKey":"` + key + `","secondaryKey":null}}}`, func(d wire.HubDevice) bool {
 			return *d.Authentication.SymmetricKey.PrimaryKey == key && len(*d.Authentication.SymmetricKey.SecondaryKey) == 88
 		}},
 		{"a thumbprint", `{"authentication":{"x509Thumbprint":{"primaryThumbprint":"` + thumb + `"}}}`, func(d wire.HubDevice) bool {
 			a := d.Authentication
-			return a.Type == "selfSigned" && *a.X509Thumbprint.PrimaryThumbprint == thumb && a.X509Thumbprint.SecondaryThumbprint == nil && a.SymmetricKey.PrimaryKey == nil
+			return a.Type == "selfSigned" && *a.X509Thumbprint.PrimaryThumbprint == thumb && a.X509Thumbprint.SecondaryThumbprint == nil &&
+				a.SymmetricKey.PrimaryKey == nil
 		}},
 		{"a CA", `{"authentication":{"type":"CertificateAuthority","symmetricKey":{"primaryKey":null}}}`, func(d wire.HubDevice) bool {
 			return d.Authentication.Type == "certificateAuthority" && d.Authentication.SymmetricKey.PrimaryKey == nil
@@ -75,9 +74,13 @@ func TestCreate(t *testing.T) {
 		{"a leaf below one", `{"deviceScope":"ms-azure-iot-edge://up-1"}`, func(d wire.HubDevice) bool {
 			return d.DeviceScope == "ms-azure-iot-edge://up-1" && d.ParentScopes[0] == d.DeviceScope
 		}},
-		{"members of the hub and unknown ones", `{"etag":"x","generationId":"1","connectionState":"Connected","cloudToDeviceMessageCount":9,"whatever":[1]}`, func(d wire.HubDevice) bool {
-			return d.GenerationID != "1" && d.ETag != "x" && d.ConnectionState == "Disconnected" && d.CloudToDeviceMessageCount == 0
-		}},
+		{
+			"members of the hub and unknown ones",
+			`{"etag":"x","generationId":"1","connectionState":"Connected","cloudToDeviceMessageCount":9,"whatever":[1]}`,
+			func(d wire.HubDevice) bool {
+				return d.GenerationID != "1" && d.ETag != "x" && d.ConnectionState == "Disconnected" && d.CloudToDeviceMessageCount == 0
+			},
+		},
 	}
 	for _, tt := range tests {
 		w := newWorld()
@@ -175,7 +178,10 @@ func TestIfMatch(t *testing.T) {
 func TestUpdate(t *testing.T) {
 	t.Parallel()
 	w := newWorld()
-	first := parsed[wire.HubDevice](t, w.do("PUT", "/devices/dev"+version, `{"capabilities":{"iotEdge":true},"parentScopes":["ms-azure-iot-edge://up-1"]}`))
+	first := parsed[wire.HubDevice](
+		t,
+		w.do("PUT", "/devices/dev"+version, `{"capabilities":{"iotEdge":true},"parentScopes":["ms-azure-iot-edge://up-1"]}`),
+	)
 	res := w.do("PUT", "/devices/dev"+version, `{"status":"disabled","statusReason":"lost"}`, "If-Match", "*")
 	got := parsed[wire.HubDevice](t, res)
 	want := first
@@ -203,7 +209,8 @@ func TestConcurrentWriters(t *testing.T) {
 	t.Parallel()
 	w := newWorld("dev")
 	w.store.conflicts = 3
-	if res := w.do("PUT", "/devices/dev"+version, `{"status":"disabled"}`, "If-Match", "*"); res.Code != 200 || !w.store.devices["dev"].Disabled {
+	if res := w.do("PUT", "/devices/dev"+version, `{"status":"disabled"}`, "If-Match", "*"); res.Code != 200 ||
+		!w.store.devices["dev"].Disabled {
 		t.Errorf("PUT: %d %s", res.Code, res.Body)
 	}
 	w.store.conflicts = 1
@@ -269,7 +276,13 @@ func TestNotOffered(t *testing.T) {
 	for _, tt := range tests {
 		refused(t, tt.method+" "+tt.path, w.do(tt.method, tt.path+version, `{}`), tt.status, tt.code)
 		if tt.status == 501 {
-			refused(t, tt.method+" "+tt.path+" of a stranger", w.do(tt.method, tt.path+version, `{}`, "Authorization", ""), 401, "IotHubUnauthorizedAccess")
+			refused(
+				t,
+				tt.method+" "+tt.path+" of a stranger",
+				w.do(tt.method, tt.path+version, `{}`, "Authorization", ""),
+				401,
+				"IotHubUnauthorizedAccess",
+			)
 		}
 	}
 	if res := w.get("/devices/dev/modules" + version); res.Code != 200 || res.Body.String() != "[]" {

@@ -28,7 +28,14 @@ type Store interface {
 
 	// FindHubDevices returns up to limit identities that f means with IDs after the given
 	// one, sorted by bytes.
-	FindHubDevices(ctx context.Context, in dps.InstanceID, hub dps.HubID, f dps.HubDeviceFilter, after dps.DeviceID, limit int) ([]dps.HubDevice, error)
+	FindHubDevices(
+		ctx context.Context,
+		in dps.InstanceID,
+		hub dps.HubID,
+		f dps.HubDeviceFilter,
+		after dps.DeviceID,
+		limit int,
+	) ([]dps.HubDevice, error)
 
 	CountHubDevices(ctx context.Context, in dps.InstanceID, hub dps.HubID) (dps.HubDeviceCount, error)
 

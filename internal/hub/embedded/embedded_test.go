@@ -46,7 +46,14 @@ func (s *store) HubDevice(_ context.Context, _ dps.InstanceID, hub dps.HubID, id
 	return dps.HubDevice{}, dps.Errorf(dps.DeviceNotFound, "Device %s not found.", id)
 }
 
-func (s *store) FindHubDevices(_ context.Context, _ dps.InstanceID, hub dps.HubID, f dps.HubDeviceFilter, after dps.DeviceID, limit int) ([]dps.HubDevice, error) {
+func (s *store) FindHubDevices(
+	_ context.Context,
+	_ dps.InstanceID,
+	hub dps.HubID,
+	f dps.HubDeviceFilter,
+	after dps.DeviceID,
+	limit int,
+) ([]dps.HubDevice, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.limit = limit
@@ -155,7 +162,10 @@ func newWorld(ids ...dps.DeviceID) world {
 	clock := func() time.Time { return now }
 	log := slog.New(slog.DiscardHandler)
 	guard := access.New(access.Options{Store: s, Names: []string{"dps.example"}, Now: clock})
-	return world{httpio.Track(embedded.New(embedded.Options{Store: s, Guard: guard, Hub: embedded.ByHost(s, "default"), Log: log, Now: clock}), log), s}
+	return world{
+		httpio.Track(embedded.New(embedded.Options{Store: s, Guard: guard, Hub: embedded.ByHost(s, "default"), Log: log, Now: clock}), log),
+		s,
+	}
 }
 
 func (w world) token() string {
@@ -359,7 +369,10 @@ func TestHosts(t *testing.T) {
 
 func TestPrefixes(t *testing.T) {
 	t.Parallel()
-	if got := embedded.Prefixes(); !slices.Equal(got, []string{"devices", "twins", "statistics", "configurations", "jobs", "digitaltwins", "messages"}) {
+	if got := embedded.Prefixes(); !slices.Equal(
+		got,
+		[]string{"devices", "twins", "statistics", "configurations", "jobs", "digitaltwins", "messages"},
+	) {
 		t.Errorf("Prefixes = %v", got)
 	}
 }

@@ -41,7 +41,8 @@ func TestTwinChanges(t *testing.T) {
 		}
 		delete(desired, "$metadata")
 		have, _ := json.Marshal(desired)
-		if twin.ETag != tt.etag || twin.Version != tt.version || string(twin.Tags) != tt.tags || string(have) != tt.desired || twin.DeviceETag != "ZQ==" {
+		if twin.ETag != tt.etag || twin.Version != tt.version || string(twin.Tags) != tt.tags || string(have) != tt.desired ||
+			twin.DeviceETag != "ZQ==" {
 			t.Errorf("%s: %s", tt.name, res.Body)
 		}
 		if again := w.get("/twins/dev" + version); again.Body.String() != res.Body.String() {
@@ -61,7 +62,13 @@ func TestTwinRoundTrip(t *testing.T) {
 	w.do("PATCH", "/twins/dev"+version, `{"properties":{"desired":{"c":{"x":1}}}}`)
 	before := w.store.devices["dev"]
 	for _, method := range []string{"PATCH", "PUT"} {
-		res := w.do(method, "/twins/dev"+version, w.get("/twins/dev"+version).Body.String(), "If-Match", string(w.store.devices["dev"].TwinETag()))
+		res := w.do(
+			method,
+			"/twins/dev"+version,
+			w.get("/twins/dev"+version).Body.String(),
+			"If-Match",
+			string(w.store.devices["dev"].TwinETag()),
+		)
 		after := w.store.devices["dev"]
 		if res.Code != 200 || string(after.Twin.Tags) != string(before.Twin.Tags) || string(after.Twin.Desired) != string(before.Twin.Desired) {
 			t.Errorf("%s: %d, %s after %s", method, res.Code, after.Twin, before.Twin)
@@ -71,7 +78,16 @@ func TestTwinRoundTrip(t *testing.T) {
 
 func TestTwinRefuses(t *testing.T) {
 	t.Parallel()
-	large := `{"tags":{"a":"` + strings.Repeat("x", 4000) + `","b":"` + strings.Repeat("x", 4000) + `","c":"` + strings.Repeat("x", 4000) + `"}}`
+	large := `{"tags":{"a":"` + strings.Repeat(
+		"x",
+		4000,
+	) + `","b":"` + strings.Repeat(
+		"x",
+		4000,
+	) + `","c":"` + strings.Repeat(
+		"x",
+		4000,
+	) + `"}}`
 	tests := []struct {
 		name, path, body, ifMatch string
 		status                    int

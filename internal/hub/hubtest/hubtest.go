@@ -60,7 +60,9 @@ func selfSigned(digit string) dps.HubAuthentication {
 
 func keyed(key string) dps.HubAuthentication {
 	return dps.HubAuthentication{Type: dps.HubAuthSAS, Keys: dps.KeyPair{
-		Primary: dps.NewSecret([]byte("the primary key of a device " + key)), Secondary: dps.NewSecret([]byte("the secondary key of a device " + key)),
+		Primary: dps.NewSecret(
+			[]byte("the primary key of a device " + key),
+		), Secondary: dps.NewSecret([]byte("the secondary key of a device " + key)),
 	}}
 }
 
@@ -101,12 +103,20 @@ func (w World) call(t *testing.T, method, path, ifMatch string, body any) (int, 
 	if err != nil {
 		t.Fatal(err)
 	}
-	req, err := http.NewRequestWithContext(t.Context(), method, "https://"+w.Link.Access.Endpoint+path+"?api-version="+wire.HubAPIVersion, bytes.NewReader(text))
+	req, err := http.NewRequestWithContext(
+		t.Context(),
+		method,
+		"https://"+w.Link.Access.Endpoint+path+"?api-version="+wire.HubAPIVersion,
+		bytes.NewReader(text),
+	)
 	if err != nil {
 		t.Fatal(err)
 	}
 	req.Host = string(w.Link.HostName)
-	req.Header.Set("Authorization", sas.Sign(string(w.Link.HostName), w.Link.Access.KeyName, w.Link.Access.Key.Reveal(), time.Now().Add(time.Hour)))
+	req.Header.Set(
+		"Authorization",
+		sas.Sign(string(w.Link.HostName), w.Link.Access.KeyName, w.Link.Access.Key.Reveal(), time.Now().Add(time.Hour)),
+	)
 	if body != nil {
 		req.Header.Set("Content-Type", "application/json")
 	}

@@ -60,9 +60,20 @@ func (h *hub) problem(r *refused, right string) string {
 	case r.is(hubNotFound):
 		return fmt.Sprintf("there is no hub %s at %s", name, h.door.endpoint)
 	case r.status == http.StatusUnauthorized && abs(r.skew) > maxSkew:
-		return fmt.Sprintf("hub %s refuses the token of policy %q: the clock of this machine is %s that of the hub", name, policy, difference(r.skew))
+		return fmt.Sprintf(
+			"hub %s refuses the token of policy %q: the clock of this machine is %s that of the hub",
+			name,
+			policy,
+			difference(r.skew),
+		)
 	case r.status == http.StatusUnauthorized && right == "RegistryRead":
-		return fmt.Sprintf("hub %s refuses policy %q: its key is another one, there is no such policy, or it lacks the right %s (%s)", name, policy, right, r.words)
+		return fmt.Sprintf(
+			"hub %s refuses policy %q: its key is another one, there is no such policy, or it lacks the right %s (%s)",
+			name,
+			policy,
+			right,
+			r.words,
+		)
 	case r.status == http.StatusUnauthorized, r.status == http.StatusForbidden:
 		return fmt.Sprintf("policy %q of hub %s lacks the right %s (%s)", policy, name, right, r.words)
 	case r.status == http.StatusNotFound:

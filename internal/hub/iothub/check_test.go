@@ -151,8 +151,13 @@ func TestCheckOfWhatIsNoGoodHub(t *testing.T) {
 	}
 	checkProblem(t, "a web server", poolOf(says(404, nil, "404 page not found"), nil).Check(t.Context(), someLink), dps.HubRefused,
 		"hub.example does not speak the registry REST of an IoT hub (it answered 404: 404 page not found)")
-	checkProblem(t, "another refusal", poolOf(says(400, map[string]string{"iothub-errorcode": "ArgumentInvalid"}, "bad version"), nil).Check(t.Context(), someLink), dps.HubRefused,
-		"hub hub.example refuses (400 ArgumentInvalid): bad version")
+	checkProblem(
+		t,
+		"another refusal",
+		poolOf(says(400, map[string]string{"iothub-errorcode": "ArgumentInvalid"}, "bad version"), nil).Check(t.Context(), someLink),
+		dps.HubRefused,
+		"hub hub.example refuses (400 ArgumentInvalid): bad version",
+	)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if err := poolOf(direct(inMemory(fakehub.Options{})), nil).Check(ctx, someLink); err == nil {

@@ -17,7 +17,10 @@ import (
 // a device nor kept: not the token, not the device's keys.
 func TestSecretsThatAreSentBack(t *testing.T) {
 	t.Parallel()
-	keys := dps.KeyPair{Primary: dps.NewSecret([]byte(strings.Repeat("\xfb\xff\xfe", 10))), Secondary: dps.NewSecret([]byte(strings.Repeat("\xff\xfb", 11)))}
+	keys := dps.KeyPair{
+		Primary:   dps.NewSecret([]byte(strings.Repeat("\xfb\xff\xfe", 10))),
+		Secondary: dps.NewSecret([]byte(strings.Repeat("\xff\xfb", 11))),
+	}
 	p := register.Put{HubIdentity: dps.HubIdentity{DeviceID: "dev-1", Authentication: dps.HubAuthentication{Type: dps.HubAuthSAS, Keys: keys}}}
 	for name, write := range map[string]func(string) string{
 		"as it is": func(s string) string { return s },
@@ -35,7 +38,11 @@ func TestSecretsThatAreSentBack(t *testing.T) {
 				plain, _ := url.QueryUnescape(signature)
 				body, _ := io.ReadAll(r.Body)
 				w.WriteHeader(status)
-				_, _ = fmt.Fprintf(w, `{"isSuccessful":false,"errors":[{"errorCode":400001,"errorStatus":"%s"}]}`, write(signature+" "+plain)+" "+write(string(body)))
+				_, _ = fmt.Fprintf(
+					w,
+					`{"isSuccessful":false,"errors":[{"errorCode":400001,"errorStatus":"%s"}]}`,
+					write(signature+" "+plain)+" "+write(string(body)),
+				)
 			})))
 			_, err := hub.Put(t.Context(), p)
 			if err == nil {

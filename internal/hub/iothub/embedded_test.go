@@ -27,12 +27,21 @@ func embeddedWorld(t *testing.T) hubtest.World {
 		t.Fatal(err)
 	}
 	log := slog.New(slog.DiscardHandler)
-	store, err := sqlite.Open(t.Context(), sqlite.Options{Path: filepath.Join(t.TempDir(), "m.db"), Key: key, Observer: deaf{}, Log: log, Now: time.Now})
+	store, err := sqlite.Open(
+		t.Context(),
+		sqlite.Options{Path: filepath.Join(t.TempDir(), "m.db"), Key: key, Observer: deaf{}, Log: log, Now: time.Now},
+	)
 	if err != nil {
 		t.Fatal(err)
 	}
 	in := dps.NewInstance(dps.DefaultInstance, time.Now())
-	policy := dps.HubPolicy{Instance: in.ID, Hub: dps.EmbeddedHub, Name: dps.HubOwnerPolicy, Rights: dps.HubOwnerRights, Keys: dps.NewKeyPair()}
+	policy := dps.HubPolicy{
+		Instance: in.ID,
+		Hub:      dps.EmbeddedHub,
+		Name:     dps.HubOwnerPolicy,
+		Rights:   dps.HubOwnerRights,
+		Keys:     dps.NewKeyPair(),
+	}
 	err = store.Create(t.Context(), dps.Setup{
 		Instance: in, HubPolicy: policy,
 		Policy: dps.Policy{Instance: in.ID, Name: dps.OwnerPolicy, Rights: dps.OwnerRights, Keys: dps.NewKeyPair()},

@@ -348,7 +348,8 @@ func (h *hub) probe(ctx context.Context) error {
 // sameAccess reports whether the client of h serves other as well.
 func (h *hub) sameAccess(other dps.LinkedHub) bool {
 	a, b := accessOf(h.link), accessOf(other)
-	return h.link.HostName == other.HostName && a.Endpoint == b.Endpoint && a.KeyName == b.KeyName && bytes.Equal(a.Key.Reveal(), b.Key.Reveal())
+	return h.link.HostName == other.HostName && a.Endpoint == b.Endpoint && a.KeyName == b.KeyName &&
+		bytes.Equal(a.Key.Reveal(), b.Key.Reveal())
 }
 
 // accessOf returns how a hub is called; the endpoint is the host's name where the link

@@ -43,7 +43,9 @@ func ParseConnectionString(text string) (ConnectionString, error) {
 		}
 		name, value, ok := strings.Cut(part, "=")
 		if !ok {
-			return ConnectionString{}, errors.New("connection string: want HostName, SharedAccessKeyName and SharedAccessKey, each as name=value, separated by ;")
+			return ConnectionString{}, errors.New(
+				"connection string: want HostName, SharedAccessKeyName and SharedAccessKey, each as name=value, separated by ;",
+			)
 		}
 		fields[strings.ToLower(name)] = value
 	}

@@ -48,7 +48,8 @@ func TestParseConnectionString(t *testing.T) {
 			}
 			continue
 		}
-		if got.HostName != tt.want.HostName || got.KeyName != tt.want.KeyName || got.Endpoint != tt.want.Endpoint || !bytes.Equal(got.Key, []byte{0, 1, 2, 3}) {
+		if got.HostName != tt.want.HostName || got.KeyName != tt.want.KeyName || got.Endpoint != tt.want.Endpoint ||
+			!bytes.Equal(got.Key, []byte{0, 1, 2, 3}) {
 			t.Errorf("%s: %+v", tt.name, got)
 		}
 	}
@@ -69,7 +70,9 @@ func FuzzParseConnectionString(f *testing.F) {
 		if c.HostName == "" || c.KeyName == "" || len(c.Key) == 0 {
 			t.Fatalf("%q was taken as %+v", text, c)
 		}
-		again, err := iothub.ParseConnectionString("HostName=" + c.HostName + ";SharedAccessKeyName=" + c.KeyName + ";SharedAccessKey=" + base64.StdEncoding.EncodeToString(c.Key))
+		again, err := iothub.ParseConnectionString(
+			"HostName=" + c.HostName + ";SharedAccessKeyName=" + c.KeyName + ";SharedAccessKey=" + base64.StdEncoding.EncodeToString(c.Key),
+		)
 		if err != nil || again.HostName != c.HostName || !bytes.Equal(again.Key, c.Key) {
 			t.Errorf("%+v became %+v, %v", c, again, err)
 		}
@@ -122,7 +125,8 @@ func TestClientAsks(t *testing.T) {
 			t.Errorf("asked %s %s, want %s", h.asked.Method, h.asked.RequestURI, target)
 		}
 		token, err := sas.Parse(h.asked.Header.Get("Authorization"))
-		if err != nil || !token.Verify([]byte("a key")) || token.KeyName != "iothubowner" || !token.Expiry.After(now) || !sas.Covers(token.Resource, "127.0.0.1/devices") {
+		if err != nil || !token.Verify([]byte("a key")) || token.KeyName != "iothubowner" || !token.Expiry.After(now) ||
+			!sas.Covers(token.Resource, "127.0.0.1/devices") {
 			t.Errorf("token %+v, %v", token, err)
 		}
 	}

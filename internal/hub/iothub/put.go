@@ -127,7 +127,12 @@ func (w *writer) create(ctx context.Context, p register.Put) error {
 			return w.writeTwin(ctx, p.DeviceID, p.Twin)
 		}
 	}
-	device := newDevice{DeviceID: string(p.DeviceID), Status: enabled, Authentication: writeAuthentication(p.Authentication), Capabilities: wire.Capabilities{IotEdge: p.IotEdge}}
+	device := newDevice{
+		DeviceID:       string(p.DeviceID),
+		Status:         enabled,
+		Authentication: writeAuthentication(p.Authentication),
+		Capabilities:   wire.Capabilities{IotEdge: p.IotEdge},
+	}
 	err := w.make(ctx, "create device", request{method: http.MethodPut, path: devicePath(p.DeviceID), body: device, read: readDocument})
 	if err != nil {
 		return err

@@ -310,7 +310,9 @@ func TestPutKeepsTheDocument(t *testing.T) {
 		t.Fatal(err)
 	}
 	thumb := x509("a").PrimaryThumbprint
-	want["authentication"] = json.RawMessage(`{"symmetricKey":{"primaryKey":null,"secondaryKey":null},"x509Thumbprint":{"primaryThumbprint":"` + thumb + `","secondaryThumbprint":"` + thumb + `"},"type":"selfSigned"}`)
+	want["authentication"] = json.RawMessage(
+		`{"symmetricKey":{"primaryKey":null,"secondaryKey":null},"x509Thumbprint":{"primaryThumbprint":"` + thumb + `","secondaryThumbprint":"` + thumb + `"},"type":"selfSigned"}`,
+	)
 	want["capabilities"] = json.RawMessage(`{"future":[1,2],"iotEdge":false}`)
 	if diff := cmp.Diff(want, sent); diff != "" || match != `"a/b+c="` {
 		t.Errorf("If-Match %s (-want +got):\n%s", match, diff)

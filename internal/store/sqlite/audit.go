@@ -56,8 +56,17 @@ func (s *Store) RecordAudit(ctx context.Context, e audit.Entry) (seq int64, err 
 
 func putAudit(t tx, e audit.Entry, now time.Time) (int64, error) {
 	if e.Seq != 0 {
-		return e.Seq, t.exec(`UPDATE audit SET operation = $1, old_etag = $2, new_etag = $3, result = $4, several = $5, succeeded = $6, failed = $7 WHERE seq = $8`,
-			string(e.Operation), string(e.OldETag), string(e.NewETag), string(e.Result), e.Several, e.Succeeded, e.Failed, e.Seq)
+		return e.Seq, t.exec(
+			`UPDATE audit SET operation = $1, old_etag = $2, new_etag = $3, result = $4, several = $5, succeeded = $6, failed = $7 WHERE seq = $8`,
+			string(e.Operation),
+			string(e.OldETag),
+			string(e.NewETag),
+			string(e.Result),
+			e.Several,
+			e.Succeeded,
+			e.Failed,
+			e.Seq,
+		)
 	}
 	var seq int64
 	err := t.row(context.Background(), `INSERT INTO audit (instance, time, principal, operation, kind, id_key, id, old_etag, new_etag, result,

@@ -60,30 +60,55 @@ func writeCA(t tx, c dps.CACertificate, subject []byte, ifMatch dps.ETag) error 
 		code, expires = c.Challenge.Code, c.Challenge.Expires.UnixNano()
 	}
 	if ifMatch == "" {
-		return unlessExists(t.affect(`INSERT INTO ca_certificates (instance, name_key, name, der, thumbprint, subject, verified, code, code_expires, etag, created, updated)
+		return unlessExists(
+			t.affect(
+				`INSERT INTO ca_certificates (instance, name_key, name, der, thumbprint, subject, verified, code, code_expires, etag, created, updated)
 			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) ON CONFLICT DO NOTHING`,
-			string(c.Instance), c.Name.Key(), string(c.Name), c.Certificate.DER, print256[:], subject, c.Verified, code, expires,
-			string(c.ETag), c.Created.UnixNano(), c.Updated.UnixNano()))
+				string(c.Instance),
+				c.Name.Key(),
+				string(c.Name),
+				c.Certificate.DER,
+				print256[:],
+				subject,
+				c.Verified,
+				code,
+				expires,
+				string(c.ETag),
+				c.Created.UnixNano(),
+				c.Updated.UnixNano(),
+			),
+		)
 	}
-	return unlessExists(t.affect(`UPDATE ca_certificates SET der = $1, thumbprint = $2, subject = $3, verified = $4, code = $5, code_expires = $6,
+	return unlessExists(
+		t.affect(`UPDATE ca_certificates SET der = $1, thumbprint = $2, subject = $3, verified = $4, code = $5, code_expires = $6,
 		etag = $7, updated = $8 WHERE instance = $9 AND name_key = $10 AND etag = $11`,
-		c.Certificate.DER, print256[:], subject, c.Verified, code, expires, string(c.ETag), c.Updated.UnixNano(),
-		string(c.Instance), c.Name.Key(), string(ifMatch)))
+			c.Certificate.DER, print256[:], subject, c.Verified, code, expires, string(c.ETag), c.Updated.UnixNano(),
+			string(c.Instance), c.Name.Key(), string(ifMatch)),
+	)
 }
 
 // checkReferrers keeps the rule "one certificate, one enrollment" when a CA
 // certificate that groups refer to becomes another certificate.
 func (s *Store) checkReferrers(t tx, c dps.CACertificate) error {
-	rows, err := t.rows(context.Background(), `SELECT r.kind, r.id FROM ca_references r JOIN ca_certificates c ON c.instance = r.instance AND c.name_key = r.ca_key
+	rows, err := t.rows(
+		context.Background(),
+		`SELECT r.kind, r.id FROM ca_references r JOIN ca_certificates c ON c.instance = r.instance AND c.name_key = r.ca_key
 		WHERE c.instance = $1 AND c.thumbprint = $2 AND r.kind = 'group'
 		UNION SELECT kind, id FROM enrollment_certificates WHERE instance = $1 AND thumbprint = $2`,
-		string(c.Instance), thumbprintBytes(c.Certificate))
+		string(c.Instance),
+		thumbprintBytes(c.Certificate),
+	)
 	owners, err := collect(rows, err, plainRef)
 	if err != nil {
 		return err
 	}
 	if len(owners) > 1 {
-		return dps.Errorf(dps.Conflict, "The certificate would belong to the %s and the %s; one certificate belongs to one enrollment.", owners[0], owners[1])
+		return dps.Errorf(
+			dps.Conflict,
+			"The certificate would belong to the %s and the %s; one certificate belongs to one enrollment.",
+			owners[0],
+			owners[1],
+		)
 	}
 	return nil
 }

@@ -193,7 +193,8 @@ func (b *decisionBatch) put(e decision.Entry) (added bool, err error) {
 		RETURNING count`,
 		string(e.Instance), e.ID.Key(), string(d.Reason), dps.SourceOf(e.Remote), e.Time.UnixNano(), e.First.UnixNano(), e.Count,
 		e.TrackingID, string(e.ID), string(d.Entry.Kind), d.Entry.Key(), d.Entry.ID, string(e.Attestation), string(e.Transport),
-		e.Remote, body).Scan(&count)
+		e.Remote, body).
+		Scan(&count)
 	return count == e.Count, err
 }
 
@@ -202,7 +203,13 @@ const decisionColumns = `SELECT seq, instance, reason, time, first, count, track
 
 // Decisions returns up to limit entries that f selects, those with the latest refusals
 // first, older than the cursor.
-func (s *Store) Decisions(ctx context.Context, in dps.InstanceID, f decision.Filter, limit int, after *decision.Cursor) ([]decision.Entry, error) {
+func (s *Store) Decisions(
+	ctx context.Context,
+	in dps.InstanceID,
+	f decision.Filter,
+	limit int,
+	after *decision.Cursor,
+) ([]decision.Entry, error) {
 	st := decisionsStatement(in, f, limit, after)
 	// Texts are not prepared for good: there are as many as sets of filters.
 	rows, err := s.readers.db.QueryContext(ctx, st.text(), st.args...)

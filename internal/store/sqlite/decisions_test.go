@@ -23,7 +23,14 @@ func refusedBy(id string, at time.Time) decision.Entry {
 func TestDecisionsSeek(t *testing.T) {
 	p := newPlace(t)
 	s := p.openWith(t, newSetup())
-	must(t, s.RecordDecisions(t.Context(), []decision.Entry{refusedBy("a", start), refusedBy("b", start)}, decision.Caps{Total: 1, PerDevice: 9, PerSource: 9}))
+	must(
+		t,
+		s.RecordDecisions(
+			t.Context(),
+			[]decision.Entry{refusedBy("a", start), refusedBy("b", start)},
+			decision.Caps{Total: 1, PerDevice: 9, PerSource: 9},
+		),
+	)
 	must(t, s.ExpireDecisions(t.Context(), start))
 	_, err := s.Decision(t.Context(), dps.DefaultInstance, "t-a")
 	if dps.CodeOf(err) != dps.DecisionNotFound && err != nil {

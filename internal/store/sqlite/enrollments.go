@@ -280,7 +280,12 @@ func indexCertificate(t tx, e dps.Enrollment, c dps.Certificate) error {
 		}
 	}
 	if taken && !(other.Kind == e.Ref.Kind && other.Key() == e.Ref.Key()) {
-		return dps.Errorf(dps.Conflict, "The certificate %s already belongs to the %s; one certificate belongs to one enrollment.", print256, other)
+		return dps.Errorf(
+			dps.Conflict,
+			"The certificate %s already belongs to the %s; one certificate belongs to one enrollment.",
+			print256,
+			other,
+		)
 	}
 	var subject, der []byte
 	if e.Ref.Kind == dps.Group {
@@ -334,7 +339,12 @@ func freeForGroup(t tx, e dps.Enrollment, ca dps.CACertificate) error {
 		}
 	}
 	if taken && !(other.Kind == e.Ref.Kind && other.Key() == e.Ref.Key()) {
-		return dps.Errorf(dps.Conflict, "The CA certificate %s already belongs to the %s; one certificate belongs to one enrollment.", ca.Name, other)
+		return dps.Errorf(
+			dps.Conflict,
+			"The CA certificate %s already belongs to the %s; one certificate belongs to one enrollment.",
+			ca.Name,
+			other,
+		)
 	}
 	return nil
 }

@@ -15,7 +15,9 @@ const deviceColumns = `SELECT instance, hub, device_id, generation, auth_type, p
 
 // HubDevice returns an identity with its twin. It fails with DeviceNotFound.
 func (s *Store) HubDevice(ctx context.Context, in dps.InstanceID, hub dps.HubID, id dps.DeviceID) (dps.HubDevice, error) {
-	d, err := s.scanDevice(s.readers.row(ctx, deviceColumns+` WHERE instance = $1 AND hub = $2 AND device_id = $3`, string(in), string(hub), string(id)))
+	d, err := s.scanDevice(
+		s.readers.row(ctx, deviceColumns+` WHERE instance = $1 AND hub = $2 AND device_id = $3`, string(in), string(hub), string(id)),
+	)
 	return d, notFound(err, dps.DeviceNotFound, "A device with ID '%s' is not registered.", id)
 }
 
@@ -26,7 +28,14 @@ func (s *Store) HubDevices(ctx context.Context, in dps.InstanceID, hub dps.HubID
 
 // FindHubDevices returns up to limit identities that f means, with IDs after the given
 // one, sorted.
-func (s *Store) FindHubDevices(ctx context.Context, in dps.InstanceID, hub dps.HubID, f dps.HubDeviceFilter, after dps.DeviceID, limit int) ([]dps.HubDevice, error) {
+func (s *Store) FindHubDevices(
+	ctx context.Context,
+	in dps.InstanceID,
+	hub dps.HubID,
+	f dps.HubDeviceFilter,
+	after dps.DeviceID,
+	limit int,
+) ([]dps.HubDevice, error) {
 	text := deviceColumns + ` WHERE instance = $1 AND hub = $2 AND device_id > $3`
 	args := []any{string(in), string(hub), string(after)}
 	condition := func(where string, values ...any) {
@@ -185,10 +194,22 @@ func (s *Store) putDevice(t tx, d dps.HubDevice, ifMatch dps.ETag) error {
 		return err
 	}
 	a := d.Authentication
-	written, err := t.affect(`UPDATE hub_devices SET auth_type = $1, primary_thumbprint = $2, secondary_thumbprint = $3, keys = $4, iot_edge = $5,
+	written, err := t.affect(
+		`UPDATE hub_devices SET auth_type = $1, primary_thumbprint = $2, secondary_thumbprint = $3, keys = $4, iot_edge = $5,
 		etag = $6, updated = $7 WHERE instance = $8 AND hub = $9 AND device_id = $10 AND etag = $11 AND generation = $12`,
-		string(a.Type), a.PrimaryThumbprint, a.SecondaryThumbprint, sealed, d.IotEdge, string(d.ETag), d.Updated.UnixNano(),
-		string(d.Instance), string(d.Hub), string(d.DeviceID), string(ifMatch), d.GenerationID)
+		string(a.Type),
+		a.PrimaryThumbprint,
+		a.SecondaryThumbprint,
+		sealed,
+		d.IotEdge,
+		string(d.ETag),
+		d.Updated.UnixNano(),
+		string(d.Instance),
+		string(d.Hub),
+		string(d.DeviceID),
+		string(ifMatch),
+		d.GenerationID,
+	)
 	if err != nil || written > 0 {
 		return err
 	}
@@ -279,5 +300,10 @@ func (s *Store) DeleteHubDevice(ctx context.Context, in dps.InstanceID, hub dps.
 
 // dropDevice removes an identity at any version; one that is not there is fine.
 func dropDevice(t tx, in dps.InstanceID, at dps.HubStand) error {
-	return t.exec(`DELETE FROM hub_devices WHERE instance = $1 AND hub = $2 AND device_id = $3`, string(in), string(at.Hub), string(at.DeviceID))
+	return t.exec(
+		`DELETE FROM hub_devices WHERE instance = $1 AND hub = $2 AND device_id = $3`,
+		string(in),
+		string(at.Hub),
+		string(at.DeviceID),
+	)
 }

@@ -188,7 +188,12 @@ func (s *Store) CountRemnants(ctx context.Context, in dps.InstanceID, state dps.
 		hub string
 		n   int
 	}
-	rows, err := s.readers.rows(ctx, `SELECT hub, count(*) FROM remnants WHERE instance = $1 AND state = $2 GROUP BY hub`, string(in), string(state))
+	rows, err := s.readers.rows(
+		ctx,
+		`SELECT hub, count(*) FROM remnants WHERE instance = $1 AND state = $2 GROUP BY hub`,
+		string(in),
+		string(state),
+	)
 	counts, err := collect(rows, err, func(row scanner) (c count, err error) { return c, row.Scan(&c.hub, &c.n) })
 	all := make(map[dps.HubID]int, len(counts))
 	for _, c := range counts {
@@ -252,8 +257,15 @@ func (s *Store) insertHubPolicy(t tx, p dps.HubPolicy) error {
 	if err != nil {
 		return err
 	}
-	return t.exec(`INSERT INTO hub_policies (instance, hub, name_key, name, rights, keys) VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING`,
-		string(p.Instance), string(p.Hub), key, p.Name, uint8(p.Rights), sealed)
+	return t.exec(
+		`INSERT INTO hub_policies (instance, hub, name_key, name, rights, keys) VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING`,
+		string(p.Instance),
+		string(p.Hub),
+		key,
+		p.Name,
+		uint8(p.Rights),
+		sealed,
+	)
 }
 
 // unlessExists turns "no row was written" into ConcurrentChange.

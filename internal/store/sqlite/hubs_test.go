@@ -28,8 +28,13 @@ func TestCountRemnants(t *testing.T) {
 	configure(dps.HubsChange{Link: []dps.LinkedHub{hub}})
 	db := database(t, p.path)
 	for i, state := range []dps.RemnantState{dps.Leaving, dps.Leaving, dps.Placing} {
-		_, err := db.ExecContext(t.Context(), `INSERT INTO remnants (instance, hub, device_id, id_key, id, state, stale, since, attempts, due, last_error, owner, busy_until)
-			VALUES ('default', 'hub-1', $1, $1, $1, $2, 0, 0, 0, 0, '', '', 0)`, fmt.Sprint("d", i), string(state))
+		_, err := db.ExecContext(
+			t.Context(),
+			`INSERT INTO remnants (instance, hub, device_id, id_key, id, state, stale, since, attempts, due, last_error, owner, busy_until)
+			VALUES ('default', 'hub-1', $1, $1, $1, $2, 0, 0, 0, 0, '', '', 0)`,
+			fmt.Sprint("d", i),
+			string(state),
+		)
 		must(t, err)
 	}
 	want := func(state dps.RemnantState, all map[dps.HubID]int) {

@@ -36,7 +36,12 @@ func (s *Store) ImportEnrollments(ctx context.Context, in dps.InstanceID, refs [
 
 // importOne writes one record under a savepoint. The last error means that the
 // whole change has to be undone.
-func (s *Store) importOne(t tx, in dps.InstanceID, ref dps.EntryRef, decide func(*dps.Enrollment) (*dps.Enrollment, error)) (wrote bool, refused, lost error) {
+func (s *Store) importOne(
+	t tx,
+	in dps.InstanceID,
+	ref dps.EntryRef,
+	decide func(*dps.Enrollment) (*dps.Enrollment, error),
+) (wrote bool, refused, lost error) {
 	stored, err := s.storedIn(t, in, ref)
 	if err != nil {
 		return false, nil, err
@@ -67,8 +72,10 @@ func recordsOwn(err error) bool {
 
 // storedIn returns a record as the transaction sees it, nil if there is none.
 func (s *Store) storedIn(t tx, in dps.InstanceID, ref dps.EntryRef) (*dps.Enrollment, error) {
-	e, err := s.scanEnrollment(t.row(context.Background(), `SELECT instance, kind, id_key, id, body, secrets, etag, created, updated FROM enrollments
-		WHERE instance = $1 AND kind = $2 AND id_key = $3`, string(in), string(ref.Kind), ref.Key()))
+	e, err := s.scanEnrollment(
+		t.row(context.Background(), `SELECT instance, kind, id_key, id, body, secrets, etag, created, updated FROM enrollments
+		WHERE instance = $1 AND kind = $2 AND id_key = $3`, string(in), string(ref.Kind), ref.Key()),
+	)
 	if errors.Is(err, sql.ErrNoRows) {
 		return nil, nil
 	}

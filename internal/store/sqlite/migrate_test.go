@@ -34,8 +34,12 @@ func TestMigrateResource(t *testing.T) {
 	p := newPlace(t)
 	db := migrateTo(t, p.path, 1)
 	tokenKey := p.key.Seal([]byte(`{"p":"c2VjcmV0IGtleSBvZiB0b2tlbnM="}`), []byte("instance\x00default"))
-	_, err := db.ExecContext(t.Context(), `INSERT INTO instances (id, scope, allocation, token_key, created) VALUES ('default', '0ne0000000A', 'static', $1, $2)`,
-		tokenKey, start.UnixNano())
+	_, err := db.ExecContext(
+		t.Context(),
+		`INSERT INTO instances (id, scope, allocation, token_key, created) VALUES ('default', '0ne0000000A', 'static', $1, $2)`,
+		tokenKey,
+		start.UnixNano(),
+	)
 	must(t, err)
 
 	if _, err := sqlite.OpenReadOnly(p.path, p.key, time.Now); err == nil || !strings.Contains(err.Error(), "start the service once") {
@@ -45,7 +49,8 @@ func TestMigrateResource(t *testing.T) {
 	s := p.open(t)
 	in, err := s.Instance(t.Context(), dps.DefaultInstance)
 	must(t, err)
-	if in.Scope != "0ne0000000A" || in.Allocation != dps.Static || string(in.TokenKey.Reveal()) != "secret key of tokens" || !in.Created.Equal(start) {
+	if in.Scope != "0ne0000000A" || in.Allocation != dps.Static || string(in.TokenKey.Reveal()) != "secret key of tokens" ||
+		!in.Created.Equal(start) {
 		t.Errorf("instance = %+v", in)
 	}
 	if in.ETag == "" || len(in.Tags) != 0 {
@@ -60,8 +65,12 @@ func TestMigrateAudit(t *testing.T) {
 	p := newPlace(t)
 	db := migrateTo(t, p.path, 2)
 	tokenKey := p.key.Seal([]byte(`{"p":"c2VjcmV0IGtleSBvZiB0b2tlbnM="}`), []byte("instance\x00default"))
-	_, err := db.ExecContext(t.Context(), `INSERT INTO instances (id, scope, allocation, token_key, created) VALUES ('default', '0ne0000000A', 'static', $1, $2)`,
-		tokenKey, start.UnixNano())
+	_, err := db.ExecContext(
+		t.Context(),
+		`INSERT INTO instances (id, scope, allocation, token_key, created) VALUES ('default', '0ne0000000A', 'static', $1, $2)`,
+		tokenKey,
+		start.UnixNano(),
+	)
 	must(t, err)
 	must(t, db.Close())
 	s := p.open(t)
@@ -173,11 +182,18 @@ func TestMigrateDecisions(t *testing.T) {
 	p := newPlace(t)
 	db := migrateTo(t, p.path, 3)
 	tokenKey := p.key.Seal([]byte(`{"p":"c2VjcmV0IGtleSBvZiB0b2tlbnM="}`), []byte("instance\x00default"))
-	_, err := db.ExecContext(t.Context(), `INSERT INTO instances (id, scope, allocation, etag, tags, token_key, created) VALUES ('default', '0ne0000000A', 'static', 'e', '{}', $1, $2)`,
-		tokenKey, start.UnixNano())
+	_, err := db.ExecContext(
+		t.Context(),
+		`INSERT INTO instances (id, scope, allocation, etag, tags, token_key, created) VALUES ('default', '0ne0000000A', 'static', 'e', '{}', $1, $2)`,
+		tokenKey,
+		start.UnixNano(),
+	)
 	must(t, err)
-	_, err = db.ExecContext(t.Context(), `INSERT INTO audit (instance, time, principal, operation, kind, id_key, id, old_etag, new_etag, result, several, succeeded, failed, tracking_id, remote)
-		VALUES ('default', 1, 'policy:p', 'put', 'enrollment', 'a', 'a', '', 'e', 'ok', 0, 0, 0, 't', 'r')`)
+	_, err = db.ExecContext(
+		t.Context(),
+		`INSERT INTO audit (instance, time, principal, operation, kind, id_key, id, old_etag, new_etag, result, several, succeeded, failed, tracking_id, remote)
+		VALUES ('default', 1, 'policy:p', 'put', 'enrollment', 'a', 'a', '', 'e', 'ok', 0, 0, 0, 't', 'r')`,
+	)
 	must(t, err)
 	must(t, db.Close())
 	s := p.open(t)
@@ -189,7 +205,11 @@ func TestMigrateDecisions(t *testing.T) {
 	must(t, s.RecordDecisions(t.Context(), []decision.Entry{e}, decision.CapsOf(10)))
 	_, err = s.Decision(t.Context(), dps.DefaultInstance, "t")
 	must(t, err)
-	row := statistics.Row{Instance: dps.DefaultInstance, Width: time.Hour, Bucket: statistics.Bucket{Start: start, Counts: statistics.Counts{Refused: 1}}}
+	row := statistics.Row{
+		Instance: dps.DefaultInstance,
+		Width:    time.Hour,
+		Bucket:   statistics.Bucket{Start: start, Counts: statistics.Counts{Refused: 1}},
+	}
 	must(t, s.AddCounts(t.Context(), []statistics.Row{row}))
 }
 

@@ -227,8 +227,14 @@ func (q search) measure(t *testing.T, s *sqlite.Store) {
 	t.Helper()
 	before, cpu := heap(), cpuTime(t)
 	found, took := q.best(t, s)
-	t.Logf("%d found in %v, %v of CPU, %.0f MB allocated, heap %d MB", found, took.Round(10*time.Microsecond), (cpuTime(t) - cpu).Round(time.Millisecond),
-		float64(heap().TotalAlloc-before.TotalAlloc)/1e6, heap().HeapSys/1e6)
+	t.Logf(
+		"%d found in %v, %v of CPU, %.0f MB allocated, heap %d MB",
+		found,
+		took.Round(10*time.Microsecond),
+		(cpuTime(t) - cpu).Round(time.Millisecond),
+		float64(heap().TotalAlloc-before.TotalAlloc)/1e6,
+		heap().HeapSys/1e6,
+	)
 	if found != q.found || took > q.most {
 		t.Errorf("found %d in %v, want %d in %v", found, took, q.found, q.most)
 	}

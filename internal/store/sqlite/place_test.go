@@ -80,10 +80,16 @@ func (p *place) openWith(tb testing.TB, setup dps.Setup) *sqlite.Store {
 func newSetup() dps.Setup {
 	const in = dps.DefaultInstance
 	return dps.Setup{
-		Instance:  dps.NewInstance(in, start),
-		Policy:    dps.Policy{Instance: in, Name: dps.OwnerPolicy, Rights: dps.OwnerRights, Keys: dps.NewKeyPair()},
-		Hub:       dps.LinkedHub{Instance: in, ID: dps.EmbeddedHub, Kind: dps.KindEmbedded, HostName: "localhost", Weight: 1, ApplyPolicy: true},
-		HubPolicy: dps.HubPolicy{Instance: in, Hub: dps.EmbeddedHub, Name: dps.HubOwnerPolicy, Rights: dps.HubOwnerRights, Keys: dps.NewKeyPair()},
+		Instance: dps.NewInstance(in, start),
+		Policy:   dps.Policy{Instance: in, Name: dps.OwnerPolicy, Rights: dps.OwnerRights, Keys: dps.NewKeyPair()},
+		Hub:      dps.LinkedHub{Instance: in, ID: dps.EmbeddedHub, Kind: dps.KindEmbedded, HostName: "localhost", Weight: 1, ApplyPolicy: true},
+		HubPolicy: dps.HubPolicy{
+			Instance: in,
+			Hub:      dps.EmbeddedHub,
+			Name:     dps.HubOwnerPolicy,
+			Rights:   dps.HubOwnerRights,
+			Keys:     dps.NewKeyPair(),
+		},
 	}
 }
 

@@ -31,7 +31,10 @@ func TestStatementsSeek(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	store, err := sqlite.Open(t.Context(), sqlite.Options{Path: path, Key: key, Observer: &commits{}, Log: slog.New(slog.DiscardHandler), Now: time.Now})
+	store, err := sqlite.Open(
+		t.Context(),
+		sqlite.Options{Path: path, Key: key, Observer: &commits{}, Log: slog.New(slog.DiscardHandler), Now: time.Now},
+	)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -15,7 +15,8 @@ func (s *Store) PortalAccount(ctx context.Context, in dps.InstanceID) (dps.Porta
 	var version string
 	var sealed []byte
 	var changed int64
-	err := s.readers.row(ctx, `SELECT version, secrets, changed FROM portal_accounts WHERE instance = $1`, string(in)).Scan(&version, &sealed, &changed)
+	err := s.readers.row(ctx, `SELECT version, secrets, changed FROM portal_accounts WHERE instance = $1`, string(in)).
+		Scan(&version, &sealed, &changed)
 	if errors.Is(err, sql.ErrNoRows) {
 		return a, nil
 	}

@@ -11,8 +11,12 @@ func TestMigratePortal(t *testing.T) {
 	p := newPlace(t)
 	db := migrateTo(t, p.path, 6)
 	tokenKey := p.key.Seal([]byte(`{"p":"c2VjcmV0IGtleSBvZiB0b2tlbnM="}`), []byte("instance\x00default"))
-	_, err := db.ExecContext(t.Context(), `INSERT INTO instances (id, scope, allocation, token_key, created) VALUES ('default', '0ne0000000A', 'static', $1, $2)`,
-		tokenKey, start.UnixNano())
+	_, err := db.ExecContext(
+		t.Context(),
+		`INSERT INTO instances (id, scope, allocation, token_key, created) VALUES ('default', '0ne0000000A', 'static', $1, $2)`,
+		tokenKey,
+		start.UnixNano(),
+	)
 	must(t, err)
 	must(t, db.Close())
 	s := p.open(t)

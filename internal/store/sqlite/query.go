@@ -95,7 +95,14 @@ const (
 
 // QueryEnrollments returns up to limit enrollments of a kind that q selects, behind
 // the cursor, in q's order.
-func (s *Store) QueryEnrollments(ctx context.Context, in dps.InstanceID, kind dps.EntryKind, q query.Query, limit int, after *dps.Cursor) ([]dps.Enrollment, error) {
+func (s *Store) QueryEnrollments(
+	ctx context.Context,
+	in dps.InstanceID,
+	kind dps.EntryKind,
+	q query.Query,
+	limit int,
+	after *dps.Cursor,
+) ([]dps.Enrollment, error) {
 	sel := selection{q: q, texts: q.Texts(inBody), limit: limit, instance: string(in), kind: string(kind)}
 	sel.states = kind == dps.Individual && q.Uses("registrationState")
 	if print256, ok := q.Certificate(); ok {
@@ -216,7 +223,20 @@ type stateRow struct {
 }
 
 func (r *stateRow) columns() []any {
-	return []any{&r.id, &r.status, &r.substatus, &r.hub, &r.device, &r.code, &r.message, &r.number, &r.etag, &r.created, &r.updated, &r.payload}
+	return []any{
+		&r.id,
+		&r.status,
+		&r.substatus,
+		&r.hub,
+		&r.device,
+		&r.code,
+		&r.message,
+		&r.number,
+		&r.etag,
+		&r.created,
+		&r.updated,
+		&r.payload,
+	}
 }
 
 func (r *stateRow) registration() *dps.Registration {
@@ -232,7 +252,14 @@ func (r *stateRow) registration() *dps.Registration {
 
 // QueryRegistrations returns up to limit registration records of a group that q
 // selects, behind the cursor, in q's order.
-func (s *Store) QueryRegistrations(ctx context.Context, in dps.InstanceID, group string, q query.Query, limit int, after *dps.Cursor) (found []dps.Registration, err error) {
+func (s *Store) QueryRegistrations(
+	ctx context.Context,
+	in dps.InstanceID,
+	group string,
+	q query.Query,
+	limit int,
+	after *dps.Cursor,
+) (found []dps.Registration, err error) {
 	st := statement{from: registrationColumns + ` r`}
 	st.and("r.instance = " + st.arg(string(in)))
 	st.and("r.entry_kind = 'group'")
@@ -276,7 +303,11 @@ func (s *Store) DeleteRegistration(ctx context.Context, in dps.InstanceID, id dp
 			return err
 		}
 		// The device of an open registration was told of no hub.
-		return t.exec(`UPDATE remnants SET state = 'leaving', stale = 0, owner = '', due = max($1, busy_until) WHERE instance = $2 AND id_key = $3 AND state = 'placing'`,
-			s.now().UnixNano(), string(in), id.Key())
+		return t.exec(
+			`UPDATE remnants SET state = 'leaving', stale = 0, owner = '', due = max($1, busy_until) WHERE instance = $2 AND id_key = $3 AND state = 'placing'`,
+			s.now().UnixNano(),
+			string(in),
+			id.Key(),
+		)
 	})
 }

@@ -96,7 +96,12 @@ func (s *Store) Operation(ctx context.Context, in dps.InstanceID, id dps.Registr
 	return s.earlierOperation(ctx, in, id, op)
 }
 
-func (s *Store) earlierOperation(ctx context.Context, in dps.InstanceID, id dps.RegistrationID, op dps.OperationID) (dps.Registration, error) {
+func (s *Store) earlierOperation(
+	ctx context.Context,
+	in dps.InstanceID,
+	id dps.RegistrationID,
+	op dps.OperationID,
+) (dps.Registration, error) {
 	var body string
 	err := s.readers.row(ctx, `SELECT body FROM operations WHERE instance = $1 AND operation = $2 AND id_key = $3 AND expires >= $4`,
 		string(in), string(op), id.Key(), s.now().UnixNano()).Scan(&body)
@@ -160,15 +165,38 @@ func keepOperation(t tx, reg dps.Registration) error {
 func putRegistration(t tx, reg dps.Registration, ifMatch dps.ETag) error {
 	r := registrationRowOf(reg)
 	if ifMatch == "" {
-		return unlessExists(t.affect(`INSERT INTO registrations (instance, id_key, id, entry_kind, entry_key, entry_id, attestation, evidence, status, substatus,
+		return unlessExists(
+			t.affect(`INSERT INTO registrations (instance, id_key, id, entry_kind, entry_key, entry_id, attestation, evidence, status, substatus,
 			hub, device_id, error_code, error_message, error_number, operation, etag, created, updated, payload)
 			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20) ON CONFLICT DO NOTHING`,
-			r.Instance, reg.ID.Key(), r.ID, r.EntryKind, reg.Entry.Key(), r.EntryID, r.Attestation, r.Evidence, r.Status, r.Substatus,
-			r.Hub, r.DeviceID, r.ErrorCode, r.ErrorMessage, r.ErrorNumber, r.Operation, r.ETag, r.Created, r.Updated, r.Payload))
+				r.Instance, reg.ID.Key(), r.ID, r.EntryKind, reg.Entry.Key(), r.EntryID, r.Attestation, r.Evidence, r.Status, r.Substatus,
+				r.Hub, r.DeviceID, r.ErrorCode, r.ErrorMessage, r.ErrorNumber, r.Operation, r.ETag, r.Created, r.Updated, r.Payload),
+		)
 	}
-	return unlessExists(t.affect(`UPDATE registrations SET entry_kind = $1, entry_key = $2, entry_id = $3, attestation = $4, evidence = $5, status = $6, substatus = $7,
+	return unlessExists(
+		t.affect(
+			`UPDATE registrations SET entry_kind = $1, entry_key = $2, entry_id = $3, attestation = $4, evidence = $5, status = $6, substatus = $7,
 		hub = $8, device_id = $9, error_code = $10, error_message = $11, operation = $12, etag = $13, updated = $14, error_number = $15, payload = $16
 		WHERE instance = $17 AND id_key = $18 AND etag = $19`,
-		r.EntryKind, reg.Entry.Key(), r.EntryID, r.Attestation, r.Evidence, r.Status, r.Substatus, r.Hub, r.DeviceID, r.ErrorCode, r.ErrorMessage,
-		r.Operation, r.ETag, r.Updated, r.ErrorNumber, r.Payload, r.Instance, reg.ID.Key(), string(ifMatch)))
+			r.EntryKind,
+			reg.Entry.Key(),
+			r.EntryID,
+			r.Attestation,
+			r.Evidence,
+			r.Status,
+			r.Substatus,
+			r.Hub,
+			r.DeviceID,
+			r.ErrorCode,
+			r.ErrorMessage,
+			r.Operation,
+			r.ETag,
+			r.Updated,
+			r.ErrorNumber,
+			r.Payload,
+			r.Instance,
+			reg.ID.Key(),
+			string(ifMatch),
+		),
+	)
 }

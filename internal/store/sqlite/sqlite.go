@@ -72,7 +72,16 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 		return nil, errors.Join(err, readers.close())
 	}
 	background, stop := context.WithCancel(context.WithoutCancel(ctx))
-	s := &Store{readers: readers, writer: w, known: &settings{}, key: o.Key, now: o.Now, log: o.Log, stop: stop, auditRetention: o.AuditRetention}
+	s := &Store{
+		readers:        readers,
+		writer:         w,
+		known:          &settings{},
+		key:            o.Key,
+		now:            o.Now,
+		log:            o.Log,
+		stop:           stop,
+		auditRetention: o.AuditRetention,
+	}
 	s.tasks.Go(func() { s.writer.run() })
 	s.tasks.Go(func() { s.sweep(background) })
 	return s, nil

@@ -405,7 +405,10 @@ func TestSecretsDoNotMove(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.Enrollment(t.Context(), dps.DefaultInstance, dps.EntryRef{Kind: dps.Individual, ID: "yours"}); !errors.Is(err, seal.ErrOpen) {
+	if _, err := s.Enrollment(t.Context(), dps.DefaultInstance, dps.EntryRef{Kind: dps.Individual, ID: "yours"}); !errors.Is(
+		err,
+		seal.ErrOpen,
+	) {
 		t.Errorf("error = %v, want %v", err, seal.ErrOpen)
 	}
 }

@@ -45,7 +45,15 @@ func (s *Store) commitWork(t tx, c dps.RegistrationChange) error {
 }
 
 func putWork(t tx, w dps.Work) error {
-	row := workRow{ID: string(w.ID), APIVersion: w.APIVersion, Remote: w.Remote, KeyOf: string(w.KeyOf), Payload: w.Payload, Twin: w.Twin, Returned: w.Returned}
+	row := workRow{
+		ID:         string(w.ID),
+		APIVersion: w.APIVersion,
+		Remote:     w.Remote,
+		KeyOf:      string(w.KeyOf),
+		Payload:    w.Payload,
+		Twin:       w.Twin,
+		Returned:   w.Returned,
+	}
 	if w.Certificate != nil {
 		row.Certificate = w.Certificate.DER
 	}
@@ -91,7 +99,10 @@ func (s *Store) Work(ctx context.Context, in dps.InstanceID, id dps.Registration
 // OpenWork returns what every open registration waits for, the longest waiting
 // first: without what it brought along.
 func (s *Store) OpenWork(ctx context.Context) ([]dps.Work, error) {
-	rows, err := s.readers.rows(ctx, `SELECT instance, operation, hub, since, json_object('id', body ->> 'id') FROM work ORDER BY since, instance, id_key`)
+	rows, err := s.readers.rows(
+		ctx,
+		`SELECT instance, operation, hub, since, json_object('id', body ->> 'id') FROM work ORDER BY since, instance, id_key`,
+	)
 	return collect(rows, err, scanWork)
 }
 
@@ -102,7 +113,17 @@ func scanRemnant(row scanner) (dps.Remnant, error) {
 	var since, due, busy int64
 	var r dps.Remnant
 	err := row.Scan(&in, &hub, &device, &id, &state, &r.Stale, &since, &r.Attempts, &due, &r.LastError, &r.Owner, &busy)
-	r.Instance, r.Hub, r.DeviceID, r.ID, r.State = dps.InstanceID(in), dps.HubID(hub), dps.DeviceID(device), dps.RegistrationID(id), dps.RemnantState(state)
+	r.Instance, r.Hub, r.DeviceID, r.ID, r.State = dps.InstanceID(
+		in,
+	), dps.HubID(
+		hub,
+	), dps.DeviceID(
+		device,
+	), dps.RegistrationID(
+		id,
+	), dps.RemnantState(
+		state,
+	)
 	r.Since, r.Due, r.BusyUntil = fromNanos(since), fromNanos(due), fromNanos(busy)
 	return r, err
 }
@@ -124,10 +145,20 @@ func (s *Store) settleRemnants(t tx, c dps.RegistrationChange) error {
 		switch {
 		case c.Work != nil && (c.Work.Hub == r.Hub || own): // its lease counts, should the device leave
 		case own:
-			err = t.exec(`DELETE FROM remnants WHERE instance = $1 AND hub = $2 AND device_id = $3`, string(r.Instance), string(r.Hub), string(r.DeviceID))
+			err = t.exec(
+				`DELETE FROM remnants WHERE instance = $1 AND hub = $2 AND device_id = $3`,
+				string(r.Instance),
+				string(r.Hub),
+				string(r.DeviceID),
+			)
 		default:
-			err = t.exec(`UPDATE remnants SET state = 'leaving', stale = 0, owner = '', since = $1, due = max($1, busy_until) WHERE instance = $2 AND hub = $3 AND device_id = $4`,
-				s.now().UnixNano(), string(r.Instance), string(r.Hub), string(r.DeviceID))
+			err = t.exec(
+				`UPDATE remnants SET state = 'leaving', stale = 0, owner = '', since = $1, due = max($1, busy_until) WHERE instance = $2 AND hub = $3 AND device_id = $4`,
+				s.now().UnixNano(),
+				string(r.Instance),
+				string(r.Hub),
+				string(r.DeviceID),
+			)
 		}
 		if err != nil {
 			return err
@@ -143,10 +174,17 @@ func (s *Store) leave(t tx, reg dps.Registration, stand dps.HubStand) error {
 		return err
 	}
 	now := s.now().UnixNano()
-	return t.exec(`INSERT INTO remnants (instance, hub, device_id, id_key, id, state, stale, since, attempts, due, last_error, owner, busy_until)
+	return t.exec(
+		`INSERT INTO remnants (instance, hub, device_id, id_key, id, state, stale, since, attempts, due, last_error, owner, busy_until)
 		SELECT $1, $2, $3, $4, $5, 'leaving', 0, $6, 0, $6, '', '', 0 FROM hubs WHERE instance = $1 AND id = $2
 		ON CONFLICT (instance, hub, device_id) DO UPDATE SET state = 'leaving', stale = 0, owner = '', id_key = excluded.id_key, id = excluded.id, due = max($6, busy_until)`,
-		string(reg.Instance), string(stand.Hub), string(stand.DeviceID), reg.ID.Key(), string(reg.ID), now)
+		string(reg.Instance),
+		string(stand.Hub),
+		string(stand.DeviceID),
+		reg.ID.Key(),
+		string(reg.ID),
+		now,
+	)
 }
 
 // assigned reports whether a record has a place: its device is called like its
@@ -201,7 +239,12 @@ func claimLeaving(t tx, c dps.Claim, before dps.Remnant) (claimed bool, err erro
 		return false, err
 	}
 	if taken {
-		return false, t.exec(`DELETE FROM remnants WHERE instance = $1 AND hub = $2 AND device_id = $3`, string(c.Instance), string(c.Hub), string(c.DeviceID))
+		return false, t.exec(
+			`DELETE FROM remnants WHERE instance = $1 AND hub = $2 AND device_id = $3`,
+			string(c.Instance),
+			string(c.Hub),
+			string(c.DeviceID),
+		)
 	}
 	if before.Owner != c.Owner && before.BusyUntil.After(c.Now) {
 		return false, busy(before, c)
@@ -217,11 +260,21 @@ func claimPlacing(t tx, c dps.Claim, before dps.Remnant) error {
 	if stale && before.BusyUntil.After(c.Now) {
 		return busy(before, c)
 	}
-	return t.exec(`INSERT INTO remnants (instance, hub, device_id, id_key, id, state, stale, since, attempts, due, last_error, owner, busy_until)
+	return t.exec(
+		`INSERT INTO remnants (instance, hub, device_id, id_key, id, state, stale, since, attempts, due, last_error, owner, busy_until)
 		VALUES ($1, $2, $3, $4, $5, 'placing', 0, $6, 0, $6, '', $7, $8)
 		ON CONFLICT (instance, hub, device_id) DO UPDATE SET state = 'placing', stale = $9, id_key = excluded.id_key, id = excluded.id,
 			owner = excluded.owner, busy_until = max(busy_until, excluded.busy_until), last_error = ''`,
-		string(c.Instance), string(c.Hub), string(c.DeviceID), c.ID.Key(), string(c.ID), c.Now.UnixNano(), c.Owner, c.Until.UnixNano(), stale)
+		string(c.Instance),
+		string(c.Hub),
+		string(c.DeviceID),
+		c.ID.Key(),
+		string(c.ID),
+		c.Now.UnixNano(),
+		c.Owner,
+		c.Until.UnixNano(),
+		stale,
+	)
 }
 
 func busy(r dps.Remnant, c dps.Claim) error {
@@ -257,8 +310,14 @@ func (s *Store) Removed(ctx context.Context, c dps.Claim) error {
 // again.
 func (s *Store) NotRemoved(ctx context.Context, c dps.Claim, why string, due time.Time) error {
 	return s.change(ctx, func(t tx) error {
-		return t.exec(`UPDATE remnants SET attempts = attempts + 1, last_error = $1, due = $2 WHERE instance = $3 AND hub = $4 AND device_id = $5 AND state = 'leaving'`,
-			why, due.UnixNano(), string(c.Instance), string(c.Hub), string(c.DeviceID))
+		return t.exec(
+			`UPDATE remnants SET attempts = attempts + 1, last_error = $1, due = $2 WHERE instance = $3 AND hub = $4 AND device_id = $5 AND state = 'leaving'`,
+			why,
+			due.UnixNano(),
+			string(c.Instance),
+			string(c.Hub),
+			string(c.DeviceID),
+		)
 	})
 }
 
@@ -275,18 +334,37 @@ func (s *Store) LeavingHubs(ctx context.Context) ([]dps.LinkedHub, error) {
 // DueRemnants returns up to limit places of a hub that are to be cleaned up by now,
 // the longest due first.
 func (s *Store) DueRemnants(ctx context.Context, in dps.InstanceID, hub dps.HubID, now time.Time, limit int) ([]dps.Remnant, error) {
-	rows, err := s.readers.rows(ctx, remnantColumns+` WHERE instance = $1 AND hub = $2 AND state = 'leaving' AND due <= $3 ORDER BY due LIMIT $4`,
-		string(in), string(hub), now.UnixNano(), limit)
+	rows, err := s.readers.rows(
+		ctx,
+		remnantColumns+` WHERE instance = $1 AND hub = $2 AND state = 'leaving' AND due <= $3 ORDER BY due LIMIT $4`,
+		string(in),
+		string(hub),
+		now.UnixNano(),
+		limit,
+	)
 	return collect(rows, err, scanRemnant)
 }
 
 // Remnants returns up to limit remnants in a state, behind the place after (nil: from
 // the start), sorted by hub and device ID.
-func (s *Store) Remnants(ctx context.Context, in dps.InstanceID, state dps.RemnantState, limit int, after *dps.HubStand) ([]dps.Remnant, error) {
+func (s *Store) Remnants(
+	ctx context.Context,
+	in dps.InstanceID,
+	state dps.RemnantState,
+	limit int,
+	after *dps.HubStand,
+) ([]dps.Remnant, error) {
 	if after == nil {
 		after = &dps.HubStand{}
 	}
-	rows, err := s.readers.rows(ctx, remnantColumns+` WHERE instance = $1 AND (hub, device_id) > ($2, $3) AND state = $4 ORDER BY hub, device_id LIMIT $5`,
-		string(in), string(after.Hub), string(after.DeviceID), string(state), limit)
+	rows, err := s.readers.rows(
+		ctx,
+		remnantColumns+` WHERE instance = $1 AND (hub, device_id) > ($2, $3) AND state = $4 ORDER BY hub, device_id LIMIT $5`,
+		string(in),
+		string(after.Hub),
+		string(after.DeviceID),
+		string(state),
+		limit,
+	)
 	return collect(rows, err, scanRemnant)
 }

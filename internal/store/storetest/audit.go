@@ -166,7 +166,8 @@ func severalRecords(t *testing.T, w *world) {
 		log.Settle(batchCtx, batch, nil)
 	}
 	batches := w.entries(t, audit.Filter{Operation: audit.Import})
-	if len(batches) != 2 || batches[0].Succeeded != 1 || batches[0].Failed != 1 || batches[0].Kind != audit.Group || batches[0].Principal != "policy:owner" {
+	if len(batches) != 2 || batches[0].Succeeded != 1 || batches[0].Failed != 1 || batches[0].Kind != audit.Group ||
+		batches[0].Principal != "policy:owner" {
 		t.Errorf("batches = %+v", batches)
 	}
 }
@@ -191,7 +192,13 @@ func everyWrite(t *testing.T, w *world) {
 		w.writes(t, name, tt.before, tt.after, tt.write)
 	}
 	w.writes(t, "delete enrollment", one.ETag, "", func(ctx context.Context) error { return w.DeleteEnrollment(ctx, here, one.Ref, one.ETag) })
-	w.writes(t, "delete CA certificate", ca.ETag, "", func(ctx context.Context) error { return w.DeleteCACertificate(ctx, here, ca.Name, ca.ETag) })
+	w.writes(
+		t,
+		"delete CA certificate",
+		ca.ETag,
+		"",
+		func(ctx context.Context) error { return w.DeleteCACertificate(ctx, here, ca.Name, ca.ETag) },
+	)
 }
 
 // writes checks that a write has exactly one entry, with these versions.

@@ -203,7 +203,14 @@ var certificateCases = []testCase{
 		ca := w.upload(t, "Root", certificate(t, "one"))
 		line := w.put(t, enrollment(group("Line-1"), byReference("root")))
 		sensor := w.put(t, enrollment(individual("Sensor-1"), byX509(dps.X509Attestation{CASecondary: "ROOT"})))
-		fails(t, "by two", w.DeleteCACertificate(ctx, here, "root", ca.ETag), dps.Conflict, "enrollment group Line-1", "individual enrollment Sensor-1")
+		fails(
+			t,
+			"by two",
+			w.DeleteCACertificate(ctx, here, "root", ca.ETag),
+			dps.Conflict,
+			"enrollment group Line-1",
+			"individual enrollment Sensor-1",
+		)
 		must(t, w.DeleteEnrollment(ctx, here, line.Ref, line.ETag))
 		fails(t, "by one", w.DeleteCACertificate(ctx, here, "root", ca.ETag), dps.Conflict, "Sensor-1")
 		must(t, w.PutEnrollment(ctx, enrollment(sensor.Ref, byKeys()), sensor.ETag))

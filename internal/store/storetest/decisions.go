@@ -73,7 +73,9 @@ var decisionCases = []testCase{
 		w.recordDecisions(t, generous, one)
 		w.clock.Advance(time.Second)
 		two := w.refusal("\x00\"'; DROP TABLE decisions; --\u202e\nü<script>", dps.ReasonTokenExpired, "2001:db8::1")
-		two.Evidence = dps.EvidenceSummary{Token: &dps.TokenInfo{Resource: "a/registrations/b", KeyName: "<k>", Expiry: start.Truncate(time.Second)}}
+		two.Evidence = dps.EvidenceSummary{
+			Token: &dps.TokenInfo{Resource: "a/registrations/b", KeyName: "<k>", Expiry: start.Truncate(time.Second)},
+		}
 		two.Attestation, two.Transport = dps.SymmetricKey, dps.HTTPS
 		three := w.refusal("bare", dps.ReasonNoEvidence, "not an address")
 		three.Evidence, three.Attestation = dps.EvidenceSummary{}, ""
@@ -85,7 +87,12 @@ var decisionCases = []testCase{
 		same(t, "by tracking ID", got, one)
 		_, err = w.Decision(t.Context(), there, one.TrackingID)
 		fails(t, "of the other instance", err, dps.DecisionNotFound)
-		same(t, "the other instance", read[[]decision.Entry](t)(w.Decisions(t.Context(), there, decision.Filter{}, 10, nil)), []decision.Entry(nil))
+		same(
+			t,
+			"the other instance",
+			read[[]decision.Entry](t)(w.Decisions(t.Context(), there, decision.Filter{}, 10, nil)),
+			[]decision.Entry(nil),
+		)
 	}},
 	{"repetitions are one entry", decisionRepeats},
 	{"a batch is written whole or not at all", func(t *testing.T, w *world) {

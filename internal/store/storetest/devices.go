@@ -103,7 +103,10 @@ var deviceCases = []testCase{
 		disabled := true
 		d, err := was.Written(dps.HubDeviceDraft{Disabled: &disabled, StatusReason: "lost"}, start.Add(time.Minute))
 		must(t, err)
-		d, _, err = d.WithTwin(dps.TwinChange{Tags: json.RawMessage(`{"a":1}`), Desired: json.RawMessage(`{"b":{"c":2}}`), Reported: json.RawMessage(`{"d":3}`)}, start.Add(time.Minute))
+		d, _, err = d.WithTwin(
+			dps.TwinChange{Tags: json.RawMessage(`{"a":1}`), Desired: json.RawMessage(`{"b":{"c":2}}`), Reported: json.RawMessage(`{"d":3}`)},
+			start.Add(time.Minute),
+		)
 		must(t, err)
 		must(t, w.ChangeHubDevice(t.Context(), was, d))
 		same(t, "device", w.hubDevice(t, "sensor"), d)
@@ -124,23 +127,37 @@ var deviceCases = []testCase{
 		d, err := was.Written(dps.HubDeviceDraft{Disabled: &disabled, StatusReason: "lost"}, start.Add(time.Minute))
 		must(t, err)
 		must(t, w.ChangeHubDevice(t.Context(), was, d))
-		stale, _ := d.Refreshed(dps.HubIdentity{DeviceID: "sensor", Authentication: dps.SelfSigned(dps.ThumbprintOf([]byte("renewed")))}, start.Add(time.Hour))
+		stale, _ := d.Refreshed(
+			dps.HubIdentity{DeviceID: "sensor", Authentication: dps.SelfSigned(dps.ThumbprintOf([]byte("renewed")))},
+			start.Add(time.Hour),
+		)
 		twin, _, err := d.WithTwin(dps.TwinChange{Tags: json.RawMessage(`{"a":1}`)}, start.Add(time.Minute))
 		must(t, err)
 		must(t, w.ChangeHubDevice(t.Context(), d, twin)) // between the registration's reading and its writing
-		w.commit(t, dps.RegistrationChange{Registration: again(reg, start.Add(time.Hour)), IfMatch: reg.ETag, Device: &stale, DeviceMatch: d.ETag})
+		w.commit(
+			t,
+			dps.RegistrationChange{Registration: again(reg, start.Add(time.Hour)), IfMatch: reg.ETag, Device: &stale, DeviceMatch: d.ETag},
+		)
 		want := twin
 		want.Authentication, want.ETag, want.Updated = stale.Authentication, stale.ETag, stale.Updated
 		same(t, "device", w.hubDevice(t, "sensor"), want)
 	}},
 	{"another generation replaces all of it", func(t *testing.T, w *world) {
 		reg, was := w.commitNew(t, "sensor")
-		anew := dps.NewHubDevice(dps.LinkedHub{Instance: here, ID: dps.EmbeddedHub}, dps.HubIdentity{DeviceID: "sensor"}, dps.Twin{Tags: json.RawMessage(`{"a":1}`)}, start.Add(time.Hour))
+		anew := dps.NewHubDevice(
+			dps.LinkedHub{Instance: here, ID: dps.EmbeddedHub},
+			dps.HubIdentity{DeviceID: "sensor"},
+			dps.Twin{Tags: json.RawMessage(`{"a":1}`)},
+			start.Add(time.Hour),
+		)
 		next := again(reg, start.Add(time.Hour))
 		w.commit(t, dps.RegistrationChange{Registration: next, IfMatch: reg.ETag, Device: &anew, DeviceMatch: was.ETag})
 		same(t, "device", w.hubDevice(t, "sensor"), anew)
 		other := dps.NewHubDevice(dps.LinkedHub{Instance: here, ID: dps.EmbeddedHub}, dps.HubIdentity{DeviceID: "sensor"}, dps.Twin{}, start)
-		err := w.Commit(t.Context(), dps.RegistrationChange{Registration: again(next, start), IfMatch: next.ETag, Device: &other, DeviceMatch: was.ETag})
+		err := w.Commit(
+			t.Context(),
+			dps.RegistrationChange{Registration: again(next, start), IfMatch: next.ETag, Device: &other, DeviceMatch: was.ETag},
+		)
 		fails(t, "at another version", err, dps.ConcurrentChange)
 		same(t, "device", w.hubDevice(t, "sensor"), anew)
 	}},

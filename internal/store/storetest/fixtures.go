@@ -169,7 +169,12 @@ func again(reg dps.Registration, now time.Time) dps.Registration {
 
 func device(id dps.DeviceID) dps.HubDevice {
 	hub := dps.LinkedHub{Instance: here, ID: dps.EmbeddedHub}
-	return dps.NewHubDevice(hub, dps.HubIdentity{DeviceID: id, Authentication: dps.SelfSigned(dps.ThumbprintOf([]byte(id)))}, dps.Twin{}, start)
+	return dps.NewHubDevice(
+		hub,
+		dps.HubIdentity{DeviceID: id, Authentication: dps.SelfSigned(dps.ThumbprintOf([]byte(id)))},
+		dps.Twin{},
+		start,
+	)
 }
 
 // commit writes a change that has to be taken.

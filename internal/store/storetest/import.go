@@ -62,7 +62,12 @@ var importCases = []testCase{
 	{"what decide refuses is not written", func(t *testing.T, w *world) {
 		refusal := errors.New("no")
 		e := enrollment(individual("a"), byTPM())
-		errs, err := w.ImportEnrollments(t.Context(), here, []dps.EntryRef{e.Ref}, func(int, *dps.Enrollment) (*dps.Enrollment, error) { return &e, refusal })
+		errs, err := w.ImportEnrollments(
+			t.Context(),
+			here,
+			[]dps.EntryRef{e.Ref},
+			func(int, *dps.Enrollment) (*dps.Enrollment, error) { return &e, refusal },
+		)
 		must(t, err)
 		same(t, "result", errors.Is(errs[0], refusal), true)
 		_, err = w.Enrollment(t.Context(), here, e.Ref)

@@ -71,10 +71,16 @@ var linkingCases = []testCase{
 		in, hubs := w.instance(t, here), read[[]dps.LinkedHub](t)(w.Hubs(t.Context(), here))
 		changed := in
 		changed.ETag = dps.NewETag()
-		err := w.Configure(t.Context(), dps.InstanceChange{Instance: changed, IfMatch: "stale", Hubs: dps.HubsChange{Unlink: []dps.HubUnlink{{Hub: hubs[0]}}}})
+		err := w.Configure(
+			t.Context(),
+			dps.InstanceChange{Instance: changed, IfMatch: "stale", Hubs: dps.HubsChange{Unlink: []dps.HubUnlink{{Hub: hubs[0]}}}},
+		)
 		fails(t, "stale", err, dps.ConcurrentChange)
 		ghost := remoteHub("ghost.example.com")
-		err = w.Configure(t.Context(), dps.InstanceChange{Instance: changed, IfMatch: in.ETag, Hubs: dps.HubsChange{Update: []dps.LinkedHub{ghost}}})
+		err = w.Configure(
+			t.Context(),
+			dps.InstanceChange{Instance: changed, IfMatch: in.ETag, Hubs: dps.HubsChange{Update: []dps.LinkedHub{ghost}}},
+		)
 		fails(t, "a hub that is not linked", err, dps.ConcurrentChange)
 		same(t, "hubs", read[[]dps.LinkedHub](t)(w.Hubs(t.Context(), here)), hubs)
 		same(t, "instance", w.instance(t, here), in)
@@ -86,7 +92,10 @@ var linkingCases = []testCase{
 		before := w.instance(t, here)
 		changed := before
 		changed.ETag = dps.NewETag()
-		ctx, c := audit.Begin(t.Context(), audit.Entry{Instance: here, Operation: audit.Put, Kind: audit.ProvisioningService, ID: "here", TrackingID: "t-1"})
+		ctx, c := audit.Begin(
+			t.Context(),
+			audit.Entry{Instance: here, Operation: audit.Put, Kind: audit.ProvisioningService, ID: "here", TrackingID: "t-1"},
+		)
 		c.Allow(audit.ByToken("operator"))
 		must(t, w.Configure(ctx, dps.InstanceChange{Instance: changed, IfMatch: before.ETag, Hubs: dps.HubsChange{
 			Link: []dps.LinkedHub{plant}, Update: []dps.LinkedHub{moved}, Unlink: []dps.HubUnlink{{Hub: hub}},
@@ -119,7 +128,10 @@ func unlinkWithDevices(t *testing.T, w *world) {
 	in := w.instance(t, here)
 	changed := in
 	changed.ETag = dps.NewETag()
-	err := w.Configure(t.Context(), dps.InstanceChange{Instance: changed, IfMatch: in.ETag, Hubs: dps.HubsChange{Unlink: []dps.HubUnlink{{Hub: hub}}}})
+	err := w.Configure(
+		t.Context(),
+		dps.InstanceChange{Instance: changed, IfMatch: in.ETag, Hubs: dps.HubsChange{Unlink: []dps.HubUnlink{{Hub: hub}}}},
+	)
 	fails(t, "with a device", err, dps.Conflict, "hub.example.com", "1 devices")
 	same(t, "instance", w.instance(t, here), in)
 	same(t, "device", read[dps.HubDevice](t)(w.HubDevice(t.Context(), here, hub.ID, "sensor")), d)

@@ -30,7 +30,11 @@ func (w *world) assorted(t *testing.T, kind dps.EntryKind) []query.Record {
 		e := enrollment(dps.EntryRef{Kind: kind, ID: id}, way)
 		switch id {
 		case "pair":
-			e.Capabilities, e.Placement.IotHubs, e.Placement.HubHostName = &dps.Capabilities{IotEdge: true}, []dps.HostName{"a.example.com"}, "b.example.com"
+			e.Capabilities, e.Placement.IotHubs, e.Placement.HubHostName = &dps.Capabilities{
+				IotEdge: true,
+			}, []dps.HostName{
+				"a.example.com",
+			}, "b.example.com"
 			e.Placement.Custom = &dps.CustomAllocation{WebhookURL: "https://hook.example.com/?code=1", APIVersion: "2021-10-01"}
 		case "keys":
 			e.Placement.Reprovision, e.Placement.Policy = &dps.ReprovisionPolicy{UpdateHubAssignment: true}, dps.Custom

@@ -37,7 +37,11 @@ var portalCases = []testCase{
 		same(t, "first", read[dps.PortalAccount](t)(w.PortalAccount(t.Context(), here)), a)
 		same(t, "of another instance", read[dps.PortalAccount](t)(w.PortalAccount(t.Context(), there)), dps.PortalAccount{Instance: there})
 		next := a
-		next.OneTime, next.Hash, next.Version, next.Changed = dps.Secret{}, dps.NewSecret([]byte("$argon2id$")), dps.NewETag(), start.Add(time.Minute)
+		next.OneTime, next.Hash, next.Version, next.Changed = dps.Secret{}, dps.NewSecret(
+			[]byte("$argon2id$"),
+		), dps.NewETag(), start.Add(
+			time.Minute,
+		)
 		fails(t, "as if there were none", w.PutPortalAccount(t.Context(), next, ""), dps.ConcurrentChange)
 		fails(t, "at another version", w.PutPortalAccount(t.Context(), next, "ghost"), dps.ConcurrentChange)
 		same(t, "still", read[dps.PortalAccount](t)(w.PortalAccount(t.Context(), here)), a)

@@ -39,7 +39,12 @@ var queryCases = []testCase{
 	}},
 	{"records come whole, with their secrets", func(t *testing.T, w *world) {
 		e := enrollment(individual("Sensor"), byKeys())
-		e.InitialTwin, e.Placement.Custom = json.RawMessage(`{"tags":{"a":1}}`), &dps.CustomAllocation{WebhookURL: "https://x/?code=1", APIVersion: "2021-10-01"}
+		e.InitialTwin, e.Placement.Custom = json.RawMessage(
+			`{"tags":{"a":1}}`,
+		), &dps.CustomAllocation{
+			WebhookURL: "https://x/?code=1",
+			APIVersion: "2021-10-01",
+		}
 		w.put(t, e)
 		for _, text := range []string{"*", "SELECT * WHERE registrationId = 'SENSOR'", "SELECT * WHERE customAllocationDefinition.webhookUrl = 'https://x/?****'", "SELECT * WHERE initialTwin.tags.a = 1"} {
 			same(t, text, w.find(t, dps.Individual, text, 10), []dps.Enrollment{e})

@@ -123,7 +123,8 @@ func drawRegistration(rt *rapid.T) dps.Registration {
 	reg.Entry = rapid.SampledFrom([]dps.EntryRef{individual("Drawn"), group("Line")}).Draw(rt, "entry")
 	reg.Attestation = rapid.SampledFrom([]dps.AttestationType{dps.TPM, dps.X509, dps.SymmetricKey}).Draw(rt, "attestation")
 	reg.Evidence = rapid.String().Draw(rt, "evidence")
-	reg.Status = rapid.SampledFrom([]dps.RegistrationStatus{dps.Unassigned, dps.Assigning, dps.Assigned, dps.Failed, dps.Disabled}).Draw(rt, "status")
+	reg.Status = rapid.SampledFrom([]dps.RegistrationStatus{dps.Unassigned, dps.Assigning, dps.Assigned, dps.Failed, dps.Disabled}).
+		Draw(rt, "status")
 	reg.Assignment = drawn(rt, "assignment", rapid.Custom(func(rt *rapid.T) dps.Assignment {
 		return dps.Assignment{
 			Hub: dps.HubID(rapid.StringN(1, 20, -1).Draw(rt, "hub")), DeviceID: dps.DeviceID(rapid.String().Draw(rt, "device")),

@@ -10,7 +10,11 @@ import (
 
 // counted returns a row of one span, hours after the start of the day.
 func counted(in dps.InstanceID, width time.Duration, hour int, c statistics.Counts) statistics.Row {
-	return statistics.Row{Instance: in, Width: width, Bucket: statistics.Bucket{Start: midnight.Add(time.Duration(hour) * time.Hour), Counts: c}}
+	return statistics.Row{
+		Instance: in,
+		Width:    width,
+		Bucket:   statistics.Bucket{Start: midnight.Add(time.Duration(hour) * time.Hour), Counts: c},
+	}
 }
 
 var midnight = start.Truncate(24 * time.Hour)
@@ -25,7 +29,13 @@ var statisticsCases = []testCase{
 		same(t, "none", counts(here, time.Hour, 0, 24), []statistics.Bucket(nil))
 		two := counted(here, time.Hour, 2, statistics.Counts{Assigned: 1, Failed: 2, Refused: 3})
 		five := counted(here, time.Hour, 5, statistics.Counts{Refused: 1 << 40})
-		must(t, w.AddCounts(t.Context(), []statistics.Row{five, two, two, counted(here, time.Minute, 2, two.Counts), counted(there, time.Hour, 2, five.Counts)}))
+		must(
+			t,
+			w.AddCounts(
+				t.Context(),
+				[]statistics.Row{five, two, two, counted(here, time.Minute, 2, two.Counts), counted(there, time.Hour, 2, five.Counts)},
+			),
+		)
 		must(t, w.AddCounts(t.Context(), []statistics.Row{two}))
 		sum := statistics.Bucket{Start: two.Start, Counts: statistics.Counts{Assigned: 3, Failed: 6, Refused: 9}}
 		same(t, "all", counts(here, time.Hour, 0, 24), []statistics.Bucket{sum, five.Bucket})
@@ -38,10 +48,18 @@ var statisticsCases = []testCase{
 		same(t, "minutes stay", len(counts(here, time.Minute, 0, 24)), 1)
 	}},
 	{"counts are added all or none", func(t *testing.T, w *world) {
-		rows := []statistics.Row{counted(here, time.Hour, 1, statistics.Counts{Assigned: 1}), counted("ghost", time.Hour, 1, statistics.Counts{Assigned: 1})}
+		rows := []statistics.Row{
+			counted(here, time.Hour, 1, statistics.Counts{Assigned: 1}),
+			counted("ghost", time.Hour, 1, statistics.Counts{Assigned: 1}),
+		}
 		if err := w.AddCounts(t.Context(), rows); err == nil {
 			t.Error("counted for an instance that does not exist")
 		}
-		same(t, "nothing", read[[]statistics.Bucket](t)(w.Counts(t.Context(), here, time.Hour, midnight, midnight.Add(24*time.Hour))), []statistics.Bucket(nil))
+		same(
+			t,
+			"nothing",
+			read[[]statistics.Bucket](t)(w.Counts(t.Context(), here, time.Hour, midnight, midnight.Add(24*time.Hour))),
+			[]statistics.Bucket(nil),
+		)
 	}},
 }

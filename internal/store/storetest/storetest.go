@@ -66,7 +66,14 @@ type EmbeddedHubs interface {
 	HubDevices(ctx context.Context, in dps.InstanceID, hub dps.HubID, after dps.DeviceID, limit int) ([]dps.HubDevice, error)
 
 	// FindHubDevices returns those of them that f means.
-	FindHubDevices(ctx context.Context, in dps.InstanceID, hub dps.HubID, f dps.HubDeviceFilter, after dps.DeviceID, limit int) ([]dps.HubDevice, error)
+	FindHubDevices(
+		ctx context.Context,
+		in dps.InstanceID,
+		hub dps.HubID,
+		f dps.HubDeviceFilter,
+		after dps.DeviceID,
+		limit int,
+	) ([]dps.HubDevice, error)
 
 	CountHubDevices(ctx context.Context, in dps.InstanceID, hub dps.HubID) (dps.HubDeviceCount, error)
 

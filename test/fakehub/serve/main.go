@@ -83,7 +83,10 @@ func run(ctx context.Context, args []string, in io.Reader, out io.Writer) error 
 	if err := json.NewEncoder(out).Encode(line); err != nil {
 		return err
 	}
-	secured := tls.NewListener(listener, &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: authority.GetCertificate, NextProtos: []string{"http/1.1"}})
+	secured := tls.NewListener(
+		listener,
+		&tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: authority.GetCertificate, NextProtos: []string{"http/1.1"}},
+	)
 	return serve(ctx, in, hub, secured, control)
 }
 

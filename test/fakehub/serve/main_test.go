@@ -72,7 +72,10 @@ func TestServe(t *testing.T) {
 	}
 	pool := iothub.NewPool(iothub.Options{Client: client, Now: time.Now, Log: slog.New(slog.DiscardHandler)})
 	defer pool.Close()
-	link := dps.LinkedHub{HostName: dps.HostName(conn.HostName), Access: &dps.HubAccess{Endpoint: conn.Endpoint, KeyName: conn.KeyName, Key: dps.NewSecret(conn.Key)}}
+	link := dps.LinkedHub{
+		HostName: dps.HostName(conn.HostName),
+		Access:   &dps.HubAccess{Endpoint: conn.Endpoint, KeyName: conn.KeyName, Key: dps.NewSecret(conn.Key)},
+	}
 	hub := pool.Hub(link)
 	p := register.Put{
 		HubIdentity: dps.HubIdentity{DeviceID: "dev-1", Authentication: dps.SelfSigned(dps.ThumbprintOf(nil))},
@@ -99,7 +102,8 @@ func TestServe(t *testing.T) {
 	control(t, r, "GET", "/devices", "", &devices)
 	control(t, r, "GET", "/twins", "", &twins)
 	control(t, r, "GET", "/calls", "", &calls)
-	if devices["dev-1"].Status != "enabled" || twins["dev-1"].Tags["a"] != 1.0 || len(calls) != 4 || calls[0].Fault != fakehub.ResetAfter || !calls[0].Write() {
+	if devices["dev-1"].Status != "enabled" || twins["dev-1"].Tags["a"] != 1.0 || len(calls) != 4 || calls[0].Fault != fakehub.ResetAfter ||
+		!calls[0].Write() {
 		t.Errorf("%v, %v, %d calls", devices, twins, len(calls))
 	}
 	var twin fakehub.Twin

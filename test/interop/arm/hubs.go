@@ -21,7 +21,10 @@ const (
 
 // relink reads the whole resource, changes its hubs, writes it, and returns the hubs
 // that stand there then.
-func (w *walk) relink(ctx context.Context, change func([]*arms.IotHubDefinitionDescription) []*arms.IotHubDefinitionDescription) ([]*arms.IotHubDefinitionDescription, error) {
+func (w *walk) relink(
+	ctx context.Context,
+	change func([]*arms.IotHubDefinitionDescription) []*arms.IotHubDefinitionDescription,
+) ([]*arms.IotHubDefinitionDescription, error) {
 	d, err := w.get(ctx)
 	if err != nil {
 		return nil, err
@@ -52,8 +55,15 @@ func (w *walk) hubs(ctx context.Context) error {
 	hub := linked[1]
 	err = errors.Join(
 		refused("a hub that does not answer", unchecked, http.StatusBadRequest, "InvalidArgument", plantHub+" cannot be used"),
-		expect("name", hub.Name, plantHub), expect("connection string", hub.ConnectionString, plantMasked), expect("location", hub.Location, "West Europe"),
-		expect("weight", hub.AllocationWeight, 1), expect("applies", hub.ApplyAllocationPolicy, true),
+		expect(
+			"name",
+			hub.Name,
+			plantHub,
+		),
+		expect("connection string", hub.ConnectionString, plantMasked),
+		expect("location", hub.Location, "West Europe"),
+		expect("weight", hub.AllocationWeight, 1),
+		expect("applies", hub.ApplyAllocationPolicy, true),
 	)
 	if err != nil {
 		return err

@@ -56,15 +56,23 @@ func (w *walk) read(ctx context.Context) error {
 	if !strings.HasSuffix(*hub.ConnectionString, ";SharedAccessKey=****") {
 		return errors.New("the hub's key is not masked")
 	}
-	inGroup, err := all(ctx, w.resources.NewListByResourceGroupPager(group, nil), func(p arms.IotDpsResourceClientListByResourceGroupResponse) []*arms.ProvisioningServiceDescription {
-		return p.Value
-	})
+	inGroup, err := all(
+		ctx,
+		w.resources.NewListByResourceGroupPager(group, nil),
+		func(p arms.IotDpsResourceClientListByResourceGroupResponse) []*arms.ProvisioningServiceDescription {
+			return p.Value
+		},
+	)
 	if err != nil {
 		return err
 	}
-	inSubscription, err := all(ctx, w.resources.NewListBySubscriptionPager(nil), func(p arms.IotDpsResourceClientListBySubscriptionResponse) []*arms.ProvisioningServiceDescription {
-		return p.Value
-	})
+	inSubscription, err := all(
+		ctx,
+		w.resources.NewListBySubscriptionPager(nil),
+		func(p arms.IotDpsResourceClientListBySubscriptionResponse) []*arms.ProvisioningServiceDescription {
+			return p.Value
+		},
+	)
 	if err != nil {
 		return err
 	}
@@ -88,7 +96,11 @@ func all[P, T any](ctx context.Context, pager *runtime.Pager[P], items func(P) [
 }
 
 func (w *walk) small(ctx context.Context) error {
-	skus, err := all(ctx, w.resources.NewListValidSKUsPager(name, group, nil), func(p arms.IotDpsResourceClientListValidSKUsResponse) []*arms.IotDpsSKUDefinition { return p.Value })
+	skus, err := all(
+		ctx,
+		w.resources.NewListValidSKUsPager(name, group, nil),
+		func(p arms.IotDpsResourceClientListValidSKUsResponse) []*arms.IotDpsSKUDefinition { return p.Value },
+	)
 	if err != nil || len(skus) != 1 {
 		return fmt.Errorf("%d SKUs: %w", len(skus), errOrNone(err))
 	}
@@ -106,7 +118,10 @@ func (w *walk) small(ctx context.Context) error {
 		}
 	}
 	_, err = w.resources.GetOperationResult(ctx, "ghost", group, name, "", nil)
-	return errors.Join(expect("sku", skus[0].Name, arms.IotDpsSKUS1), refused("operation result", err, http.StatusNotFound, "ResourceNotFound", ""))
+	return errors.Join(
+		expect("sku", skus[0].Name, arms.IotDpsSKUS1),
+		refused("operation result", err, http.StatusNotFound, "ResourceNotFound", ""),
+	)
 }
 
 func (w *walk) update(ctx context.Context) error {
@@ -159,7 +174,11 @@ type rule = arms.SharedAccessSignatureAuthorizationRuleAccessRightsDescription
 type rules map[string]*rule
 
 func (w *walk) keys(ctx context.Context) (rules, error) {
-	list, err := all(ctx, w.resources.NewListKeysPager(name, group, nil), func(p arms.IotDpsResourceClientListKeysResponse) []*rule { return p.Value })
+	list, err := all(
+		ctx,
+		w.resources.NewListKeysPager(name, group, nil),
+		func(p arms.IotDpsResourceClientListKeysResponse) []*rule { return p.Value },
+	)
 	byName := make(rules)
 	for _, r := range list {
 		byName[*r.KeyName] = r
@@ -217,9 +236,16 @@ func (w *walk) policies(ctx context.Context) error {
 	}
 	_, missing := w.resources.ListKeysForKeyName(ctx, name, "line", group, nil)
 	return errors.Join(
-		expect("primary key", one.PrimaryKey, fresh), expect("secondary key", one.SecondaryKey, *line.SecondaryKey),
-		expect("owner's key", changed[ownerPolicy].PrimaryKey, *owner.PrimaryKey), expect("owner's key", left[ownerPolicy].PrimaryKey, *owner.PrimaryKey),
-		expect("policies left", to.Ptr(len(left)), 1), refused("a removed policy", missing, http.StatusNotFound, "ResourceNotFound", "line"),
+		expect("primary key", one.PrimaryKey, fresh),
+		expect("secondary key", one.SecondaryKey, *line.SecondaryKey),
+		expect(
+			"owner's key",
+			changed[ownerPolicy].PrimaryKey,
+			*owner.PrimaryKey,
+		),
+		expect("owner's key", left[ownerPolicy].PrimaryKey, *owner.PrimaryKey),
+		expect("policies left", to.Ptr(len(left)), 1),
+		refused("a removed policy", missing, http.StatusNotFound, "ResourceNotFound", "line"),
 	)
 }
 
@@ -265,7 +291,13 @@ func (w *walk) refusals(ctx context.Context) error {
 		err = w.put(ctx, d)
 		errs = append(errs, refused(tt.words, err, http.StatusBadRequest, "InvalidArgument", tt.words))
 	}
-	_, err := w.resources.BeginCreateOrUpdate(ctx, group, "another", arms.ProvisioningServiceDescription{Properties: &arms.IotDpsPropertiesDescription{}}, nil)
+	_, err := w.resources.BeginCreateOrUpdate(
+		ctx,
+		group,
+		"another",
+		arms.ProvisioningServiceDescription{Properties: &arms.IotDpsPropertiesDescription{}},
+		nil,
+	)
 	errs = append(errs, refused("another service", err, http.StatusBadRequest, "InvalidArgument", "one provisioning service"))
 	_, err = w.resources.BeginDelete(ctx, name, group, nil)
 	errs = append(errs, refused("delete", err, http.StatusConflict, "Conflict", "cannot be deleted"))
