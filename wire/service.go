@@ -146,7 +146,16 @@ type RegistrationState struct {
 	LastUpdatedDateTimeUTC string          `json:"lastUpdatedDateTimeUtc,omitempty"`
 	ETag                   string          `json:"etag,omitempty"`
 	Payload                json.RawMessage `json:"payload,omitempty"` // an object that the webhook of a custom allocation has for the device
+
+	// ConnectionProfile is how the device connects to its hub; from 2026-11-02-preview on.
+	// Absent means ConnectionProfileClassic.
+	ConnectionProfile string `json:"connectionProfile,omitempty"`
 }
+
+// ConnectionProfileClassic is the connection profile of devices that use MQTT 3.1.1, AMQP
+// or HTTPS.
+// Source: azure-rest-api-specs pull request 45041.
+const ConnectionProfileClassic = "classic"
 
 // EntryReference says which enrollment group a device came through; it is empty
 // for an individual enrollment.

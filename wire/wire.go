@@ -7,11 +7,6 @@
 // Source: azure-rest-api-specs, specification/deviceprovisioningservices.
 package wire
 
-import (
-	"regexp"
-	"slices"
-)
-
 // Header names beyond those of HTTP.
 const (
 	HeaderErrorCode    = "x-ms-error-code"
@@ -22,30 +17,21 @@ const (
 // ContentType is the media type of every body that we send.
 const ContentType = "application/json; charset=utf-8"
 
-// ServiceVersions are the api-versions of the service API that clients have sent.
+// ServiceVersions are the api-versions of the service API that are known. The service
+// accepts every date: a later one behaves as the last of these, an earlier one as the first.
 var ServiceVersions = []string{
 	"2017-08-31-preview", "2017-11-15", "2018-04-01", "2018-09-01-preview", "2018-11-01",
-	"2019-01-15", "2019-03-31", "2021-06-01", "2021-10-01", "2021-11-01-preview", "2025-07-01-preview",
+	"2019-01-15", "2019-03-31", "2021-06-01", "2021-10-01", "2021-11-01-preview", "2025-07-01-preview", "2026-11-01",
+	"2026-11-02-preview", "2026-11-15-preview",
 }
 
-// DeviceVersions are the api-versions of the device API that clients have sent.
+// DeviceVersions are the api-versions of the device API that are known, with the same
+// rule for other dates.
 var DeviceVersions = []string{
 	"2017-11-15", "2018-04-01", "2018-09-01-preview", "2018-11-01", "2019-01-15",
-	"2019-03-31", "2019-04-15", "2021-06-01", "2021-10-01", "2021-11-01-preview", "2025-07-01-preview",
+	"2019-03-31", "2019-04-15", "2021-06-01", "2021-10-01", "2021-11-01-preview", "2025-07-01-preview", "2026-11-01",
+	"2026-11-02-preview", "2026-11-15-preview",
 }
-
-// KnownServiceVersion reports whether v is an api-version of the service API.
-func KnownServiceVersion(v string) bool { return slices.Contains(ServiceVersions, v) }
-
-// datedVersion is the form of the api-versions of ARM and of hubs.
-var datedVersion = regexp.MustCompile(`^20\d\d-\d\d-\d\d(-preview)?$`)
-
-// DatedVersion reports whether v has the form of an api-version: a date, maybe of a
-// preview. The control plane and hubs answer all of them alike.
-func DatedVersion(v string) bool { return datedVersion.MatchString(v) }
-
-// KnownDeviceVersion reports whether v is an api-version of the device API.
-func KnownDeviceVersion(v string) bool { return slices.Contains(DeviceVersions, v) }
 
 // Error is the body of every refusal of the service and the device API.
 type Error struct {

@@ -168,12 +168,9 @@ func (s *server) target(p route.Params) (target, error) {
 	return t, nil
 }
 
-// checkVersion takes any date: the shapes of all versions are understood.
+// checkVersion accepts any date: the bodies of all versions are understood.
 func checkVersion(r *http.Request) error {
-	if !wire.DatedVersion(r.URL.Query().Get("api-version")) {
-		return dps.Invalidf("api-version", "must be in the query, as a date like %s", wire.ARMVersion)
-	}
-	return nil
+	return dps.CheckAPIVersion("api-version", r.URL.Query().Get("api-version"))
 }
 
 func (s *server) refuse(w http.ResponseWriter, r *http.Request, err error) {

@@ -57,7 +57,7 @@ func (s *server) refuse(w http.ResponseWriter, r *http.Request, err error) {
 // request reads who calls from path and connection, never from the body.
 func request(r *http.Request, p route.Params) (register.Request, error) {
 	version := r.URL.Query().Get("api-version")
-	if err := translate.CheckDeviceVersion(version); err != nil {
+	if err := dps.CheckAPIVersion("api-version", version); err != nil {
 		return register.Request{}, err
 	}
 	id, err := dps.ParseRegistrationID(p["id"])

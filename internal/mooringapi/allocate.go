@@ -76,8 +76,8 @@ func readQuestion(req wire.AllocateRequest) (q register.DryRunQuestion, err erro
 		}
 	}
 	q.APIVersion = cmp.Or(req.APIVersion, defaultDeviceVersion)
-	if !wire.KnownDeviceVersion(q.APIVersion) {
-		return q, dps.Invalidf("apiVersion", "is not one of %s", strings.Join(wire.DeviceVersions, ", "))
+	if err = dps.CheckAPIVersion("apiVersion", q.APIVersion); err != nil {
+		return q, err
 	}
 	q.Payload, q.CallWebhook = req.Payload, req.CallWebhook
 	if string(q.Payload) == "null" {

@@ -123,7 +123,7 @@ func TestBadAllocate(t *testing.T) {
 		`{"registrationId": "a", "enrollmentId": "a", "enrollmentGroupId": "b"}`:    {400, "enrollmentGroupId: must be absent"},
 		`{"registrationId": "a", "enrollmentGroupId": "b c"}`:                       {400, "enrollmentGroupId: must be"},
 		`{"registrationId": "a", "remoteAddress": "192.0.2.7:80"}`:                  {400, "remoteAddress: must be an IP address"},
-		`{"registrationId": "a", "apiVersion": "2016-01-01"}`:                       {400, "apiVersion: is not one of"},
+		`{"registrationId": "a", "apiVersion": "2016-13-01"}`:                       {400, "apiVersion: must be a date"},
 		`{"registrationId": "ghost"}`:                                               {400, "enrollmentGroupId: is required"},
 		`{"registrationId": "a", "enrollmentId": "a"}`:                              {404, "not found"},
 		`{"registrationId": "a", "enrollmentGroupId": "b"}`:                         {404, "not found"},

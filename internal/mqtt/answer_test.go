@@ -166,8 +166,8 @@ func TestRefusals(t *testing.T) {
 		{"no token", as("", "open sesame"), registerTopic("1"), "401", 401002},
 		{"long password", as("", strings.Repeat("x", 60000)), registerTopic("1"), "401", 401002},
 		{"unknown scope", as("0neFFFFFFFF/registrations/dev-1/api-version="+version, good), registerTopic("1"), "404", 404000},
-		{"unknown version", as(w.scope+"/registrations/dev-1/api-version=2035-01-01", good), registerTopic("1"), "400", 400004},
-		{"unknown version, poll", as(w.scope+"/registrations/dev-1/api-version=2035-01-01", good), pollTopic("1", "x"), "400", 400004},
+		{"malformed version", as(w.scope+"/registrations/dev-1/api-version=2035-13-01", good), registerTopic("1"), "400", 400004},
+		{"malformed version, poll", as(w.scope+"/registrations/dev-1/api-version=2035-13-01", good), pollTopic("1", "x"), "400", 400004},
 		{"unknown operation", as("", good), pollTopic("1", "4.0123456789abcdef.x"), "404", 404000},
 		{"operation of another", as("", good), pollTopic("1", foreign), "404", 404000},
 	} {

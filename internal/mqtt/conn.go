@@ -291,7 +291,7 @@ const (
 )
 
 func (c *conn) call(r request, payload []byte, trackingID string) (int, *wire.RegistrationOperation, time.Duration, error) {
-	if err := translate.CheckDeviceVersion(c.id.APIVersion); err != nil {
+	if err := dps.CheckAPIVersion("api-version", c.id.APIVersion); err != nil {
 		return 0, nil, 0, err
 	}
 	req := register.Request{

@@ -523,9 +523,9 @@ func wireJSON(t rapid.TB, r query.Record) map[string]any {
 	if err != nil {
 		t.Fatal(err)
 	}
-	body.RegistrationState = translate.NeverRegistered(dps.RegistrationID(r.Enrollment.Ref.ID))
+	body.RegistrationState = translate.NeverRegistered(dps.RegistrationID(r.Enrollment.Ref.ID), "2021-10-01")
 	if r.Registration != nil {
-		body.RegistrationState = translate.ServiceState(*r.Registration, r.Hub)
+		body.RegistrationState = translate.ServiceState(*r.Registration, r.Hub, "2021-10-01")
 	}
 	text, err := json.Marshal(body)
 	if err != nil {

@@ -226,7 +226,7 @@ func (d *dryRun) choose(ctx context.Context) (plan, error) {
 
 func whyItStays(policy *dps.ReprovisionPolicy) string {
 	if policy == nil {
-		return "the enrollment has no reprovisionPolicy, and devices of api-version " + lastStickyVersion + " and before do not expect to be moved"
+		return "the enrollment has no reprovisionPolicy, and devices with an api-version before " + firstMovableVersion + " are not moved"
 	}
 	return "updateHubAssignment is false"
 }

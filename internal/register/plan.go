@@ -137,17 +137,17 @@ func remoteAddr(remote string) netip.Addr {
 	return addr
 }
 
-// lastStickyVersion is the last device API version whose callers cannot be moved
-// unless the enrollment has a reprovision policy.
+// firstMovableVersion is the first device API version whose callers can be moved where
+// the enrollment has no reprovision policy.
 // Source: azure-docs, articles/iot-dps/concepts-device-reprovision.md, "Backwards compatibility".
-const lastStickyVersion = "2018-04-01"
+const firstMovableVersion = "2018-09-01-preview"
 
 // stays reports whether a device that has a hub keeps it.
 func stays(policy *dps.ReprovisionPolicy, apiVersion string) bool {
 	if policy != nil {
 		return !policy.UpdateHubAssignment
 	}
-	return apiVersion <= lastStickyVersion
+	return !dps.APIVersionReaches(apiVersion, firstMovableVersion)
 }
 
 // migrates reports whether the twin follows a device to another hub.

@@ -158,7 +158,7 @@ func (s *server) registration(w http.ResponseWriter, r *http.Request, p route.Pa
 	if err != nil {
 		return err
 	}
-	return httpio.WriteJSON(w, http.StatusOK, translate.ServiceState(rec.Registration, rec.Hub))
+	return httpio.WriteJSON(w, http.StatusOK, translate.ServiceState(rec.Registration, rec.Hub, version(r)))
 }
 
 func (s *server) forget(w http.ResponseWriter, r *http.Request, p route.Params) error {
@@ -192,7 +192,7 @@ func (s *server) queryRegistrations(w http.ResponseWriter, r *http.Request, p ro
 	}
 	items := make([]*wire.RegistrationState, len(page))
 	for i, rec := range page {
-		items[i] = translate.ServiceState(rec.Registration, rec.Hub)
+		items[i] = translate.ServiceState(rec.Registration, rec.Hub, version(r))
 	}
 	return writePage(w, wire.ItemTypeDeviceRegistration, items, next, q.Order)
 }

@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"mime"
 	"net/http"
-	"strings"
 	"time"
 
 	"github.com/mooring-iot/mooring/internal/access"
@@ -91,7 +90,7 @@ func (s *server) guarded(want dps.Rights, handle route.Handler) route.Handler {
 		if err := s.calls.take(s.Now()); err != nil {
 			return err
 		}
-		if err := checkVersion(r); err != nil {
+		if err := dps.CheckAPIVersion("api-version", version(r)); err != nil {
 			return err
 		}
 		return handle(w, r, p)
@@ -121,16 +120,8 @@ func idField(kind dps.EntryKind) string {
 	return "registrationId"
 }
 
-func checkVersion(r *http.Request) error {
-	v := r.URL.Query().Get("api-version")
-	if v == "" {
-		return dps.Invalidf("api-version", "is required in the query")
-	}
-	if !wire.KnownServiceVersion(v) {
-		return dps.Invalidf("api-version", "is not one of %s", strings.Join(wire.ServiceVersions, ", "))
-	}
-	return nil
-}
+// version returns the api-version of a call.
+func version(r *http.Request) string { return r.URL.Query().Get("api-version") }
 
 func (s *server) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	status, body := translate.Error(err, httpio.TrackingID(r.Context()), s.Now())
@@ -159,12 +150,12 @@ func (s *server) get(w http.ResponseWriter, r *http.Request, ref dps.EntryRef) e
 func (s *server) state(r *http.Request, id dps.RegistrationID) (*wire.RegistrationState, error) {
 	rec, err := s.Register.Record(r.Context(), s.Instance, id)
 	if dps.CodeOf(err) == dps.RegistrationNotFound {
-		return translate.NeverRegistered(id), nil
+		return translate.NeverRegistered(id, version(r)), nil
 	}
 	if err != nil {
 		return nil, err
 	}
-	return translate.ServiceState(rec.Registration, rec.Hub), nil
+	return translate.ServiceState(rec.Registration, rec.Hub, version(r)), nil
 }
 
 func (s *server) put(w http.ResponseWriter, r *http.Request, ref dps.EntryRef) error {

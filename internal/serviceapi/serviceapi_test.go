@@ -124,12 +124,12 @@ func TestRights(t *testing.T) {
 func TestVersions(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, dps.OwnerRights)
-	for _, v := range wire.ServiceVersions {
+	for _, v := range append(wire.ServiceVersions, "2001-01-01", "2026-12-01", "2031-01-01-preview") {
 		if res := w.send("GET", "/enrollments/sensor-7?api-version="+v, ""); res.Code != 404 {
 			t.Errorf("%s: %d %s", v, res.Code, res.Body)
 		}
 	}
-	for _, query := range []string{"", "?", "?api-version=", "?api-version=2016-01-01", "?apiversion=2021-10-01", "?api-version=2021-10-01%20"} {
+	for _, query := range []string{"", "?", "?api-version=", "?api-version=2016-13-01", "?apiversion=2021-10-01", "?api-version=2021-10-01%20"} {
 		res := w.send("GET", "/enrollments/sensor-7"+query, "")
 		var body wire.Error
 		if err := json.Unmarshal(res.Body.Bytes(), &body); err != nil || res.Code != 400 || !strings.HasPrefix(body.Message, "api-version: ") {

@@ -10,38 +10,52 @@ import (
 )
 
 // NeverRegistered is the state of an enrollment whose device has not called yet.
-func NeverRegistered(id dps.RegistrationID) *wire.RegistrationState {
-	return &wire.RegistrationState{RegistrationID: string(id), Status: string(dps.Unassigned)}
+func NeverRegistered(id dps.RegistrationID, apiVersion string) *wire.RegistrationState {
+	return &wire.RegistrationState{
+		RegistrationID: string(id), Status: string(dps.Unassigned), ConnectionProfile: connectionProfile(apiVersion),
+	}
 }
 
-// ServiceState writes a registration as the service API shows it; hub is the name
-// of the hub that it is assigned to.
-func ServiceState(reg dps.Registration, hub dps.HostName) *wire.RegistrationState {
-	state := commonState(reg, hub)
+// ServiceState writes a registration as the service API shows it to a client of an API
+// version; hub is the name of the hub that it is assigned to.
+func ServiceState(reg dps.Registration, hub dps.HostName, apiVersion string) *wire.RegistrationState {
+	state := commonState(reg, hub, apiVersion)
 	state.CreatedDateTimeUTC, state.LastUpdatedDateTimeUTC = serviceTime(reg.Created), serviceTime(reg.Updated)
 	state.Payload = reg.Payload
 	return state
 }
 
-// lastVersionWithoutReturn is the last device API version that does not know the
-// sub-status reprovisionedToInitialAssignment.
+// firstVersionWithReturn is the first device API version that knows the sub-status
+// reprovisionedToInitialAssignment.
 // Source: azure-iot-sdk-java, ProvisioningDeviceClientSubstatus.java.
-const lastVersionWithoutReturn = "2019-03-31"
+const firstVersionWithReturn = "2019-04-15"
 
 // firstVersionWithPayload is the first device API version that knows custom allocation,
 // and with it payloads for devices. From which version on DPS shows them is not
 // documented.
 const firstVersionWithPayload = "2019-03-31"
 
+// firstVersionWithProfile is the first version of either API that knows connection profiles.
+// Source: azure-rest-api-specs pull request 45041.
+const firstVersionWithProfile = "2026-11-02-preview"
+
+// connectionProfile returns what clients of an API version are told; "" leaves it out.
+func connectionProfile(apiVersion string) string {
+	if dps.APIVersionReaches(apiVersion, firstVersionWithProfile) {
+		return wire.ConnectionProfileClassic
+	}
+	return ""
+}
+
 // DeviceState writes a registration as a device of an API version sees it.
 func DeviceState(reg dps.Registration, hub dps.HostName, apiVersion string) *wire.RegistrationState {
-	state := commonState(reg, hub)
+	state := commonState(reg, hub, apiVersion)
 	state.CreatedDateTimeUTC, state.LastUpdatedDateTimeUTC = deviceTime(reg.Created), deviceTime(reg.Updated)
-	if state.Substatus == string(dps.ReprovisionedToInitialAssignment) && apiVersion <= lastVersionWithoutReturn {
+	if state.Substatus == string(dps.ReprovisionedToInitialAssignment) && !dps.APIVersionReaches(apiVersion, firstVersionWithReturn) {
 		state.Substatus = string(dps.InitialAssignment)
 	}
 	state.X509, state.SymmetricKey = through(reg)
-	if apiVersion >= firstVersionWithPayload {
+	if dps.APIVersionReaches(apiVersion, firstVersionWithPayload) {
 		state.Payload = reg.Payload
 	}
 	return state
@@ -68,8 +82,10 @@ func through(reg dps.Registration) (x509, key *wire.EntryReference) {
 
 // commonState leaves the assignment out unless it holds: some devices demand both
 // hub and device ID, or neither.
-func commonState(reg dps.Registration, hub dps.HostName) *wire.RegistrationState {
-	state := &wire.RegistrationState{RegistrationID: string(reg.ID), Status: string(reg.Status), ETag: string(reg.ETag)}
+func commonState(reg dps.Registration, hub dps.HostName, apiVersion string) *wire.RegistrationState {
+	state := &wire.RegistrationState{
+		RegistrationID: string(reg.ID), Status: string(reg.Status), ETag: string(reg.ETag), ConnectionProfile: connectionProfile(apiVersion),
+	}
 	if reg.Status == dps.Assigned && reg.Assignment != nil {
 		state.AssignedHub, state.DeviceID = string(hub), string(reg.Assignment.DeviceID)
 		state.Substatus = string(reg.Assignment.Substatus)
@@ -78,17 +94,6 @@ func commonState(reg dps.Registration, hub dps.HostName) *wire.RegistrationState
 		state.ErrorCode, state.ErrorMessage = Number(*reg.Failure), reg.Failure.Message
 	}
 	return state
-}
-
-// CheckDeviceVersion checks the api-version of a device. It fails with Invalid.
-func CheckDeviceVersion(version string) error {
-	if version == "" {
-		return dps.Invalidf("api-version", "is required")
-	}
-	if !wire.KnownDeviceVersion(version) {
-		return dps.Invalidf("api-version", "is not one of %s", strings.Join(wire.DeviceVersions, ", "))
-	}
-	return nil
 }
 
 // DevicePayload checks what a device says about itself against who it is: id, of its

@@ -318,7 +318,7 @@ func TestDeviceState(t *testing.T) {
 	if got := translate.DeviceState(reg, "hub.example", "2019-01-15").Payload; got != nil {
 		t.Errorf("an old version hears %s", got)
 	}
-	if got := translate.ServiceState(reg, "hub.example"); string(got.Payload) != `{"a":1}` || got.X509 != nil ||
+	if got := translate.ServiceState(reg, "hub.example", "2021-10-01"); string(got.Payload) != `{"a":1}` || got.X509 != nil ||
 		got.LastUpdatedDateTimeUTC != "2026-03-01T12:00:00.120001Z" {
 		t.Errorf("ServiceState = %+v", got)
 	}
@@ -328,7 +328,7 @@ func TestDeviceState(t *testing.T) {
 		failed.ErrorMessage != "none" {
 		t.Errorf("failed: %+v", failed)
 	}
-	if got := translate.NeverRegistered("dev-1"); got.Status != "unassigned" || got.CreatedDateTimeUTC != "" {
+	if got := translate.NeverRegistered("dev-1", "2021-10-01"); got.Status != "unassigned" || got.CreatedDateTimeUTC != "" {
 		t.Errorf("NeverRegistered = %+v", got)
 	}
 }
@@ -350,14 +350,23 @@ func TestDeviceBodyAndVersion(t *testing.T) {
 			t.Errorf("%q: %s, %v, want %s", body, got, err, payload)
 		}
 	}
-	for _, v := range wire.DeviceVersions {
-		if err := translate.CheckDeviceVersion(v); err != nil {
-			t.Errorf("%s: %v", v, err)
-		}
-	}
-	for _, v := range []string{"", "2016-01-01", "2019-03-31 "} {
-		if err := translate.CheckDeviceVersion(v); dps.CodeOf(err) != dps.Invalid {
-			t.Errorf("version %q: %v, want Invalid", v, err)
+}
+
+// TestConnectionProfile checks that only clients that know the member see it.
+func TestConnectionProfile(t *testing.T) {
+	t.Parallel()
+	reg := dps.Registration{ID: "dev-1", Status: dps.Assigning}
+	for version, want := range map[string]string{
+		"2017-11-15": "", "2021-10-01": "", "2025-07-01-preview": "", "2026-11-01": "",
+		"2026-11-02-preview": "classic", "2026-11-02": "classic", "2026-11-15-preview": "classic", "2031-01-01": "classic",
+	} {
+		for api, state := range map[string]*wire.RegistrationState{
+			"device": translate.DeviceState(reg, "hub.example", version), "service": translate.ServiceState(reg, "hub.example", version),
+			"never registered": translate.NeverRegistered("dev-1", version),
+		} {
+			if state.ConnectionProfile != want {
+				t.Errorf("%s at %s: %q, want %q", api, version, state.ConnectionProfile, want)
+			}
 		}
 	}
 }

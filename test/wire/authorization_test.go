@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -193,15 +194,15 @@ func TestEveryVersion(t *testing.T) {
 	w.must(t, "PUT", "/enrollments/press-0042", `{"registrationId": "press-0042", "attestation": {"type": "symmetricKey"}}`)
 	for _, v := range []string{
 		"2017-08-31-preview", "2017-11-15", "2018-04-01", "2018-09-01-preview", "2018-11-01", "2019-01-15",
-		"2019-03-31", "2021-06-01", "2021-10-01", "2021-11-01-preview", "2025-07-01-preview",
+		"2019-03-31", "2021-06-01", "2021-10-01", "2021-11-01-preview", "2025-07-01-preview", "2026-11-01", "2026-11-02-preview", "2026-11-15-preview",
 	} {
-		if !wire.KnownServiceVersion(v) {
+		if !slices.Contains(wire.ServiceVersions, v) {
 			t.Errorf("service: %s is unknown", v)
 		}
 		w.must(t, "GET", "/enrollments/press-0042?api-version="+v, "")
 	}
 	for _, v := range []string{"2018-09-01-preview", "2018-11-01", "2019-03-31", "2021-06-01", "2021-10-01", "2021-11-01-preview", "2025-07-01-preview"} {
-		if !wire.KnownDeviceVersion(v) {
+		if !slices.Contains(wire.DeviceVersions, v) {
 			t.Errorf("device: %s is unknown", v)
 		}
 	}

@@ -154,8 +154,8 @@ func (s *server) on(want dps.HubRights, op operation) route.Handler {
 		if err := s.Guard.Hub(r, hub, want); err != nil {
 			return err
 		}
-		if !wire.DatedVersion(r.URL.Query().Get("api-version")) {
-			return dps.Invalidf("api-version", "must be in the query, as a date like %s", wire.HubAPIVersion)
+		if err := dps.CheckAPIVersion("api-version", r.URL.Query().Get("api-version")); err != nil {
+			return err
 		}
 		return op(w, r, call{hub: hub, id: dps.DeviceID(p["id"])})
 	}

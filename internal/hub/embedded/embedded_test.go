@@ -200,6 +200,8 @@ func TestGet(t *testing.T) {
 	}{
 		{path: "/devices/dev-1?api-version=2021-04-12", status: 200, etag: `"ZQ=="`},
 		{path: "/Devices/dev-1/?api-version=2019-10-01", status: 200, etag: `"ZQ=="`},
+		{path: "/twins/dev-1?api-version=2031-01-01", status: 200, etag: `"AAAAAAAAAAE="`},
+		{path: "/twins/dev-1?api-version=2021-13-12", status: 400, hub: "ArgumentInvalid"},
 		{path: "/twins/dev-1?api-version=2024-03-31-preview", status: 200, etag: `"AAAAAAAAAAE="`},
 		{path: "/devices/a%25b%3F%23+%3Dc?api-version=2021-04-12", status: 200, etag: `"ZQ=="`},
 		{path: "/twins/a%25b%3f%23%2B%3dc?api-version=2021-04-12", status: 200, etag: `"AAAAAAAAAAE="`},
