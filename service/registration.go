@@ -2,8 +2,11 @@ package service
 
 import (
 	"context"
+	"errors"
 	"iter"
 	"net/http"
+	"net/url"
+	"strconv"
 
 	"github.com/mooring-iot/mooring/wire"
 )
@@ -46,4 +49,40 @@ func (c *Registrations) QueryPage(ctx context.Context, groupID string, q Query) 
 		return nil, err
 	}
 	return queryPage[*wire.RegistrationState](ctx, c.call, "/registrations/"+id+"/query", q)
+}
+
+// RegistrationFilter selects registration records whatever enrollment they came through.
+// Exactly one of its first four members is set.
+type RegistrationFilter struct {
+	Status          string   // assigning, failed or disabled; the latest change first
+	DeviceID        string   // the device ID at any hub
+	StartsWith      string   // the beginning of the registration ID, in any case
+	RegistrationIDs []string // at most wire.MaxRegistrationIDs
+
+	PageSize     int    // most records of a page; 0 leaves it to the service
+	Continuation string // where to go on: that of an earlier page of the same filter
+}
+
+// Find returns a page of the records that a filter selects, without knowing the enrollment
+// group. Only Mooring has it. The policy needs the right RegistrationStatusRead.
+func (c *Registrations) Find(ctx context.Context, f RegistrationFilter) (*wire.RegistrationPage, error) {
+	query := url.Values{}
+	for name, value := range map[string]string{
+		"status": f.Status, "deviceId": f.DeviceID, "startsWith": f.StartsWith, "continuation": f.Continuation,
+	} {
+		if value != "" {
+			query.Set(name, value)
+		}
+	}
+	for _, id := range f.RegistrationIDs {
+		query.Add("registrationId", id)
+	}
+	if f.PageSize > 0 {
+		query.Set("top", strconv.Itoa(f.PageSize))
+	}
+	p, err := fetch[wire.RegistrationPage](ctx, c.call, Request{Method: http.MethodGet, Path: wire.RegistrationsPath, Query: query})
+	if err == nil && p.Continuation != "" && p.Continuation == f.Continuation {
+		return nil, errors.New("the service returned the same page twice (continuation)")
+	}
+	return p, err
 }

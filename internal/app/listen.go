@@ -198,7 +198,7 @@ func (a *App) https(endpoint string) http.Handler {
 		Audit: changes,
 	})
 	own := mooringapi.New(mooringapi.Options{
-		Guard: guard, Audit: changes, Allocator: a.devices, Instance: dps.DefaultInstance, Log: o.Log, Now: time.Now, Links: a.store, Hubs: a.devices,
+		Guard: guard, Audit: changes, Allocator: a.devices, Registrations: a.devices, Instance: dps.DefaultInstance, Log: o.Log, Now: time.Now, Links: a.store, Hubs: a.devices,
 		Decisions: a.diagnostics.decisions, Statistics: a.diagnostics.statistics,
 		Portal: a.signin,
 		Routes: transferapi.Routes(transferapi.Options{

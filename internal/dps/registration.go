@@ -78,6 +78,15 @@ type Registration struct {
 	Created, Updated time.Time
 }
 
+// RegistrationFilter selects records of an instance, whatever enrollment they came
+// through. Exactly one member is set.
+type RegistrationFilter struct {
+	Status   RegistrationStatus // other than Assigned; ordered by the latest change first
+	DeviceID DeviceID           // at any hub; case counts; ordered by registration ID
+	Prefix   RegistrationID     // of the registration ID, in any case; ordered by registration ID
+	IDs      []RegistrationID   // in any case; ordered by registration ID
+}
+
 // Work is what an open registration still has to do: it belongs to a record whose
 // Status is Assigning. It holds no secrets: they come from the enrollment each time.
 type Work struct {

@@ -161,7 +161,7 @@ func TestStatusRights(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.decisions.Refused(refusal("sensor", 0))
-	for _, path := range []string{wire.DecisionsPath, wire.DecisionsPath + "/t-sensor", wire.DecisionReasonsPath, wire.StatisticsPath} {
+	for _, path := range []string{wire.DecisionsPath, wire.DecisionsPath + "/t-sensor", wire.DecisionReasonsPath, wire.StatisticsPath, wire.RegistrationsPath + "?status=failed"} {
 		for authorization, status := range map[string]int{
 			w.sas("p"): 200, w.sas("RegistrationStatusRead"): 200, w.sas("RegistrationStatusWrite"): 200, w.bearer(t): 200,
 			w.sas("ServiceConfig"): 401, w.sas("EnrollmentRead"): 401, w.sas("DeviceConnect"): 401, "": 401, w.sas("p") + "x": 401, "Bearer x": 401,

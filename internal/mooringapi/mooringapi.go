@@ -5,6 +5,7 @@ package mooringapi
 import (
 	"log/slog"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -22,18 +23,19 @@ import (
 
 // Options are what the API needs; all but Links, Hubs, Portal and Routes are required.
 type Options struct {
-	Guard      *access.Guard
-	Audit      *audit.Log
-	Decisions  *decision.Log
-	Statistics *statistics.Counter
-	Allocator  Allocator
-	Instance   dps.InstanceID // the instance that this host serves
-	Log        *slog.Logger
-	Now        func() time.Time
-	Links      Links         // nil has no operations on hubs
-	Hubs       Hubs          // nil calls no hubs over the wire: their health is unknown, nothing is to be cleaned up
-	Portal     Portal        // nil where there is none
-	Routes     []route.Route // further operations, which check for themselves who calls
+	Guard         *access.Guard
+	Audit         *audit.Log
+	Decisions     *decision.Log
+	Statistics    *statistics.Counter
+	Allocator     Allocator
+	Registrations Registrations
+	Instance      dps.InstanceID // the instance that this host serves
+	Log           *slog.Logger
+	Now           func() time.Time
+	Links         Links         // nil has no operations on hubs
+	Hubs          Hubs          // nil calls no hubs over the wire: their health is unknown, nothing is to be cleaned up
+	Portal        Portal        // nil where there is none
+	Routes        []route.Route // further operations, which check for themselves who calls
 }
 
 // server answers the operations.
@@ -42,7 +44,7 @@ type server struct{ Options }
 // New returns the handler of the API.
 func New(o Options) http.Handler {
 	s := &server{o}
-	routes := slices.Concat(s.auditRoutes(), s.decisionRoutes(), s.statisticsRoutes(), s.hubRoutes(), s.allocateRoutes(), o.Routes)
+	routes := slices.Concat(s.auditRoutes(), s.decisionRoutes(), s.statisticsRoutes(), s.hubRoutes(), s.allocateRoutes(), s.registrationRoutes(), o.Routes)
 	routes = append(routes, s.portalRoutes()...)
 	return &httpio.API{Routes: route.NewTable(routes...), Refuse: s.refuse, Log: o.Log}
 }
@@ -71,8 +73,13 @@ func (s *server) refuse(w http.ResponseWriter, r *http.Request, err error) {
 // ones it may have api-version, which clients of the service API always send. It fails
 // with Invalid.
 func parameters(r *http.Request, known ...string) (map[string]string, error) {
+	return parametersOf(r.URL.Query(), known...)
+}
+
+// parametersOf is parameters for what an operation has left of a query.
+func parametersOf(query url.Values, known ...string) (map[string]string, error) {
 	all := make(map[string]string)
-	for name, values := range r.URL.Query() {
+	for name, values := range query {
 		if !slices.Contains(known, name) && name != "api-version" {
 			if len(known) == 0 {
 				return nil, dps.Invalidf("query", "%q is no parameter of this operation", name)

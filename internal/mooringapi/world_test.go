@@ -106,7 +106,7 @@ func (w *world) apis(log *slog.Logger, clock func() time.Time) http.Handler {
 	w.decisions = decision.New(decision.Options{Store: w.store, Observer: observer{}, Log: log, Now: clock, Limit: 1000})
 	w.statistics = statistics.New(statistics.Options{Store: w.store, Log: log, Now: clock})
 	own := mooringapi.New(mooringapi.Options{
-		Guard: guard, Audit: changes, Decisions: w.decisions, Statistics: w.statistics, Allocator: registering, Instance: in, Log: log, Now: clock,
+		Guard: guard, Audit: changes, Decisions: w.decisions, Statistics: w.statistics, Allocator: registering, Registrations: registering, Instance: in, Log: log, Now: clock,
 	})
 	return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		switch first, _, _ := strings.Cut(r.URL.Path[1:], "/"); first {

@@ -95,6 +95,31 @@ func (s *Service) Query(
 	return page, next, err
 }
 
+// Find returns up to limit records that f selects, whatever enrollment they came through,
+// behind the cursor, and where to go on; next is nil at the end.
+func (s *Service) Find(
+	ctx context.Context,
+	in dps.InstanceID,
+	f dps.RegistrationFilter,
+	limit int,
+	after *dps.Cursor,
+) (page []Record, next *dps.Cursor, err error) {
+	found, err := s.store.FindRegistrations(ctx, in, f, limit+1, after)
+	if err != nil {
+		return nil, nil, err
+	}
+	if len(found) > limit {
+		last := found[limit-1]
+		next = &dps.Cursor{Key: last.ID.Key()}
+		if f.Status != "" {
+			next.Updated = last.Updated.UnixNano()
+		}
+		found = found[:limit]
+	}
+	page, err = s.records(ctx, in, found)
+	return page, next, err
+}
+
 // Forget deletes the record of a device if it meets cond. The device's identity at
 // its hub stays; the device may register again. It fails with RegistrationNotFound or
 // PreconditionFailed.

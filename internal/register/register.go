@@ -46,6 +46,16 @@ type Store interface {
 	// OperationNotFound also when op belongs to another registration ID.
 	Operation(ctx context.Context, in dps.InstanceID, id dps.RegistrationID, op dps.OperationID) (dps.Registration, error)
 
+	// FindRegistrations returns up to limit records that f selects, behind the cursor, in
+	// the order that f documents.
+	FindRegistrations(
+		ctx context.Context,
+		in dps.InstanceID,
+		f dps.RegistrationFilter,
+		limit int,
+		after *dps.Cursor,
+	) ([]dps.Registration, error)
+
 	// QueryRegistrations returns up to limit records of a group that q selects, behind
 	// the cursor (nil: from the start), in q's order.
 	QueryRegistrations(

@@ -18,7 +18,7 @@ import (
 )
 
 // few are tables that have a handful of rows: reading all of an instance's is fine.
-var few = []string{"policies", "hubs", "hub_policies", "ca_certificates", "c"}
+var few = []string{"policies", "hubs", "former_hubs", "hub_policies", "ca_certificates", "c"}
 
 // wide matches a step that reads every row of a table, or every row of an instance.
 var wide = regexp.MustCompile(`^(?:SCAN (\w+)|SEARCH (\w+) USING .*\(instance=\?\))$`)
@@ -140,6 +140,14 @@ func exercise(t *testing.T, store *sqlite.Store) {
 	_, err = store.HubDevice(ctx, in, dps.EmbeddedHub, change.Device.DeviceID)
 	must(err)
 	exerciseHub(t, store, *change.Device)
+	for _, f := range []dps.RegistrationFilter{
+		{Status: dps.Failed}, {DeviceID: "dev"}, {Prefix: "d"}, {IDs: []dps.RegistrationID{"dev", "x"}},
+	} {
+		for _, after := range []*dps.Cursor{nil, {Key: "a", Updated: 1}} {
+			_, err = store.FindRegistrations(ctx, in, f, 10, after)
+			must(err)
+		}
+	}
 	must(store.DeleteRegistration(ctx, in, "dev", second.Registration.ETag))
 	must(enrolling.Delete(ctx, in, individual.Ref, dps.Condition{}))
 	must(store.Sweep(ctx))
@@ -148,7 +156,10 @@ func exercise(t *testing.T, store *sqlite.Store) {
 // checkIndexes fails where a search of few among many devices does not use its index.
 func checkIndexes(t *testing.T, text string, steps []string) {
 	t.Helper()
-	for condition, index := range map[string]string{"AND iot_edge = 1": "hub_devices_edge", "AND parent <> ''": "hub_devices_parent"} {
+	for condition, index := range map[string]string{
+		"AND iot_edge = 1": "hub_devices_edge", "AND parent <> ''": "hub_devices_parent",
+		"AND status <> 'assigned'": "registrations_status", "AND device_id <> id": "registrations_renamed",
+	} {
 		if strings.Contains(text, condition) && !strings.Contains(strings.Join(steps, "\n"), index) {
 			t.Errorf("%s is not used by\n%s\nbut %q", index, text, steps)
 		}

@@ -72,6 +72,72 @@ var registrationCases = []testCase{
 		}
 	}},
 	{"any registration is read back", anyRegistration},
+	{"found by status, the latest change first", foundByStatus},
+	{"found by ID, beginning and device ID", foundByID},
+}
+
+// findRecords are the IDs of the records that a filter finds, page by page.
+func (w *world) findRecords(t *testing.T, f dps.RegistrationFilter, size int) []string {
+	t.Helper()
+	var ids []string
+	var after *dps.Cursor
+	for {
+		found, err := w.FindRegistrations(t.Context(), here, f, size, after)
+		must(t, err)
+		for _, reg := range found {
+			ids = append(ids, string(reg.ID))
+		}
+		if len(found) < size {
+			return ids
+		}
+		last := found[size-1]
+		after = &dps.Cursor{Key: last.ID.Key(), Updated: last.Updated.UnixNano()}
+	}
+}
+
+func foundByStatus(t *testing.T, w *world) {
+	for i, id := range []dps.RegistrationID{"c", "A", "b", "D", "e"} {
+		reg := registration(id)
+		reg.Entry, reg.Updated = group("line-"+string(id)), start.Add(time.Duration(i/2)*time.Second)
+		reg.Status, reg.Failure = dps.Failed, &dps.Failure{Code: dps.NoHub, Message: "No hub."}
+		w.commit(t, dps.RegistrationChange{Registration: reg})
+	}
+	alone, fine, off, foreign := registration("alone"), registration("fine"), registration("off"), registration("b")
+	alone.Entry, alone.Status, alone.Updated = individual("alone"), dps.Failed, start.Add(time.Hour)
+	alone.Failure = &dps.Failure{Code: dps.NoHub, Message: "No hub."}
+	off.Status, foreign.Instance, foreign.Status, foreign.Failure = dps.Disabled, there, dps.Failed, alone.Failure
+	for _, reg := range []dps.Registration{alone, fine, off, foreign} {
+		w.commit(t, dps.RegistrationChange{Registration: reg})
+	}
+	for size := 1; size < 8; size++ {
+		same(t, "failed", w.findRecords(t, dps.RegistrationFilter{Status: dps.Failed}, size), []string{"alone", "e", "D", "b", "c", "A"})
+		same(t, "disabled", w.findRecords(t, dps.RegistrationFilter{Status: dps.Disabled}, size), []string{"off"})
+	}
+	same(t, "assigning", w.findRecords(t, dps.RegistrationFilter{Status: dps.Assigning}, 3), []string(nil))
+}
+
+func foundByID(t *testing.T, w *world) {
+	for _, id := range []dps.RegistrationID{"Pump-1", "pump-2", "PUMP-30", "pumpe", "valve", "pum"} {
+		reg := registration(id)
+		switch id {
+		case "valve":
+			reg.Assignment.DeviceID = "pump-2"
+		case "pumpe":
+			reg.Assignment.DeviceID = "Other"
+		}
+		w.commit(t, dps.RegistrationChange{Registration: reg})
+	}
+	foreign := registration("pump-2")
+	foreign.Instance = there
+	w.commit(t, dps.RegistrationChange{Registration: foreign})
+	for size := 1; size < 6; size++ {
+		same(t, "prefix", w.findRecords(t, dps.RegistrationFilter{Prefix: "pUMP"}, size), []string{"Pump-1", "pump-2", "PUMP-30", "pumpe"})
+		same(t, "IDs", w.findRecords(t, dps.RegistrationFilter{IDs: []dps.RegistrationID{"VALVE", "ghost", "pump-1", "pum"}}, size), []string{"pum", "Pump-1", "valve"})
+		same(t, "device", w.findRecords(t, dps.RegistrationFilter{DeviceID: "pump-2"}, size), []string{"pump-2", "valve"})
+		same(t, "renamed", w.findRecords(t, dps.RegistrationFilter{DeviceID: "Other"}, size), []string{"pumpe"})
+	}
+	same(t, "case counts in device IDs", w.findRecords(t, dps.RegistrationFilter{DeviceID: "other"}, 5), []string(nil))
+	same(t, "no such beginning", w.findRecords(t, dps.RegistrationFilter{Prefix: "x"}, 5), []string(nil))
 }
 
 // nothingWritten tries every change whose record or identity is at another version.
