@@ -58,7 +58,7 @@ func (s *server) findRegistrations(w http.ResponseWriter, r *http.Request, _ rou
 	}
 	page := wire.RegistrationPage{Value: make([]wire.RegistrationRecord, len(found))}
 	for i, rec := range found {
-		page.Value[i] = recordOf(rec)
+		page.Value[i] = recordOf(rec, given["api-version"])
 	}
 	if next != nil {
 		if page.Continuation, err = writeRegistrationToken(*next); err != nil {
@@ -68,8 +68,8 @@ func (s *server) findRegistrations(w http.ResponseWriter, r *http.Request, _ rou
 	return httpio.WriteJSON(w, http.StatusOK, page)
 }
 
-func recordOf(rec register.Record) wire.RegistrationRecord {
-	out := wire.RegistrationRecord{RegistrationState: *translate.ServiceState(rec.Registration, rec.Hub)}
+func recordOf(rec register.Record, version string) wire.RegistrationRecord {
+	out := wire.RegistrationRecord{RegistrationState: *translate.ServiceState(rec.Registration, rec.Hub, version)}
 	switch rec.Entry.Kind {
 	case dps.Individual:
 		out.EnrollmentID = rec.Entry.ID
