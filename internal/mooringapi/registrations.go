@@ -36,7 +36,7 @@ func (s *server) findRegistrations(w http.ResponseWriter, r *http.Request, _ rou
 	query := r.URL.Query()
 	ids := query["registrationId"]
 	query.Del("registrationId")
-	given, err := parametersOf(query, "status", "deviceId", "startsWith", "top", "continuation")
+	given, err := parametersOf(query, "status", "deviceId", "startsWith", "registrationId", "top", "continuation")
 	if err != nil {
 		return err
 	}

@@ -83,8 +83,14 @@ func (s *server) updateAllocation(w http.ResponseWriter, r *http.Request, v *vis
 	if err != nil {
 		return err
 	}
+	policy := r.PostForm.Get("policy")
+	if policy == "" {
+		return s.showAllocation(w, r, v, "Choose a policy.")
+	}
 	_, err = control.Update(r.Context(), func(d *wire.ProvisioningServiceRequest) error {
-		d.Properties.AllocationPolicy = r.PostForm.Get("policy")
+		if !strings.EqualFold(d.Properties.AllocationPolicy, policy) {
+			d.Properties.AllocationPolicy = policy
+		}
 		return nil
 	}, nil)
 	if e, ok := errors.AsType[*service.Error](err); ok && e.Status < http.StatusInternalServerError {

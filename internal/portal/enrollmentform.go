@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -30,6 +31,16 @@ const (
 	reprovisionNever   = "never"
 	reprovisionUnset   = "unset"
 )
+
+// reprovisionPolicies are what the form's choices are on the wire.
+var reprovisionPolicies = func() map[string]*wire.ReprovisionPolicy {
+	yes, no := true, false
+	return map[string]*wire.ReprovisionPolicy{
+		reprovisionMigrate: {UpdateHubAssignment: &yes, MigrateDeviceData: &yes},
+		reprovisionReset:   {UpdateHubAssignment: &yes, MigrateDeviceData: &no},
+		reprovisionNever:   {UpdateHubAssignment: &no, MigrateDeviceData: &no},
+	}
+}()
 
 // enrollmentForm is the form of one enrollment.
 type enrollmentForm struct {
@@ -59,8 +70,12 @@ type enrollmentForm struct {
 }
 
 // Allocations are the policies to choose from.
-func (*enrollmentForm) Allocations() []string {
-	return []string{"", "hashed", "geoLatency", "static", "custom"}
+func (f *enrollmentForm) Allocations() []string {
+	all := []string{"", "hashed", "geoLatency", "static", "custom"}
+	if !slices.Contains(all, f.Allocation) { // one that a newer service knows
+		all = append(all, f.Allocation)
+	}
+	return all
 }
 
 // certificateSlot is one certificate of the form.
@@ -110,6 +125,9 @@ func fieldFor(member string) string {
 	return ""
 }
 
+// webhookVersion is the API version that the form proposes for a webhook.
+const webhookVersion = "2021-10-01"
+
 // readForm reads what a browser sent.
 func readForm(r *http.Request, k kind) *enrollmentForm {
 	p := r.PostForm
@@ -136,6 +154,7 @@ func formOf(k kind, e *wire.Enrollment) *enrollmentForm {
 		Allocation: e.AllocationPolicy, Hubs: e.IotHubs, Twin: pretty(e.InitialTwin), DeviceInfo: pretty(e.OptionalDeviceInformation),
 		Errors: make(map[string]string),
 	}
+	f.WebhookVersion = webhookVersion
 	if c := e.CustomAllocationDefinition; c != nil {
 		f.WebhookURL, f.WebhookVersion = c.WebhookURL, c.APIVersion
 	}
@@ -177,77 +196,105 @@ func reprovisionOf(p *wire.ReprovisionPolicy) string {
 	}
 }
 
-// apply writes the form onto an enrollment: what the form does not know stays.
-func (f *enrollmentForm) apply(e *wire.Enrollment) {
-	e.ETag, e.DeviceID = f.ETag, f.DeviceID
-	e.ProvisioningStatus = wire.StringValue("disabled")
-	if f.Enabled {
-		e.ProvisioningStatus = wire.StringValue("enabled")
+// values are what a browser sends of the form where nobody touched it.
+func (f *enrollmentForm) values() url.Values {
+	return url.Values{
+		"deviceId": {f.DeviceID}, "enabled": checked(f.Enabled), "edge": checked(f.Edge), "reprovision": {f.Reprovision},
+		"allocation": {f.Allocation}, "hubs": f.Hubs, "webhookURL": {f.WebhookURL}, "webhookVersion": {f.WebhookVersion},
+		"primaryCA": {f.PrimaryCA}, "secondaryCA": {f.SecondaryCA}, "endorsementKey": {f.EndorsementKey}, "storageRootKey": {f.StorageRootKey},
+		"twin": {f.Twin}, "deviceInfo": {f.DeviceInfo},
 	}
-	if f.Edge || e.Capabilities != nil {
-		e.Capabilities = &wire.Capabilities{IotEdge: f.Edge}
-	}
-	f.applyPlacement(e)
-	f.applyAttestation(e)
-	e.InitialTwin = f.document("twin", f.Twin)
-	e.OptionalDeviceInformation = f.document("deviceInfo", f.DeviceInfo)
 }
 
-func (f *enrollmentForm) applyPlacement(e *wire.Enrollment) {
-	yes, no := true, false
-	switch f.Reprovision {
-	case reprovisionMigrate:
-		e.ReprovisionPolicy = &wire.ReprovisionPolicy{UpdateHubAssignment: &yes, MigrateDeviceData: &yes}
-	case reprovisionReset:
-		e.ReprovisionPolicy = &wire.ReprovisionPolicy{UpdateHubAssignment: &yes, MigrateDeviceData: &no}
-	case reprovisionNever:
-		e.ReprovisionPolicy = &wire.ReprovisionPolicy{UpdateHubAssignment: &no, MigrateDeviceData: &no}
+// apply writes what was changed in the form onto an enrollment.
+func (f *enrollmentForm) apply(e *wire.Enrollment, ed edits) {
+	e.ETag = f.ETag
+	if ed.changed("deviceId") {
+		e.DeviceID = f.DeviceID
 	}
-	e.AllocationPolicy, e.IotHubs, e.CustomAllocationDefinition = f.Allocation, f.Hubs, nil
-	if f.Allocation == "custom" {
+	if ed.changed("enabled") {
+		e.ProvisioningStatus = wire.StringValue("disabled")
+		if f.Enabled {
+			e.ProvisioningStatus = wire.StringValue("enabled")
+		}
+	}
+	if ed.changed("edge") {
+		e.Capabilities = &wire.Capabilities{IotEdge: f.Edge}
+	}
+	f.applyPlacement(e, ed)
+	f.applyAttestation(e, ed)
+	if ed.changed("twin") {
+		e.InitialTwin = f.document("twin", f.Twin)
+	}
+	if ed.changed("deviceInfo") {
+		e.OptionalDeviceInformation = f.document("deviceInfo", f.DeviceInfo)
+	}
+}
+
+func (f *enrollmentForm) applyPlacement(e *wire.Enrollment, ed edits) {
+	if ed.changed("reprovision") {
+		e.ReprovisionPolicy = reprovisionPolicies[f.Reprovision]
+	}
+	if ed.changed("allocation") {
+		e.AllocationPolicy = f.Allocation
+	}
+	if ed.changed("hubs") {
+		e.IotHubs = reordered(e.IotHubs, f.Hubs)
+	}
+	if ed.changedAny("webhookURL", "webhookVersion") {
 		e.CustomAllocationDefinition = &wire.CustomAllocation{WebhookURL: f.WebhookURL, APIVersion: f.WebhookVersion}
 	}
 }
 
-func (f *enrollmentForm) applyAttestation(e *wire.Enrollment) {
-	var old wire.Attestation
-	if e.Attestation != nil {
-		old = *e.Attestation
+// applyAttestation writes the proof of a new enrollment, or what was changed of one that is
+// there: how devices prove who they are stays.
+func (f *enrollmentForm) applyAttestation(e *wire.Enrollment, ed edits) {
+	if e.Attestation == nil {
+		e.Attestation = &wire.Attestation{Type: f.Attestation}
 	}
+	a := *e.Attestation
 	switch f.Attestation {
 	case formKeys:
-		e.Attestation = &wire.Attestation{Type: "symmetricKey"}
 		if f.PrimaryKey != "" || f.SecondaryKey != "" {
-			e.Attestation.SymmetricKey = &wire.SymmetricKey{PrimaryKey: f.PrimaryKey, SecondaryKey: f.SecondaryKey}
+			a.SymmetricKey = &wire.SymmetricKey{PrimaryKey: f.PrimaryKey, SecondaryKey: f.SecondaryKey}
 		}
 	case formTPM:
-		f.require("endorsementKey", f.EndorsementKey != "", "The endorsement key is required.")
-		e.Attestation = &wire.Attestation{Type: "tpm", TPM: &wire.TPM{EndorsementKey: f.EndorsementKey, StorageRootKey: f.StorageRootKey}}
+		if f.New || ed.changedAny("endorsementKey", "storageRootKey") {
+			f.require("endorsementKey", f.EndorsementKey != "", "The endorsement key is required.")
+			a.TPM = &wire.TPM{EndorsementKey: f.EndorsementKey, StorageRootKey: f.StorageRootKey}
+		}
 	case formAuthorities:
-		f.require("primaryCA", f.PrimaryCA != "" || f.SecondaryCA != "", "Choose a CA certificate.")
-		e.Attestation = &wire.Attestation{
-			Type: "x509",
-			X509: &wire.X509{CAReferences: &wire.CAReferences{Primary: f.PrimaryCA, Secondary: f.SecondaryCA}},
+		if f.New || ed.renamed("primaryCA") || ed.renamed("secondaryCA") {
+			f.require("primaryCA", f.PrimaryCA != "" || f.SecondaryCA != "", "Choose a CA certificate.")
+			a.Type, a.X509 = "x509", &wire.X509{CAReferences: &wire.CAReferences{Primary: f.PrimaryCA, Secondary: f.SecondaryCA}}
 		}
 	case formCertificates:
-		var stored wire.Certificates
-		if old.X509 != nil {
-			for _, c := range []*wire.Certificates{old.X509.ClientCertificates, old.X509.SigningCertificates} {
-				if c != nil {
-					stored = *c
-				}
+		a.Type, a.X509 = "x509", f.certificates(a.X509)
+	default:
+		if f.New {
+			f.Errors["attestation"] = "Choose how the devices authenticate."
+		}
+	}
+	e.Attestation = &a
+}
+
+// certificates returns the certificates of the form: new ones, and of the stored ones those
+// that are not to be removed.
+func (f *enrollmentForm) certificates(old *wire.X509) *wire.X509 {
+	var stored wire.Certificates
+	if old != nil {
+		for _, c := range []*wire.Certificates{old.ClientCertificates, old.SigningCertificates} {
+			if c != nil {
+				stored = *c
 			}
 		}
-		pair := &wire.Certificates{Primary: f.Primary.certificate(stored.Primary), Secondary: f.Secondary.certificate(stored.Secondary)}
-		f.require("primary", pair.Primary != nil || pair.Secondary != nil, "A certificate is required.")
-		x := &wire.X509{ClientCertificates: pair}
-		if f.Kind.Group {
-			x = &wire.X509{SigningCertificates: pair}
-		}
-		e.Attestation = &wire.Attestation{Type: "x509", X509: x}
-	default:
-		f.Errors["attestation"] = "Choose how the devices prove who they are."
 	}
+	pair := &wire.Certificates{Primary: f.Primary.certificate(stored.Primary), Secondary: f.Secondary.certificate(stored.Secondary)}
+	f.require("primary", pair.Primary != nil || pair.Secondary != nil, "A certificate is required.")
+	if f.Kind.Group {
+		return &wire.X509{SigningCertificates: pair}
+	}
+	return &wire.X509{ClientCertificates: pair}
 }
 
 // require puts a sentence beside a field when it is not there. What the service says of a
@@ -315,6 +362,8 @@ func (s *server) newEnrollment(w http.ResponseWriter, r *http.Request, v *visit,
 		Attestation: formCertificates,
 		Reprovision: reprovisionMigrate,
 		Errors:      make(map[string]string),
+
+		WebhookVersion: webhookVersion,
 	}
 	if k.Group {
 		f.Attestation = formAuthorities
@@ -343,6 +392,11 @@ func (s *server) showForm(w http.ResponseWriter, r *http.Request, v *visit, f *e
 	}
 	if f.Authorities, err = control.Certificates().List(r.Context()); err != nil {
 		return err
+	}
+	for _, name := range []string{f.PrimaryCA, f.SecondaryCA} { // one that is no longer there
+		if name != "" && !slices.ContainsFunc(f.Authorities, func(c wire.CACertificate) bool { return strings.EqualFold(c.Name, name) }) {
+			f.Authorities = append(f.Authorities, wire.CACertificate{Name: name, Properties: wire.CACertificateProperties{Subject: "deleted"}})
+		}
 	}
 	resource, err := control.Get(r.Context())
 	if err != nil {
@@ -427,12 +481,12 @@ func (s *server) updateEnrollment(w http.ResponseWriter, r *http.Request, v *vis
 // save writes what the form says; stored is the enrollment that is there, nil for none.
 // The private keys that somebody gives for certificates are refused here, and go nowhere.
 func (s *server) save(w http.ResponseWriter, r *http.Request, v *visit, f *enrollmentForm, stored *wire.Enrollment) error {
-	e := f.Kind.named(f.ID)
+	e, shown := f.Kind.named(f.ID), url.Values{}
 	if stored != nil {
 		copied := *stored
-		e = &copied
+		e, shown = &copied, formOf(f.Kind, stored).values()
 	}
-	f.apply(e)
+	f.apply(e, edits{shown: shown, sent: r.PostForm})
 	for _, slot := range []struct {
 		field string
 		pem   string

@@ -65,6 +65,11 @@ func readHubForm(r *http.Request) *hubForm {
 	}
 }
 
+// values are what a browser sends of the form where nobody touched it.
+func (f *hubForm) values() url.Values {
+	return url.Values{"location": {f.Location}, "weight": {f.Weight}, "apply": checked(f.Apply)}
+}
+
 // weight returns the weight that was typed, and notes when it is none.
 func (f *hubForm) weight() *int {
 	n, err := strconv.Atoi(f.Weight)
@@ -204,7 +209,11 @@ func (s *server) updateHub(w http.ResponseWriter, r *http.Request, v *visit) err
 	}
 	f := readHubForm(r)
 	f.Kind, f.Name, f.Masked, f.Status = stored.Kind, stored.Name, stored.Masked, stored.Status
-	weight := f.weight()
+	ed := edits{shown: stored.values(), sent: r.PostForm}
+	var weight *int
+	if ed.changed("weight") {
+		weight = f.weight()
+	}
 	if len(f.Errors) > 0 {
 		s.showHub(w, r, v, f)
 		return nil
@@ -214,7 +223,15 @@ func (s *server) updateHub(w http.ResponseWriter, r *http.Request, v *visit) err
 		return err
 	}
 	_, err = control.LinkedHubs().Update(r.Context(), f.Name, func(h *wire.LinkedHub) {
-		h.Location, h.AllocationWeight, h.ApplyAllocationPolicy = f.Location, weight, &f.Apply
+		if ed.changed("location") {
+			h.Location = f.Location
+		}
+		if weight != nil {
+			h.AllocationWeight = weight
+		}
+		if ed.changed("apply") {
+			h.ApplyAllocationPolicy = &f.Apply
+		}
 		if f.ConnectionString != "" {
 			h.ConnectionString = f.ConnectionString
 		}

@@ -113,7 +113,7 @@ func (s *server) createPolicy(w http.ResponseWriter, r *http.Request, v *visit) 
 	if !service.IsNotFound(err) {
 		return err
 	}
-	if err := f.save(r.Context(), control, "name"); err != nil {
+	if err := f.save(r.Context(), control, "name", ""); err != nil {
 		return err
 	}
 	if len(f.Errors) > 0 {
@@ -123,10 +123,25 @@ func (s *server) createPolicy(w http.ResponseWriter, r *http.Request, v *visit) 
 	return nil
 }
 
-// save writes the policy of a form; its keys stay, or are made. A rule that the form
-// breaks is told beside a field.
-func (f policyForm) save(ctx context.Context, control *service.ControlPlane, field string) error {
-	err := control.Policies().Put(ctx, wire.SharedAccessPolicy{KeyName: f.Name, Rights: strings.Join(f.Rights, ", ")})
+// text writes the rights for the service: those of stored, the policy as it is, keep their
+// place and spelling, and rights that the form does not show stay.
+func (f policyForm) text(stored string) string {
+	sent, was := slices.Clone(f.Rights), splitRights(stored)
+	for _, name := range was {
+		if !slices.ContainsFunc(rights, func(r right) bool { return strings.EqualFold(r.Name, name) }) {
+			sent = append(sent, name)
+		}
+	}
+	if sameSet(was, sent) {
+		return stored
+	}
+	return strings.Join(reordered(was, sent), ", ")
+}
+
+// save writes the policy of a form; its keys stay, or are generated. stored are the rights
+// that the policy has, "" for a new one. A rule that the form breaks is shown beside field.
+func (f policyForm) save(ctx context.Context, control *service.ControlPlane, field, stored string) error {
+	err := control.Policies().Put(ctx, wire.SharedAccessPolicy{KeyName: f.Name, Rights: f.text(stored)})
 	if e, ok := errors.AsType[*service.Error](err); ok && e.Status == http.StatusBadRequest {
 		_, rule := fieldOf(e.Message)
 		f.Errors[field] = upperFirst(rule) + "."
@@ -171,7 +186,12 @@ func (s *server) updatePolicy(w http.ResponseWriter, r *http.Request, v *visit) 
 	if err != nil {
 		return err
 	}
-	if err := f.save(r.Context(), control, "rights"); err != nil {
+	stored, err := control.Policies().Get(r.Context(), f.Name)
+	if err != nil {
+		return err
+	}
+	f.Name = stored.KeyName // as the policy spells it
+	if err := f.save(r.Context(), control, "rights", stored.Rights); err != nil {
 		return err
 	}
 	if len(f.Errors) > 0 {
