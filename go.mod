@@ -2,6 +2,9 @@ module github.com/mooring-iot/mooring
 
 go 1.26.0
 
+// Devices in the field have certificates with negative serial numbers. DPS accepts them.
+godebug x509negativeserial=1
+
 require (
 	github.com/coder/websocket v1.8.15
 	github.com/gofrs/flock v0.13.2

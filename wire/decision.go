@@ -23,10 +23,10 @@ type DecisionPage struct {
 // Decision says why a device was refused: the latest time, and how often before for the
 // same reason, from the same address. It holds no secret.
 type Decision struct {
-	TrackingID     string `json:"trackingId"` // of the latest refusal, which the device was told
-	RegistrationID string `json:"registrationId"`
-	Time           string `json:"time"`      // of the latest refusal: RFC 3339, UTC
-	FirstTime      string `json:"firstTime"` // of the first one that is counted
+	TrackingID     string `json:"trackingId"`               // of the latest refusal, which the device was told
+	RegistrationID string `json:"registrationId,omitempty"` // absent where the device is unknown
+	Time           string `json:"time"`                     // of the latest refusal: RFC 3339, UTC
+	FirstTime      string `json:"firstTime"`                // of the first one that is counted
 	Count          int64  `json:"count"`
 
 	EnrollmentID      string `json:"enrollmentId,omitempty"`      // the individual enrollment that was reached
@@ -39,7 +39,7 @@ type Decision struct {
 	Reason  string          `json:"reason"`  // one word, of a closed set
 	Summary string          `json:"summary"` // what the reason means, one sentence
 	Remedy  string          `json:"remedy"`  // what mends it here
-	Answer  string          `json:"answer"`  // what the device was told beside 401, or the status disabled
+	Answer  string          `json:"answer"`  // what the device received: the message beside its status, a CONNACK code, a TLS alert, or the status disabled
 	Checks  []DecisionCheck `json:"checks"`  // in the order in which they were made; the last one failed
 
 	Evidence DecisionEvidence `json:"evidence"`
@@ -58,6 +58,20 @@ type DecisionEvidence struct {
 	Presented int                   `json:"presented"`       // how many certificates
 	Chain     []DecisionCertificate `json:"chain,omitempty"` // the first of them as presented, the device's own first
 	Token     *DecisionToken        `json:"token,omitempty"`
+
+	// ClientHello is what the client offered in TLS; absent unless the handshake failed.
+	ClientHello *DecisionClientHello `json:"clientHello,omitempty"`
+}
+
+// DecisionClientHello is what a client offered in its TLS ClientHello. What has no name is
+// hexadecimal.
+type DecisionClientHello struct {
+	ServerName           string   `json:"serverName,omitempty"`
+	Versions             []string `json:"versions,omitempty"`
+	CipherSuites         []string `json:"cipherSuites,omitempty"`
+	Groups               []string `json:"groups,omitempty"`
+	SignatureAlgorithms  []string `json:"signatureAlgorithms,omitempty"`
+	ApplicationProtocols []string `json:"applicationProtocols,omitempty"`
 }
 
 // DecisionCertificate is one certificate of a presented chain.

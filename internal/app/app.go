@@ -18,6 +18,7 @@ import (
 	"github.com/mooring-iot/mooring/internal/access"
 	"github.com/mooring-iot/mooring/internal/config"
 	"github.com/mooring-iot/mooring/internal/dps"
+	"github.com/mooring-iot/mooring/internal/handshake"
 	"github.com/mooring-iot/mooring/internal/hub/iothub"
 	"github.com/mooring-iot/mooring/internal/mqtt"
 	"github.com/mooring-iot/mooring/internal/obs"
@@ -46,6 +47,7 @@ type App struct {
 	tls         *tlsauth.Authority
 	signin      *signin.Service
 	mqtt        *mqtt.Server
+	handshakes  *handshake.Watcher
 	devices     *register.Service
 	hubs        *iothub.Pool
 	metrics     *obs.Metrics

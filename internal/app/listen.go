@@ -19,6 +19,7 @@ import (
 	"github.com/mooring-iot/mooring/internal/deviceapi"
 	"github.com/mooring-iot/mooring/internal/dps"
 	"github.com/mooring-iot/mooring/internal/enroll"
+	"github.com/mooring-iot/mooring/internal/handshake"
 	"github.com/mooring-iot/mooring/internal/httpio"
 	"github.com/mooring-iot/mooring/internal/hub/embedded"
 	"github.com/mooring-iot/mooring/internal/mooringapi"
@@ -61,7 +62,12 @@ func (a *App) listen(ctx context.Context) error {
 		Log: a.options.Log, Now: time.Now, Rate: c.RegistrationRate,
 		Networks: networks(c), Hubs: a.hubs, Webhook: webhooks, WebhookBudget: c.WebhookBudget,
 	})
-	a.mqtt = mqtt.New(mqtt.Options{Register: a.devices, Observer: a.metrics, Log: a.options.Log, Now: time.Now})
+	a.handshakes = handshake.New(handshake.Options{
+		Refusals: a.diagnostics.decisions, Instance: dps.DefaultInstance, Log: a.options.Log, Now: time.Now,
+	})
+	a.mqtt = mqtt.New(mqtt.Options{
+		Register: a.devices, Observer: a.metrics, Handshakes: a.handshakes, Log: a.options.Log, Now: time.Now,
+	})
 	endpoint, api := c.Hostnames[0], http.Handler(nil)
 	if !c.HTTPS.Off() {
 		l, err := a.listenHTTPS(ctx)
@@ -70,7 +76,7 @@ func (a *App) listen(ctx context.Context) error {
 		}
 		endpoint = withPort(c.Hostnames[0], l.Addr().String())
 		api = a.https(endpoint)
-		a.addHTTP(httpsListener, tls.NewListener(l, a.tlsConfig()), api)
+		a.addHTTP(httpsListener, tls.NewListener(a.handshakes.Listener(l, dps.HTTPS), a.tlsConfig()), api)
 	} else {
 		api = a.https(endpoint)
 	}
@@ -90,7 +96,7 @@ func (a *App) listen(ctx context.Context) error {
 func (a *App) addHTTP(name string, l net.Listener, h http.Handler) {
 	srv := &http.Server{
 		Handler: h, ReadHeaderTimeout: headerTime, ReadTimeout: requestTime, WriteTimeout: answerTime, IdleTimeout: idleTime,
-		MaxHeaderBytes: maxHeader, ConnState: a.metrics.ConnState(name),
+		MaxHeaderBytes: maxHeader, ConnState: a.connState(name),
 		ErrorLog: slog.NewLogLogger(a.options.Log.With("listener", name).Handler(), slog.LevelDebug),
 	}
 	a.servers = append(a.servers, &server{
@@ -108,6 +114,15 @@ func (a *App) addHTTP(name string, l net.Listener, h http.Handler) {
 			return nil
 		},
 	})
+}
+
+// connState counts connections, and hears of handshakes that failed.
+func (a *App) connState(name string) func(net.Conn, http.ConnState) {
+	count := a.metrics.ConnState(name)
+	return func(c net.Conn, s http.ConnState) {
+		count(c, s)
+		a.handshakes.ConnState(c, s)
+	}
 }
 
 // listenMQTT binds the mqtt listener. Where its default address is taken by another
@@ -178,7 +193,7 @@ func fallbackNote(err error) string {
 func (a *App) tlsConfig() *tls.Config {
 	return &tls.Config{
 		MinVersion: tls.VersionTLS12, GetCertificate: a.tls.GetCertificate, ClientAuth: tls.RequestClientCert,
-		NextProtos: []string{"http/1.1"},
+		NextProtos: []string{"http/1.1"}, GetConfigForClient: a.handshakes.Hello,
 	}
 }
 

@@ -14,6 +14,7 @@ const (
 	maxName    = 256  // bytes of one name of a certificate
 	maxChecks  = 24
 	maxAddress = 128
+	maxNames   = 40 // of one list of a ClientHello
 )
 
 // budget hands out what is left of maxTexts.
@@ -73,6 +74,29 @@ func middleOut(checks []dps.Check) []dps.Check {
 	return append(checks[:half:half], checks[len(checks)-half:]...)
 }
 
+// hello returns what is kept of a ClientHello: nil of none.
+func (b *budget) hello(h *dps.ClientHello) *dps.ClientHello {
+	if h == nil {
+		return nil
+	}
+	return &dps.ClientHello{
+		ServerName: b.take(h.ServerName, maxName), Versions: b.names(h.Versions), CipherSuites: b.names(h.CipherSuites),
+		Groups: b.names(h.Groups), SignatureSchemes: b.names(h.SignatureSchemes), Protocols: b.names(h.Protocols),
+	}
+}
+
+// names returns as many of a list as there is room for.
+func (b *budget) names(all []string) []string {
+	var kept []string
+	for _, name := range all[:min(len(all), maxNames)] {
+		if *b <= 0 {
+			break
+		}
+		kept = append(kept, b.take(name, maxAddress))
+	}
+	return kept
+}
+
 func (b *budget) evidence(e dps.EvidenceSummary) dps.EvidenceSummary {
 	if e.Token != nil {
 		e.Token = &dps.TokenInfo{Resource: b.take(e.Token.Resource, maxName), KeyName: b.take(e.Token.KeyName, maxName), Expiry: e.Token.Expiry}
@@ -83,5 +107,6 @@ func (b *budget) evidence(e dps.EvidenceSummary) dps.EvidenceSummary {
 		c.Subject, c.Issuer, c.Serial = b.take(c.Subject, maxName), b.take(c.Issuer, maxName), b.take(c.Serial, maxAddress)
 		e.Chain[i] = c
 	}
+	e.Hello = b.hello(e.Hello)
 	return e
 }

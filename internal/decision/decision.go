@@ -62,17 +62,19 @@ type Caps struct {
 	Total     int
 	PerDevice int
 	PerSource int
+	Unnamed   int // entries whose device is unknown, together
 }
 
 // Parts of the whole that one device and one source may take.
 const (
 	perDevice   = 10
 	sourceShare = 10 // a tenth
+	unnamed     = 10 // a tenth, for all whose device is unknown
 )
 
 // CapsOf returns the caps that go with a total.
 func CapsOf(total int) Caps {
-	return Caps{Total: total, PerDevice: perDevice, PerSource: max(total/sourceShare, 1)}
+	return Caps{Total: total, PerDevice: perDevice, PerSource: max(total/sourceShare, 1), Unnamed: max(total/unnamed, 1)}
 }
 
 // Filter selects entries; what is zero selects all. Case does not count in IDs.

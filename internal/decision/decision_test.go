@@ -24,6 +24,9 @@ func TestReadersSeeWhatWaits(t *testing.T) {
 	}
 	w.Refused(refusal("A", 3))
 	w.Refused(refusal("b", 0))
+	if n := w.observer.refused["https "+string(refusal("b", 0).Decision.Reason)]; n != 5 {
+		t.Errorf("the observer heard of %d refusals, want 5", n)
+	}
 	e, err := w.Entry(t.Context(), in, "A-3")
 	if must(t, err); e.Count != 4 || e.ID != "A" || !e.First.Before(e.Time) {
 		t.Errorf("entry = %+v", e)
@@ -313,7 +316,7 @@ func TestParseReason(t *testing.T) {
 
 func TestCaps(t *testing.T) {
 	t.Parallel()
-	if got := decision.CapsOf(100_000); got != (decision.Caps{Total: 100_000, PerDevice: 10, PerSource: 10_000}) {
+	if got := decision.CapsOf(100_000); got != (decision.Caps{Total: 100_000, PerDevice: 10, PerSource: 10_000, Unnamed: 10_000}) {
 		t.Errorf("caps = %+v", got)
 	}
 	if got := decision.CapsOf(3); got.PerSource != 1 {

@@ -16,9 +16,11 @@ func FuzzTexts(f *testing.F) {
 		w := newWorld(t)
 		r := refusal("a", 0)
 		r.Evidence.Token = &dps.TokenInfo{Resource: resource, KeyName: name}
+		r.Evidence.Hello = &dps.ClientHello{ServerName: name}
 		for range max(0, min(times, 100)) {
 			r.Decision.Checks = append(r.Decision.Checks, dps.Check{Name: name, Detail: detail})
 			r.Evidence.Chain = append(r.Evidence.Chain, dps.CertificateInfo{Subject: name, Issuer: detail})
+			r.Evidence.Hello.Protocols = append(r.Evidence.Hello.Protocols, resource)
 		}
 		w.Refused(r)
 		e, err := w.Entry(t.Context(), in, "a-0")
@@ -30,6 +32,7 @@ func FuzzTexts(f *testing.F) {
 		for _, c := range e.Evidence.Chain {
 			texts = append(texts, c.Subject, c.Issuer)
 		}
+		texts = append(append(texts, e.Evidence.Hello.ServerName), e.Evidence.Hello.Protocols...)
 		for _, text := range texts {
 			if len(text) > 520 || !utf8.ValidString(text) || strings.ContainsAny(text, "\x00\n\r\t\x1b") {
 				t.Errorf("kept %q", text)

@@ -30,6 +30,9 @@ const (
 
 // Observer hears what becomes of refusals.
 type Observer interface {
+	// Refused is called with each refusal, whether it is kept or not.
+	Refused(transport, reason string)
+
 	// DecisionsRecorded is called with how many refusals were written.
 	DecisionsRecorded(refusals int64)
 
@@ -79,6 +82,7 @@ func New(o Options) *Log {
 
 // Refused keeps a refusal in mind, to be written soon. It waits for nothing.
 func (l *Log) Refused(r dps.Refusal) {
+	l.observer.Refused(string(r.Transport), string(r.Decision.Reason))
 	if !l.keep(Entry{Refusal: bounded(r), First: r.Time, Count: 1}) {
 		l.drop(1)
 	}

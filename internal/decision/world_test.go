@@ -111,6 +111,16 @@ func (s *store) written() []int {
 type observer struct {
 	mu                sync.Mutex
 	recorded, dropped int64
+	refused           map[string]int // by transport and reason
+}
+
+func (o *observer) Refused(transport, reason string) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.refused == nil {
+		o.refused = make(map[string]int)
+	}
+	o.refused[transport+" "+reason]++
 }
 
 func (o *observer) DecisionsRecorded(n int64) {

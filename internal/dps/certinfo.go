@@ -92,13 +92,18 @@ func (h CertificateHeader) Subject() string { return DistinguishedName(h.subject
 // Issuer returns the name of the issuer, as DistinguishedName writes it.
 func (h CertificateHeader) Issuer() string { return DistinguishedName(h.issuer) }
 
-// Serial returns the serial number in upper-case hexadecimal.
+// Serial returns the serial number in upper-case hexadecimal, with a minus sign where it is
+// negative.
 func (h CertificateHeader) Serial() string {
 	b := h.serial.Bytes()
 	if len(b) == 0 {
 		return "00"
 	}
-	return strings.ToUpper(hex.EncodeToString(b))
+	sign := ""
+	if h.serial.Sign() < 0 {
+		sign = "-"
+	}
+	return sign + strings.ToUpper(hex.EncodeToString(b))
 }
 
 // shortName returns the short name of the attribute 2.5.4.n whose object identifier

@@ -1,16 +1,21 @@
 package dps
 
+import "slices"
+
 // ReasonText says what a reason means and what mends it, one sentence each.
 type ReasonText struct {
 	Summary string
 	Remedy  string // in general; a decision has its own, which names what is at hand
 }
 
-// reasons has one row for each reason, in the order in which they are checked.
-var reasons = []struct {
+// reasonRow is a reason with what it means.
+type reasonRow struct {
 	reason Reason
 	text   ReasonText
-}{
+}
+
+// reasons has one row for each reason of attestation, in the order in which they are checked.
+var reasons = []reasonRow{
 	{ReasonNoEvidence, ReasonText{
 		"The device showed neither a client certificate nor a token.",
 		"Give the device its certificate and key, which it has to show in the TLS handshake, or the key that its tokens are signed with.",
@@ -109,20 +114,22 @@ var reasons = []struct {
 	}},
 }
 
-// Reasons returns every reason but ReasonNone.
+// Reasons returns every reason but ReasonNone: first those that come before attestation.
 func Reasons() []Reason {
-	all := make([]Reason, len(reasons))
-	for i, r := range reasons {
-		all[i] = r.reason
+	var all []Reason
+	for _, row := range slices.Concat(contactReasons, reasons) {
+		all = append(all, row.reason)
 	}
 	return all
 }
 
 // Text returns what r means; nothing of ReasonNone.
 func (r Reason) Text() ReasonText {
-	for _, row := range reasons {
-		if row.reason == r {
-			return row.text
+	for _, table := range [][]reasonRow{contactReasons, reasons} {
+		for _, row := range table {
+			if row.reason == r {
+				return row.text
+			}
 		}
 	}
 	return ReasonText{}

@@ -47,10 +47,19 @@ func TestEveryReasonHasItsText(t *testing.T) {
 // declaredReasons reads the constants of type Reason but ReasonNone.
 func declaredReasons(t *testing.T) []dps.Reason {
 	t.Helper()
-	file, err := parser.ParseFile(token.NewFileSet(), "decision.go", nil, 0)
-	if err != nil {
-		t.Fatal(err)
+	var all []dps.Reason
+	for _, name := range []string{"decision.go", "contact.go"} {
+		file, err := parser.ParseFile(token.NewFileSet(), name, nil, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, reasonsIn(t, file)...)
 	}
+	return all
+}
+
+func reasonsIn(t *testing.T, file *ast.File) []dps.Reason {
+	t.Helper()
 	var all []dps.Reason
 	ast.Inspect(file, func(n ast.Node) bool {
 		spec, ok := n.(*ast.ValueSpec)

@@ -20,9 +20,9 @@ const (
 // secret: neither a key nor the signature of a token.
 type Refusal struct {
 	Instance    InstanceID
-	TrackingID  string // which the device was told
+	TrackingID  string // which the device was told, where it was told anything
 	Time        time.Time
-	ID          RegistrationID
+	ID          RegistrationID  // "" where it is unknown: the handshake failed before the device named itself
 	Attestation AttestationType // of what the device showed; "" if it showed nothing
 	Transport   Transport
 	Remote      string // the caller's address, with the port
@@ -35,6 +35,7 @@ type EvidenceSummary struct {
 	Presented int               // how many certificates it presented
 	Chain     []CertificateInfo // the first of them as they came, the device's own first
 	Token     *TokenInfo        // nil if it showed none that can be read
+	Hello     *ClientHello      // nil unless the TLS handshake failed
 }
 
 // TokenInfo is what a SAS token says about itself, without its signature.

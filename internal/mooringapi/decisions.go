@@ -168,6 +168,12 @@ func evidenceOf(e dps.EvidenceSummary) wire.DecisionEvidence {
 			SerialNumber: c.Serial, NotBeforeUTC: c.NotBefore.Format(time.RFC3339), NotAfterUTC: c.NotAfter.Format(time.RFC3339),
 		})
 	}
+	if h := e.Hello; h != nil {
+		out.ClientHello = &wire.DecisionClientHello{
+			ServerName: h.ServerName, Versions: h.Versions, CipherSuites: h.CipherSuites, Groups: h.Groups,
+			SignatureAlgorithms: h.SignatureSchemes, ApplicationProtocols: h.Protocols,
+		}
+	}
 	if e.Token != nil {
 		out.Token = &wire.DecisionToken{Resource: e.Token.Resource, KeyName: e.Token.KeyName, Expiry: e.Token.Expiry.Format(time.RFC3339)}
 	}

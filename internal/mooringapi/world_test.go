@@ -37,6 +37,8 @@ type observer struct{}
 
 func (observer) Committed(int, time.Duration, error) {}
 
+func (observer) Refused(string, string) {}
+
 func (observer) DecisionsRecorded(int64) {}
 
 func (observer) DecisionsDropped(int64) {}

@@ -35,20 +35,32 @@ type Observer interface {
 	Connected(listener string) (ended func())
 }
 
-// Options are what a Server needs; all are required.
+// Handshakes watches TLS handshakes.
+type Handshakes interface {
+	// Watch returns a connection for TLS to run on.
+	Watch(c net.Conn, t dps.Transport) net.Conn
+
+	// Ended is called when the handshake of a connection that Watch returned has ended;
+	// err is nil when it succeeded.
+	Ended(c *tls.Conn, err error)
+}
+
+// Options are what a Server needs; all but Handshakes are required.
 type Options struct {
-	Register *register.Service
-	Observer Observer
+	Register   *register.Service
+	Observer   Observer
+	Handshakes Handshakes // nil if nobody wants to know
 	Log      *slog.Logger
 	Now      func() time.Time
 }
 
 // Server answers devices. It is safe for concurrent use.
 type Server struct {
-	register *register.Service
-	observer Observer
-	log      *slog.Logger
-	now      func() time.Time
+	register   *register.Service
+	observer   Observer
+	handshakes Handshakes
+	log        *slog.Logger
+	now        func() time.Time
 
 	mu      sync.Mutex
 	closing bool
@@ -58,7 +70,9 @@ type Server struct {
 
 // New returns a Server.
 func New(o Options) *Server {
-	return &Server{register: o.Register, observer: o.Observer, log: o.Log, now: o.Now, open: make(map[*conn]struct{})}
+	return &Server{
+		register: o.Register, observer: o.Observer, handshakes: o.Handshakes, log: o.Log, now: o.Now, open: make(map[*conn]struct{}),
+	}
 }
 
 // Serve accepts TCP connections from l and speaks TLS by config on each, until l is
@@ -76,6 +90,9 @@ func (s *Server) Serve(l net.Listener, config *tls.Config) error {
 				continue
 			}
 			return err
+		}
+		if s.handshakes != nil {
+			c = s.handshakes.Watch(c, dps.MQTT)
 		}
 		go s.serveTLS(tls.Server(c, config))
 	}
@@ -121,7 +138,11 @@ func (s *Server) serveTLS(nc *tls.Conn) {
 		return
 	}
 	defer s.remove(c)
-	if err := c.handshake(nc); err != nil {
+	err := c.handshake(nc)
+	if s.handshakes != nil {
+		s.handshakes.Ended(nc, err)
+	}
+	if err != nil {
 		s.log.Debug("TLS handshake failed", "remote", c.remote, "err", err)
 		_ = nc.Close()
 		return

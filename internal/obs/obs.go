@@ -39,6 +39,8 @@ type Metrics struct {
 	connections   *prometheus.GaugeVec
 	accepted      *prometheus.CounterVec
 	decisions     *prometheus.CounterVec
+	refusals      *prometheus.CounterVec
+	panics        *prometheus.CounterVec
 
 	mu   sync.Mutex
 	open map[net.Conn]struct{} // connections that are counted as open
@@ -78,6 +80,13 @@ func NewMetrics(version string) *Metrics {
 		"Refusals of devices, by whether they were recorded, or dropped for want of room.",
 		"result",
 	)
+	m.refusals = m.counters(
+		"mooring_refusals_total",
+		"Refused devices by transport and reason: in the TLS handshake, in CONNECT, of a request, and by attestation.",
+		"transport",
+		"reason",
+	)
+	m.panics = m.counters("mooring_panics_total", "Panics that were caught, by where: http, mqtt, worker, writer.", "where")
 	m.accepted = m.counters("mooring_connections_accepted_total", "Connections accepted, by listener.", "listener")
 	m.writes = prometheus.NewCounter(prometheus.CounterOpts{Name: "mooring_store_writes_total", Help: "Changes committed by the store."})
 	m.groupSize = prometheus.NewHistogram(prometheus.HistogramOpts{
@@ -130,6 +139,14 @@ func (m *Metrics) Registration(kind, outcome, reason string, took time.Duration)
 	m.registrations.WithLabelValues(outcome, reason).Inc()
 	m.registering.WithLabelValues(outcome).Observe(took.Seconds())
 }
+
+// Refused counts one refusal of a device.
+func (m *Metrics) Refused(transport, reason string) {
+	m.refusals.WithLabelValues(transport, reason).Inc()
+}
+
+// Panicked counts one panic that was caught.
+func (m *Metrics) Panicked(where string) { m.panics.WithLabelValues(where).Inc() }
 
 // DecisionsRecorded counts refusals that were recorded.
 func (m *Metrics) DecisionsRecorded(refusals int64) {

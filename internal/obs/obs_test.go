@@ -26,6 +26,8 @@ func TestMetricsShowWhatHappened(t *testing.T) {
 	m.Registration("", "unassigned", "no-evidence", time.Millisecond)
 	m.Committed(7, time.Millisecond, nil)
 	m.Committed(3, time.Millisecond, errors.New("disk full"))
+	m.Refused("mqtt", "tls-version")
+	m.Panicked("http")
 	m.DecisionsRecorded(5)
 	m.DecisionsDropped(2)
 	m.Measure("device", http.NotFoundHandler()).ServeHTTP(httptest.NewRecorder(), httptest.NewRequest("BREW", "/", http.NoBody))
@@ -38,6 +40,8 @@ func TestMetricsShowWhatHappened(t *testing.T) {
 		`mooring_attestations_total{kind="x509",result="held"} 1`,
 		`mooring_attestations_total{kind="none",result="refused"} 1`,
 		`mooring_store_writes_total 7`,
+		`mooring_refusals_total{reason="tls-version",transport="mqtt"} 1`,
+		`mooring_panics_total{where="http"} 1`,
 		`mooring_decisions_total{result="recorded"} 5`,
 		`mooring_decisions_total{result="dropped"} 2`,
 		`mooring_store_commits_total{result="failed"} 1`,

@@ -31,6 +31,9 @@ type source struct {
 	address  string
 }
 
+// unnamed stands in a tally for all whose device is unknown. It is no address.
+const unnamed = "unnamed"
+
 // maxSources is how many sources are remembered. One that is not costs a look at its
 // entries with its next one.
 const maxSources = 10_000
@@ -97,6 +100,9 @@ func (b *decisionBatch) write(entries []decision.Entry) error {
 	if err := b.trimSources(added); err != nil {
 		return err
 	}
+	if err := b.trimUnnamed(added); err != nil {
+		return err
+	}
 	for in, n := range b.count {
 		if n <= b.caps.Total {
 			continue
@@ -113,7 +119,7 @@ func (b *decisionBatch) trimDevices(added []decision.Entry) error {
 	seen := make(map[source]bool, len(added)) // devices, in the place of addresses
 	for _, e := range added {
 		device := source{e.Instance, e.ID.Key()}
-		if seen[device] {
+		if seen[device] || e.ID == "" {
 			continue
 		}
 		seen[device] = true
@@ -143,6 +149,31 @@ func (b *decisionBatch) trimSources(added []decision.Entry) error {
 			return err
 		}
 		b.gained[from] = 0
+	}
+	return nil
+}
+
+// trimUnnamed removes what is beyond the cap of entries whose device is unknown: whoever
+// reaches the port can add one for each address. It looks as rarely as trimSources does.
+func (b *decisionBatch) trimUnnamed(added []decision.Entry) error {
+	slack := b.caps.Unnamed / 10
+	due := make(map[dps.InstanceID]bool)
+	for _, e := range added {
+		if e.ID != "" {
+			continue
+		}
+		all := source{e.Instance, unnamed}
+		_, known := b.gained[all]
+		b.gained[all]++
+		if !known || b.gained[all] > slack {
+			due[e.Instance] = true
+		}
+	}
+	for in := range due {
+		if err := b.remove(in, beyondDevice, string(in), "", trimBatch, b.caps.Unnamed-slack); err != nil {
+			return err
+		}
+		b.gained[source{in, unnamed}] = 0
 	}
 	return nil
 }
@@ -278,6 +309,16 @@ type decisionBody struct {
 	Presented int                   `json:"presented,omitempty"`
 	Chain     []decisionCertificate `json:"chain,omitempty"`
 	Token     *decisionToken        `json:"token,omitempty"`
+	Hello     *decisionHello        `json:"hello,omitempty"`
+}
+
+type decisionHello struct {
+	ServerName   string   `json:"n,omitempty"`
+	Versions     []string `json:"v,omitempty"`
+	CipherSuites []string `json:"c,omitempty"`
+	Groups       []string `json:"g,omitempty"`
+	Signatures   []string `json:"s,omitempty"`
+	Protocols    []string `json:"p,omitempty"`
 }
 
 type decisionCheck struct {
@@ -317,6 +358,9 @@ func marshalDecision(e decision.Entry) (string, error) {
 	}
 	if ev.Token != nil {
 		body.Token = &decisionToken{Resource: ev.Token.Resource, KeyName: ev.Token.KeyName, Expiry: ev.Token.Expiry.Unix()}
+	}
+	if h := ev.Hello; h != nil {
+		body.Hello = &decisionHello{h.ServerName, h.Versions, h.CipherSuites, h.Groups, h.SignatureSchemes, h.Protocols}
 	}
 	var b bytes.Buffer
 	enc := json.NewEncoder(&b)
@@ -363,6 +407,12 @@ func (b decisionBody) evidence() dps.EvidenceSummary {
 	}
 	if b.Token != nil {
 		e.Token = &dps.TokenInfo{Resource: b.Token.Resource, KeyName: b.Token.KeyName, Expiry: fromSeconds(b.Token.Expiry)}
+	}
+	if h := b.Hello; h != nil {
+		e.Hello = &dps.ClientHello{
+			ServerName: h.ServerName, Versions: h.Versions, CipherSuites: h.CipherSuites, Groups: h.Groups,
+			SignatureSchemes: h.Signatures, Protocols: h.Protocols,
+		}
 	}
 	return e
 }

@@ -14,7 +14,7 @@ import (
 )
 
 // generous caps remove nothing.
-var generous = decision.Caps{Total: 1000, PerDevice: 1000, PerSource: 1000}
+var generous = decision.Caps{Total: 1000, PerDevice: 1000, PerSource: 1000, Unnamed: 1000}
 
 // refusal returns an entry of one refusal, now, that is not stored yet.
 func (w *world) refusal(id string, reason dps.Reason, address string) decision.Entry {
@@ -78,7 +78,10 @@ var decisionCases = []testCase{
 		}
 		two.Attestation, two.Transport = dps.SymmetricKey, dps.HTTPS
 		three := w.refusal("bare", dps.ReasonNoEvidence, "not an address")
-		three.Evidence, three.Attestation = dps.EvidenceSummary{}, ""
+		three.Evidence, three.Attestation = dps.EvidenceSummary{Hello: &dps.ClientHello{
+			ServerName: "name", Versions: []string{"TLS 1.0"}, CipherSuites: []string{"0xC028"}, Groups: []string{"P-256"},
+			SignatureSchemes: []string{"PKCS1WithSHA1"}, Protocols: []string{"h2", "mqtt"},
+		}}, ""
 		three.Time = three.Time.Add(time.Millisecond)
 		w.recordDecisions(t, generous, two, three)
 		same(t, "all", w.decisions(t, decision.Filter{}), []decision.Entry{three, two, one})
@@ -107,6 +110,7 @@ var decisionCases = []testCase{
 	}},
 	{"decision filters", decisionFilters},
 	{"caps for each device, each source, and all", decisionCaps},
+	{"a cap for all whose device is unknown", unnamedDecisions},
 	{"caps that were lowered", func(t *testing.T, w *world) {
 		for i := range 20 {
 			w.recordDecisions(t, generous, w.refusal(fmt.Sprint(i), dps.ReasonDisabled, fmt.Sprintf("192.0.2.%d", i)))
@@ -204,6 +208,20 @@ func decisionCaps(t *testing.T, w *world) {
 	}
 	w.recordDecisions(t, caps, batch...)
 	same(t, "of all the latest eight", devices(w.decisions(t, decision.Filter{})), "19 18 17 16 15 14 13 12")
+}
+
+// What nobody vouched for with a name may not displace the refusals of devices.
+func unnamedDecisions(t *testing.T, w *world) {
+	caps := decision.Caps{Total: 30, PerDevice: 2, PerSource: 30, Unnamed: 5}
+	w.recordDecisions(t, caps, w.refusal("device", dps.ReasonDisabled, "192.0.2.1"))
+	for i := range 40 {
+		w.clock.Advance(time.Second)
+		w.recordDecisions(t, caps, w.refusal("", dps.ReasonDisabled, fmt.Sprintf("203.0.113.%d", i)))
+	}
+	all := w.decisions(t, decision.Filter{})
+	if len(all) != 6 || all[5].ID != "device" || all[0].Remote != "203.0.113.39:4711" {
+		t.Errorf("%d entries, the oldest of %q; want the latest 5 and the device's", len(all), all[len(all)-1].ID)
+	}
 }
 
 func decisionPages(t *testing.T, w *world) {

@@ -1,0 +1,4 @@
+package handshake
+
+// GlimpseChain is for the fuzz target.
+var GlimpseChain = glimpseChain
