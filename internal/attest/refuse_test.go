@@ -61,6 +61,14 @@ func runRefusals(t *testing.T, tests []refusal) {
 func TestRefusalsBeforeTheChain(t *testing.T) {
 	self, other := device(t, "dev", nil), device(t, "dev", nil)
 	named, upper := device(t, "other", nil), device(t, "DEW", nil)
+	twoNames := func(names ...string) *party {
+		return device(t, "", nil, func(c *x509.Certificate) {
+			for _, n := range names {
+				c.Subject.ExtraNames = append(c.Subject.ExtraNames, pkix.AttributeTypeAndValue{Type: asn1.ObjectIdentifier{2, 5, 4, 3}, Value: n})
+			}
+		})
+	}
+	first, last := twoNames("dev", "other"), twoNames("other", "dev")
 	owner := individualRef("owner")
 	symmetric := &dps.Enrollment{Ref: individualRef("dev"), Attestation: dps.Attestation{Type: dps.SymmetricKey}}
 	runRefusals(t, []refusal{
@@ -76,6 +84,14 @@ func TestRefusalsBeforeTheChain(t *testing.T) {
 		{
 			name: "common name of another", chain: chain(named), known: attest.Known{Individual: pins("dev", named, nil)},
 			reason: dps.ReasonNameMismatch, answer: invalid, check: "common name", detail: `"other"`,
+		},
+		{
+			name: "registration ID as the first of two common names", chain: chain(first), known: attest.Known{Individual: pins("dev", first, nil)},
+			reason: dps.ReasonNameMismatch, answer: invalid, check: "common name", detail: `2 common names, ["dev" "other"]`, remedy: "only common name",
+		},
+		{
+			name: "registration ID as the last of two common names", chain: chain(last), known: attest.Known{Individual: pins("dev", last, nil)},
+			reason: dps.ReasonNameMismatch, answer: invalid, check: "common name", detail: `2 common names, ["other" "dev"]`, remedy: "only common name",
 		},
 		{
 			name: "common name of the same length", chain: chain(upper),

@@ -99,6 +99,10 @@ func count(n int) string {
 
 func (a *attempt) named() bool {
 	const name = "common name"
+	names := dps.CommonNames(a.leaf())
+	if len(names) > 1 {
+		return a.severalNames(names)
+	}
 	cn := a.leaf().Subject.CommonName
 	if len(cn) == len(a.ev.ID) && strings.EqualFold(cn, string(a.ev.ID)) { // of equal length: no other script folds to ASCII
 		a.d.Pass(name, "is the registration ID")
@@ -107,6 +111,16 @@ func (a *attempt) named() bool {
 	a.d.Refuse(name, fmt.Sprintf("the leaf's is %q, the registration ID is %q", cn, a.ev.ID), dps.Verdict{
 		Reason: dps.ReasonNameMismatch, Answer: answerCertificate,
 		Remedy: "register with the leaf's common name, or issue the leaf for this registration ID",
+	})
+	return false
+}
+
+// severalNames refuses a leaf with several common names: software does not agree on the
+// one that counts.
+func (a *attempt) severalNames(names []string) bool {
+	a.d.Refuse("common name", fmt.Sprintf("the leaf has %d common names, %q; it must have one", len(names), names), dps.Verdict{
+		Reason: dps.ReasonNameMismatch, Answer: answerCertificate,
+		Remedy: "issue the leaf with the registration ID as its only common name",
 	})
 	return false
 }

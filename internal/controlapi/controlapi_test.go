@@ -149,7 +149,11 @@ func (w *world) uploaded(t *testing.T) wire.CACertificate {
 
 func (w *world) proof(t *testing.T, code string) string {
 	t.Helper()
-	proof := w.issue(t, pki.Request{Kind: pki.Verification, CommonName: code, Issuer: w.root.Issuer()})
+	now := w.clock.now()
+	proof := w.issue(t, pki.Request{
+		Kind: pki.Verification, CommonName: code, Issuer: w.root.Issuer(),
+		NotBefore: now.Add(-time.Minute), NotAfter: now.Add(30 * 24 * time.Hour),
+	})
 	return `{"certificate": "` + base64DER(proof) + `"}`
 }
 
@@ -241,7 +245,7 @@ func TestBadBodies(t *testing.T) {
 		{"verify: no JSON", "POST", "/factory/verify", "", "body: is empty"},
 		{"verify: no certificate", "POST", "/factory/verify", `{}`, "certificate: is required"},
 		{"verify: a key", "POST", "/factory/verify", `{"certificate": "` + key + `"}`, "certificate: holds a private key"},
-		{"verify: a CA", "POST", "/factory/verify", `{"certificate": "` + base64DER(w.root) + `"}`, "certificate: its common name must be"},
+		{"verify: a CA", "POST", "/factory/verify", `{"certificate": "` + base64DER(w.root) + `"}`, "certificate: its only common name must be"},
 	}
 	for _, tt := range tests {
 		etag := "*"

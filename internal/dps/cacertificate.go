@@ -38,8 +38,12 @@ type CACertificate struct {
 	Created, Updated time.Time
 }
 
-// Answer checks a verification certificate against the outstanding challenge: its
-// common name is the code, its issuer is the CA, and the CA's key signed it.
+// clockSkew is how far the clock of a CA may be ahead of ours.
+const clockSkew = 5 * time.Minute
+
+// Answer checks a verification certificate against the outstanding challenge: it is
+// valid now, its only common name is the code, its issuer is the CA, and the CA's key
+// signed it.
 //
 // It fails with Invalid and says which of these is wrong.
 // Source: azure-docs, articles/iot-dps/how-to-verify-certificates.md.
@@ -55,10 +59,26 @@ func (c CACertificate) Answer(proof Certificate, now time.Time) error {
 	if err != nil {
 		return err
 	}
-	if !strings.EqualFold(leaf.Subject.CommonName, c.Challenge.Code) {
-		return Invalidf("certificate", "its common name must be the verification code of %s", c.Name)
+	if names := CommonNames(leaf); len(names) != 1 || !strings.EqualFold(names[0], c.Challenge.Code) {
+		return Invalidf("certificate", "its only common name must be the verification code of %s", c.Name)
+	}
+	if err := validNow(leaf, now); err != nil {
+		return err
 	}
 	return signedBy(leaf, c)
+}
+
+// validNow refuses a verification certificate outside its validity: it may be an old
+// one that somebody else kept.
+func validNow(leaf *x509.Certificate, now time.Time) error {
+	switch {
+	case now.After(leaf.NotAfter):
+		return Invalidf("certificate", "it expired at %s; issue a new one for the code", leaf.NotAfter.UTC().Format(time.RFC3339))
+	case now.Add(clockSkew).Before(leaf.NotBefore):
+		return Invalidf("certificate", "it is not valid before %s; issue it with an earlier start, or check the clocks",
+			leaf.NotBefore.UTC().Format(time.RFC3339))
+	}
+	return nil
 }
 
 func signedBy(leaf *x509.Certificate, c CACertificate) error {

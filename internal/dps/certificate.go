@@ -7,11 +7,11 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/asn1"
-	"encoding/base64"
 	"encoding/hex"
-	"encoding/pem"
 	"fmt"
 	"strings"
+
+	"github.com/mooring-iot/mooring/internal/certfile"
 )
 
 // Thumbprint is the SHA-256 of a certificate's DER bytes.
@@ -47,77 +47,55 @@ func (c Certificate) Parse() (*x509.Certificate, error) {
 // Equal reports whether two certificates have the same bytes.
 func (c Certificate) Equal(other Certificate) bool { return bytes.Equal(c.DER, other.DER) }
 
-// ParseCertificate decodes a certificate as clients send it: PEM text, base64 of
-// DER, or base64 of PEM text. Of several certificates in a PEM text the first
-// counts. field is named in the error, which has the code Invalid.
+// ParseCertificate reads the one certificate that a member holds: PEM text, base64 of
+// DER, or base64 of PEM text. Of several certificates the first counts, and the others
+// have to form a chain under it: each signed the one before. field is named in the
+// error, which has the code Invalid.
 func ParseCertificate(field, text string) (Certificate, error) {
-	der, err := certificateDER(field, strings.TrimSpace(text))
+	all, err := ParseCertificates(field, []byte(text))
 	if err != nil {
 		return Certificate{}, err
 	}
-	if _, err := x509.ParseCertificate(der); err != nil {
-		return Certificate{}, notACertificate(field, der, err)
-	}
-	return Certificate{DER: der}, nil
-}
-
-const pemBegin = "-----BEGIN"
-
-func certificateDER(field, text string) ([]byte, error) {
-	if strings.Contains(text, pemBegin) { // tools write remarks before the first block
-		return firstPEM(field, []byte(text))
-	}
-	raw, err := base64.StdEncoding.DecodeString(strings.Join(strings.Fields(text), ""))
-	if err != nil || len(raw) == 0 {
-		return nil, Invalidf(field, "must be a certificate as PEM, base64 of DER or base64 of PEM; this is not a valid base64 string value")
-	}
-	if trimmed := bytes.TrimSpace(raw); bytes.HasPrefix(trimmed, []byte(pemBegin)) {
-		return firstPEM(field, trimmed)
-	}
-	return raw, nil
-}
-
-// firstPEM returns the first certificate of a PEM text. A private key anywhere in
-// the text, damaged or not, is refused: whoever sends one did not mean to.
-func firstPEM(field string, text []byte) ([]byte, error) {
-	if bytes.Contains(text, []byte("PRIVATE KEY-----")) {
-		return nil, privateKeyGiven(field)
-	}
-	for {
-		var block *pem.Block
-		block, text = pem.Decode(text)
-		if block == nil {
-			return nil, Invalidf(field, "holds no PEM block of type CERTIFICATE")
-		}
-		if block.Type == "CERTIFICATE" {
-			return block.Bytes, nil
+	parsed := make([]*x509.Certificate, len(all))
+	for i, c := range all {
+		if parsed[i], err = c.Parse(); err != nil {
+			return Certificate{}, err
 		}
 	}
+	if err := certfile.CheckChain(parsed); err != nil {
+		return Certificate{}, &Error{Code: Invalid, Message: field + ": " + err.Error()}
+	}
+	return all[0], nil
 }
 
-func privateKeyGiven(field string) error {
-	return Invalidf(field, "holds a private key; send only the certificate, and consider that key exposed")
+// ParseCertificates returns all certificates of a text or a file, PEM, DER or base64 of
+// either, at least one. field is named in the error, which has the code Invalid.
+func ParseCertificates(field string, data []byte) ([]Certificate, error) {
+	parsed, err := certfile.Read(data)
+	if err != nil {
+		return nil, &Error{Code: Invalid, Message: field + ": " + err.Error()}
+	}
+	all := make([]Certificate, len(parsed))
+	for i, c := range parsed {
+		all[i] = Certificate{DER: c.Raw}
+	}
+	return all, nil
 }
 
-func notACertificate(field string, der []byte, cause error) error {
-	if looksLikePrivateKey(der) {
-		return privateKeyGiven(field)
+// Unused says, for a file of which only the first certificate is used, what the other
+// ones are: one sentence each.
+func Unused(all []Certificate) []string {
+	var out []string
+	for i := 1; i < len(all); i++ {
+		relation := "it did not sign the certificate before it"
+		child, err := all[i-1].Parse()
+		issuer, issuerErr := all[i].Parse()
+		if err == nil && issuerErr == nil && certfile.Signed(issuer, child) {
+			relation = "it signed the certificate before it"
+		}
+		out = append(out, fmt.Sprintf("Certificate %d of the file (%s) is not used: %s.", i+1, all[i].Name(), relation))
 	}
-	return &Error{
-		Code: Invalid, Err: cause,
-		Message: field + ": must be an X.509 certificate; " + strings.TrimPrefix(cause.Error(), "x509: "),
-	}
-}
-
-func looksLikePrivateKey(der []byte) bool {
-	if _, err := x509.ParsePKCS8PrivateKey(der); err == nil {
-		return true
-	}
-	if _, err := x509.ParseECPrivateKey(der); err == nil {
-		return true
-	}
-	_, err := x509.ParsePKCS1PrivateKey(der)
-	return err == nil
+	return out
 }
 
 // SignedWithSHA1 reports whether the issuer of c hashed it with SHA-1. Such a
@@ -131,13 +109,42 @@ func SignedWithSHA1(c *x509.Certificate) bool {
 	}
 }
 
-// CommonName returns the subject's common name, "" if it has none.
+// CommonName returns the subject's common name, "" if it has none or several.
 func (c Certificate) CommonName() string {
 	parsed, err := c.Parse()
 	if err != nil {
 		return ""
 	}
-	return parsed.Subject.CommonName
+	if names := CommonNames(parsed); len(names) == 1 {
+		return names[0]
+	}
+	return ""
+}
+
+// CommonNames returns every common name of the subject. crypto/x509 keeps the last one
+// only, other software the first: a certificate with several names nobody for certain.
+func CommonNames(c *x509.Certificate) []string {
+	var all []string
+	for _, attr := range c.Subject.Names {
+		if attr.Type.Equal(oidCommonName) {
+			all = append(all, fmt.Sprint(attr.Value))
+		}
+	}
+	return all
+}
+
+var oidCommonName = asn1.ObjectIdentifier{2, 5, 4, 3}
+
+// Name returns what people call the holder: the common name, else the whole
+// distinguished name, else the thumbprint.
+func (c Certificate) Name() string {
+	if cn := c.CommonName(); cn != "" {
+		return cn
+	}
+	if h, err := c.Header(); err == nil && h.Subject() != "" {
+		return h.Subject()
+	}
+	return SHA1Thumbprint(c.DER)
 }
 
 // attributeNames are the short names of .NET's X500DistinguishedName.

@@ -80,7 +80,13 @@ func wrapped(s, end string) string {
 }
 
 func TestParseCertificate(t *testing.T) {
-	c, second := selfSigned(t, "first"), selfSigned(t, "second")
+	key := newKey(t)
+	root := issue(t, pkix.Name{CommonName: "root"}, nil, key)
+	signer, err := root.Parse()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := issue(t, pkix.Name{CommonName: "first"}, signer, key)
 	text, der := certPEM(c), base64.StdEncoding.EncodeToString(c.DER)
 	for name, in := range map[string]string{
 		"PEM":                         text,
@@ -95,10 +101,10 @@ func TestParseCertificate(t *testing.T) {
 		"base64 of PEM in lines":      wrapped(b64(text), "\n"),
 		"base64 of PEM, no newline":   b64(strings.TrimRight(text, "\n")),
 		"base64 of PEM with CRLF":     b64(strings.ReplaceAll(text, "\n", "\r\n")),
-		"bundle":                      text + certPEM(second),
-		"base64 of a bundle":          b64(text + certPEM(second)),
-		"bundle after other blocks":   pemOf("DH PARAMETERS", []byte{1, 2, 3}) + text + certPEM(second),
-		"bundle with a broken second": text + pemOf("CERTIFICATE", []byte("no certificate")),
+		"chain":                       text + certPEM(root),
+		"base64 of a chain":           b64(text + certPEM(root)),
+		"chain after parameters":      pemOf("DH PARAMETERS", []byte{1, 2, 3}) + text + certPEM(root),
+		"byte order mark":             "\ufeff" + text + certPEM(root),
 	} {
 		t.Run(name, func(t *testing.T) {
 			got, err := dps.ParseCertificate("certificate", in)
@@ -111,7 +117,7 @@ func TestParseCertificate(t *testing.T) {
 
 func TestParseCertificateRefuses(t *testing.T) {
 	const field = "attestation.x509.clientCertificates.primary.certificate"
-	c := selfSigned(t, "dev")
+	c, root := selfSigned(t, "dev"), selfSigned(t, "root")
 	csr, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{}, newKey(t))
 	if err != nil {
 		t.Fatal(err)
@@ -129,6 +135,13 @@ func TestParseCertificateRefuses(t *testing.T) {
 		"PEM without end":        "-----BEGIN CERTIFICATE-----\nAAAA",
 		"cut DER":                base64.StdEncoding.EncodeToString(c.DER[:len(c.DER)-1]),
 		"DER with more after it": base64.StdEncoding.EncodeToString(append(bytes.Clone(c.DER), 0)),
+		"chain in wrong order":   certPEM(root) + certPEM(c),
+		"unrelated second":       certPEM(c) + certPEM(selfSigned(t, "other")),
+		"broken second":          certPEM(c) + pemOf("CERTIFICATE", []byte("no certificate")),
+		"broken first":           pemOf("CERTIFICATE", []byte("no certificate")) + certPEM(c),
+		"trusted first":          pemOf("TRUSTED CERTIFICATE", c.DER) + certPEM(c),
+		"indented first":         "  " + certPEM(root) + certPEM(c),
+		"damaged first":          "\ufeff" + strings.Replace(certPEM(c), "\nM", "\n*", 1) + certPEM(root),
 		"base64 of base64":       b64(base64.StdEncoding.EncodeToString(c.DER)),
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -352,6 +365,10 @@ func TestAnswer(t *testing.T) {
 		{"key of another CA", &challenge, proof(challenge.Code, other, otherKey), now, `issuer must be the subject of plant, "CN=Plant CA"`},
 		{"key of another CA with the same name", &challenge, proof(challenge.Code, namesake, otherKey), now, "not signed by the key of plant"},
 		{"self-signed", &challenge, selfSigned(t, challenge.Code), now, "issuer must be"},
+		{"code as one of two names", &challenge, issue(t, twoNames("other", challenge.Code), parent, key), now, "only common name"},
+		{"code as the first of two names", &challenge, issue(t, twoNames(challenge.Code, "other"), parent, key), now, "only common name"},
+		{"not valid yet", &challenge, right, born.Add(-time.Hour), "it is not valid before 2026-01-02T03:04:05Z"},
+		{"a clock that is behind", &challenge, right, born.Add(-4 * time.Minute), ""},
 		{"signed with SHA-1", &challenge, withSHA1(t, right, key), now, "ECDSA-SHA1"},
 	}
 	for _, tt := range tests {
@@ -379,6 +396,80 @@ func TestAnswer(t *testing.T) {
 		if err := c.Answer(answer, now); err == nil {
 			t.Error("garbage was accepted")
 		}
+	}
+}
+
+// twoNames is a subject with two common names.
+func twoNames(a, b string) pkix.Name {
+	oid := asn1.ObjectIdentifier{2, 5, 4, 3}
+	return pkix.Name{ExtraNames: []pkix.AttributeTypeAndValue{{Type: oid, Value: a}, {Type: oid, Value: b}}}
+}
+
+func TestExpiredProof(t *testing.T) {
+	key := newKey(t)
+	ca := issue(t, pkix.Name{CommonName: "Plant CA"}, nil, key)
+	parent, err := ca.Parse()
+	if err != nil {
+		t.Fatal(err)
+	}
+	challenge := dps.NewChallenge(dies)
+	proof := issue(t, pkix.Name{CommonName: challenge.Code}, parent, key)
+	c := dps.CACertificate{Name: "plant", Certificate: ca, Challenge: &challenge}
+	if err := c.Answer(proof, dies); err != nil {
+		t.Errorf("in its last second: %v", err)
+	}
+	err = c.Answer(proof, dies.Add(time.Second))
+	if checkInvalid(t, err, "certificate"); !strings.Contains(dps.MessageOf(err), "it expired at 2036-01-02T03:04:05Z") {
+		t.Errorf("expired: %v", err)
+	}
+}
+
+func TestCommonNames(t *testing.T) {
+	key := newKey(t)
+	for want, name := range map[string]pkix.Name{
+		"a": {CommonName: "a"}, "a|b": twoNames("a", "b"), "": {Organization: []string{"Contoso"}},
+	} {
+		c := issue(t, name, nil, key)
+		parsed, err := c.Parse()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := strings.Join(dps.CommonNames(parsed), "|"); got != want {
+			t.Errorf("CommonNames = %q, want %q", got, want)
+		}
+		if got := c.CommonName(); got != strings.TrimSuffix(want, "a|b") {
+			t.Errorf("CommonName of %q = %q", want, got)
+		}
+	}
+	if got := issue(t, twoNames("a", "b"), nil, key).Name(); got != "CN=b, CN=a" {
+		t.Errorf("Name of two = %q", got)
+	}
+	if got := issue(t, pkix.Name{Organization: []string{"Contoso"}}, nil, key).Name(); got != "O=Contoso" {
+		t.Errorf("Name without a common name = %q", got)
+	}
+	if c := issue(t, pkix.Name{}, nil, key); c.Name() != dps.SHA1Thumbprint(c.DER) {
+		t.Errorf("Name without a subject = %q", c.Name())
+	}
+}
+
+func TestUnused(t *testing.T) {
+	key := newKey(t)
+	root := issue(t, pkix.Name{CommonName: "root"}, nil, key)
+	signer, err := root.Parse()
+	if err != nil {
+		t.Fatal(err)
+	}
+	line := issue(t, pkix.Name{CommonName: "line"}, signer, key)
+	got := dps.Unused([]dps.Certificate{line, root, selfSigned(t, "other")})
+	want := []string{
+		"Certificate 2 of the file (root) is not used: it signed the certificate before it.",
+		"Certificate 3 of the file (other) is not used: it did not sign the certificate before it.",
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+	if got := dps.Unused([]dps.Certificate{line}); got != nil {
+		t.Errorf("Unused of one = %q", got)
 	}
 }
 

@@ -171,7 +171,7 @@ func valueSize(field string, value any, depth int) (int, error) {
 		}
 		return countChars(v), nil
 	case json.Number:
-		return numberSize, checkInteger(field, v)
+		return numberSize, checkNumber(field, v)
 	case bool:
 		return booleanSize, nil
 	default: // null: leaves no trace
@@ -194,10 +194,11 @@ func arraySize(field string, values []any, depth int) (int, error) {
 	return total, nil
 }
 
-// checkInteger bounds whole numbers; one too large for int64 is out of bounds too.
-func checkInteger(field string, n json.Number) error {
+// checkNumber bounds whole numbers; one too large for int64 is out of bounds too. Other
+// numbers have to be readable.
+func checkNumber(field string, n json.Number) error {
 	if strings.ContainsAny(n.String(), ".eE") {
-		return nil
+		return checkFloat(field, n)
 	}
 	i, err := n.Int64()
 	if err != nil || i > maxTwinInteger || i < minTwinInteger {

@@ -130,6 +130,9 @@ func checkReturned(payload json.RawMessage) error {
 	if payload[0] != '{' {
 		return failedAllocation(dps.Invalidf("payload", "must be an object"))
 	}
+	if err := dps.CheckNumbers("payload", payload); err != nil {
+		return failedAllocation(err)
+	}
 	sent, err := json.Marshal(payload) // as it is sent, with characters escaped
 	if err != nil {
 		return err

@@ -16,9 +16,13 @@ func CACertificate(c dps.CACertificate, base string, withCode bool) (wire.CACert
 	if err != nil {
 		return wire.CACertificate{}, err
 	}
+	subject := c.Certificate.CommonName()
+	if subject == "" {
+		subject = dps.DistinguishedName(parsed.RawSubject) // DPS shows the common name alone; there is none, or no single one
+	}
 	out := wire.CACertificate{
 		Properties: wire.CACertificateProperties{
-			Subject: parsed.Subject.CommonName, Expiry: armTime(parsed.NotAfter), Thumbprint: dps.SHA1Thumbprint(c.Certificate.DER),
+			Subject: subject, Expiry: armTime(parsed.NotAfter), Thumbprint: dps.SHA1Thumbprint(c.Certificate.DER),
 			IsVerified: c.Verified, Created: armTime(c.Created), Updated: armTime(c.Updated),
 		},
 		ID: base + "/certificates/" + string(c.Name), Name: string(c.Name), Type: wire.CertificateResourceType, ETag: string(c.ETag),

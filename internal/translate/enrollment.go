@@ -74,7 +74,7 @@ func checkMembers(kind dps.EntryKind, req wire.EnrollmentRequest) error {
 	if info := compact(req.OptionalDeviceInformation); info != nil && info[0] != '{' {
 		return dps.Invalidf("optionalDeviceInformation", "must be an object")
 	}
-	return nil
+	return dps.CheckNumbers("optionalDeviceInformation", compact(req.OptionalDeviceInformation))
 }
 
 // compact returns raw JSON without white space around its tokens, nil for null.

@@ -114,7 +114,8 @@ func DevicePayload(text []byte, id dps.RegistrationID) (json.RawMessage, error) 
 	if body.CSR != "" {
 		return nil, dps.Invalidf("csr", "is not offered: this service issues no device certificates")
 	}
-	return compact(body.Payload), nil
+	payload := compact(body.Payload)
+	return payload, dps.CheckNumbers("payload", payload)
 }
 
 // Accepted is the answer to a registration that was taken.

@@ -7,6 +7,7 @@ import (
 	"crypto/rand"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/asn1"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -228,12 +229,17 @@ func comesBack(t *testing.T, e dps.Enrollment) {
 // selfSigned is a certificate with a long name.
 func selfSigned(t *testing.T) dps.Certificate {
 	t.Helper()
+	return selfSignedAs(t, pkix.Name{CommonName: "Factory, Root", Organization: []string{"Contoso"}})
+}
+
+func selfSignedAs(t *testing.T, subject pkix.Name) dps.Certificate {
+	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)
 	}
 	template := &x509.Certificate{
-		SerialNumber: big.NewInt(0xA8F6), Subject: pkix.Name{CommonName: "Factory, Root", Organization: []string{"Contoso"}},
+		SerialNumber: big.NewInt(0xA8F6), Subject: subject,
 		NotBefore: at.Truncate(time.Second), NotAfter: at.Truncate(time.Second).AddDate(1, 0, 0),
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
@@ -337,6 +343,7 @@ func TestDeviceBodyAndVersion(t *testing.T) {
 	t.Parallel()
 	for body, code := range map[string]dps.Code{
 		`{"registrationId": "other"}`: dps.Invalid, `{"csr": "x"}`: dps.Invalid, `{`: dps.Malformed, `[]`: dps.Invalid,
+		`{"payload": [1e999]}`: dps.Invalid,
 	} {
 		if _, err := translate.DevicePayload([]byte(body), "dev-1"); dps.CodeOf(err) != code {
 			t.Errorf("%s: %v, want %v", body, err, code)
@@ -404,6 +411,20 @@ func TestHubTwinWithoutTwin(t *testing.T) {
 	}
 	if _, err := translate.HubTwin(dps.HubDevice{Twin: dps.Twin{Desired: json.RawMessage(`[]`)}}); err == nil {
 		t.Error("a stored section that is no object is shown")
+	}
+}
+
+func TestCACertificateWithoutCommonName(t *testing.T) {
+	t.Parallel()
+	oid := asn1.ObjectIdentifier{2, 5, 4, 3}
+	for want, subject := range map[string]pkix.Name{
+		"OU=Line 7, O=Contoso": {Organization: []string{"Contoso"}, OrganizationalUnit: []string{"Line 7"}},
+		"CN=b, CN=a":           {ExtraNames: []pkix.AttributeTypeAndValue{{Type: oid, Value: "a"}, {Type: oid, Value: "b"}}},
+	} {
+		got, err := translate.CACertificate(dps.CACertificate{Name: "x", Certificate: selfSignedAs(t, subject)}, "/base", false)
+		if err != nil || got.Properties.Subject != want {
+			t.Errorf("subject = %q, %v; want %q", got.Properties.Subject, err, want)
+		}
 	}
 }
 
