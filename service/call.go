@@ -52,6 +52,7 @@ type caller struct {
 	retries   int
 	now       func() time.Time
 	authorize func(context.Context) (string, error) // the Authorization of one request
+	warning   func(context.Context, string)
 }
 
 // do sends r until the service neither throttles nor is unavailable, retries are
@@ -96,6 +97,9 @@ func (c *caller) once(ctx context.Context, r Request, body []byte) (*Response, e
 	}
 	if res.StatusCode < http.StatusOK || res.StatusCode >= http.StatusMultipleChoices {
 		return nil, newError(res, answer, c.now())
+	}
+	for _, text := range res.Header.Values(wire.HeaderWarning) {
+		c.warning(ctx, text)
 	}
 	return &Response{Status: res.StatusCode, Header: res.Header, Body: answer}, nil
 }

@@ -1,15 +1,14 @@
 package service
 
 import (
-	"bytes"
 	"context"
 	"encoding/base64"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"net/http"
 	"strings"
 
+	"github.com/mooring-iot/mooring/internal/certfile"
 	"github.com/mooring-iot/mooring/wire"
 )
 
@@ -145,19 +144,16 @@ func certificatePath(name string) (string, error) {
 	return "/certificates/" + s, err
 }
 
-// encodeCertificate returns the base64 of the DER of the first certificate in data.
-// Nothing else of a PEM text is sent: there may be a private key in it.
+// encodeCertificate returns the base64 of the DER of the one certificate in data. Others
+// have to be a chain above it. Nothing else of data is sent.
 func encodeCertificate(data []byte) (string, error) {
-	if len(data) == 0 {
-		return "", errors.New("the certificate is empty")
+	certs, err := certfile.Read(data)
+	if err != nil {
+		return "", fmt.Errorf("certificate: %w", err)
 	}
-	if !bytes.Contains(data, []byte("-----BEGIN")) {
-		return base64.StdEncoding.EncodeToString(data), nil
+	cert, err := certfile.One(certs)
+	if err != nil {
+		return "", fmt.Errorf("certificate: %w", err)
 	}
-	for block, rest := pem.Decode(data); block != nil; block, rest = pem.Decode(rest) {
-		if block.Type == "CERTIFICATE" {
-			return base64.StdEncoding.EncodeToString(block.Bytes), nil
-		}
-	}
-	return "", errors.New("there is no certificate in the PEM text")
+	return base64.StdEncoding.EncodeToString(cert.Raw), nil
 }

@@ -58,6 +58,11 @@ type Options struct {
 	UserAgent string           // by default the name of this package
 	Retries   int              // how often a call is repeated after 429 or 503: 0 is the default, 3; negative is never
 	Now       func() time.Time // the time in SAS tokens, by default the system's
+
+	// Warning is called for each warning that an answer carries: the service accepted the
+	// call, and the record may not do what is wanted. ctx is that of the call. nil ignores
+	// warnings; only Mooring sends them.
+	Warning func(ctx context.Context, text string)
 }
 
 // Client manages the enrollments, enrollment groups and registration records of one
@@ -120,7 +125,7 @@ func newCaller(base, version string, opts *Options) (*caller, error) {
 	}
 	c := &caller{
 		http: opts.HTTPClient, base: base, version: version,
-		userAgent: opts.UserAgent, retries: opts.Retries, now: opts.Now,
+		userAgent: opts.UserAgent, retries: opts.Retries, now: opts.Now, warning: opts.Warning,
 	}
 	if c.http == nil {
 		c.http = newHTTPClient(opts.RootCAs)
@@ -133,6 +138,9 @@ func newCaller(base, version string, opts *Options) (*caller, error) {
 	}
 	if c.now == nil {
 		c.now = time.Now
+	}
+	if c.warning == nil {
+		c.warning = func(context.Context, string) {}
 	}
 	return c, nil
 }

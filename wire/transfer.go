@@ -26,6 +26,21 @@ type ImportResult struct {
 	Replaced  int             `json:"replaced"`
 	Unchanged int             `json:"unchanged"` // the same was stored already
 	Refused   []ImportRefusal `json:"refused"`   // in the order of lines; never null
+
+	// Warnings are about records that were imported and may not do what is wanted: the
+	// first MaxImportWarnings of them, in the order of lines.
+	Warnings     []ImportWarning `json:"warnings,omitempty"`
+	MoreWarnings int             `json:"moreWarnings,omitempty"` // that are left out
+}
+
+// MaxImportWarnings bounds the warnings in one result.
+const MaxImportWarnings = 100
+
+// ImportWarning says why a record that was imported may not do what is wanted.
+type ImportWarning struct {
+	Line    int64  `json:"line"`
+	ID      string `json:"id"`
+	Message string `json:"message"`
 }
 
 // ImportRefusal says why a record was not imported.

@@ -12,6 +12,11 @@ const (
 	HeaderErrorCode    = "x-ms-error-code"
 	HeaderRequestID    = "x-ms-request-id"
 	HeaderHubErrorCode = "iothub-errorcode"
+
+	// HeaderWarning is in an answer about a record that was accepted and may not do what
+	// is wanted, once for each sentence of ASCII. Only Mooring sends it, and the SDKs of
+	// DPS ignore it.
+	HeaderWarning = "Mooring-Warning"
 )
 
 // ContentType is the media type of every body that we send.

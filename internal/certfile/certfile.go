@@ -142,17 +142,26 @@ func zeroes(data []byte, offset int) bool {
 // check.
 const maxChain = 16
 
-// CheckChain reports why certs, which stand where one certificate is expected, are not
-// a chain under the first: each has to have signed the one before it.
+// One returns the certificate that counts where one is expected: the first. Others have
+// to be a chain above it, as CheckChain has it.
+func One(certs []*x509.Certificate) (*x509.Certificate, error) {
+	if err := CheckChain(certs); err != nil {
+		return nil, fmt.Errorf("holds %d certificates where one is expected, and they are not a chain: %w; send the expected certificate alone",
+			len(certs), err)
+	}
+	return certs[0], nil
+}
+
+// CheckChain reports why certs are not a chain above the first: each has to have signed
+// the one before it.
 func CheckChain(certs []*x509.Certificate) error {
 	if len(certs) > maxChain {
-		return fmt.Errorf("holds %d certificates where one is expected; a chain has at most %d", len(certs), maxChain)
+		return fmt.Errorf("a chain has at most %d certificates", maxChain)
 	}
 	for i := range len(certs) - 1 {
 		if !Signed(certs[i+1], certs[i]) {
-			return fmt.Errorf("holds %d certificates where one is expected, and they are not a chain: "+
-				"certificate %d (%s) did not sign certificate %d (%s); send the expected certificate alone",
-				len(certs), i+2, clip(certs[i+1].Subject.String()), i+1, clip(certs[i].Subject.String()))
+			return fmt.Errorf("certificate %d (%s) did not sign certificate %d (%s)",
+				i+2, clip(certs[i+1].Subject.String()), i+1, clip(certs[i].Subject.String()))
 		}
 	}
 	return nil

@@ -303,7 +303,7 @@ func TestPrivateKeys(t *testing.T) {
 	}
 }
 
-func TestCheckChain(t *testing.T) {
+func TestOne(t *testing.T) {
 	t.Parallel()
 	root := issue(t, "root", nil)
 	line := issue(t, "line", root)
@@ -330,7 +330,10 @@ func TestCheckChain(t *testing.T) {
 		for _, a := range tt.in {
 			certs = append(certs, a.cert)
 		}
-		err := certfile.CheckChain(certs)
+		got, err := certfile.One(certs)
+		if err == nil && got != certs[0] {
+			t.Errorf("%s: another certificate than the first", name)
+		}
 		if (err == nil) != (tt.want == "") || (err != nil && !strings.Contains(err.Error(), tt.want)) {
 			t.Errorf("%s: %v, want %q", name, err, tt.want)
 		}

@@ -62,7 +62,7 @@ func ParseCertificate(field, text string) (Certificate, error) {
 			return Certificate{}, err
 		}
 	}
-	if err := certfile.CheckChain(parsed); err != nil {
+	if _, err := certfile.One(parsed); err != nil {
 		return Certificate{}, &Error{Code: Invalid, Message: field + ": " + err.Error()}
 	}
 	return all[0], nil

@@ -5,7 +5,6 @@ package outbound
 import (
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
@@ -14,11 +13,13 @@ import (
 	"os"
 	"syscall"
 	"time"
+
+	"github.com/mooring-iot/mooring/internal/certfile"
 )
 
 // Options say how calls go out. All may be left out.
 type Options struct {
-	// CAFile has the PEM certificates of authorities that are trusted besides the
+	// CAFile has the certificates of authorities that are trusted besides the
 	// system's. It is read once.
 	CAFile string
 
@@ -95,20 +96,12 @@ func loadRoots(file string) (*x509.CertPool, error) {
 	if err != nil {
 		roots = x509.NewCertPool() // a system without any: only the file's count
 	}
-	found := false
-	for block, rest := pem.Decode(text); block != nil; block, rest = pem.Decode(rest) {
-		if block.Type != "CERTIFICATE" {
-			return nil, fmt.Errorf("%s: has a PEM block %q (want certificates only)", file, block.Type)
-		}
-		cert, err := x509.ParseCertificate(block.Bytes)
-		if err != nil {
-			return nil, fmt.Errorf("%s: has a certificate that cannot be read: %w", file, err)
-		}
-		roots.AddCert(cert)
-		found = true
+	certs, err := certfile.Read(text)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", file, err)
 	}
-	if !found {
-		return nil, fmt.Errorf("%s: has no certificate (want PEM)", file)
+	for _, cert := range certs {
+		roots.AddCert(cert)
 	}
 	return roots, nil
 }

@@ -16,6 +16,7 @@ import (
 	"testing"
 
 	"github.com/mooring-iot/mooring/internal/outbound"
+	"github.com/mooring-iot/mooring/internal/pki"
 )
 
 func write(t *testing.T, content []byte) string {
@@ -78,12 +79,35 @@ func TestTrust(t *testing.T) {
 	}
 }
 
+func TestCAFileForms(t *testing.T) {
+	t.Parallel()
+	server := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) }))
+	t.Cleanup(server.Close)
+	der := server.Certificate().Raw
+	text := string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))
+	for name, content := range map[string]string{
+		"DER": string(der), "byte order mark": "\ufeff" + text, "remarks": "Our CA\r\n" + strings.ReplaceAll(text, "\n", "\r\n"),
+	} {
+		if _, err := call(t, client(t, outbound.Options{CAFile: write(t, []byte(content))}), server.URL); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
 func TestRefusesCAFiles(t *testing.T) {
 	t.Parallel()
+	root, err := pki.Issue(pki.Request{Kind: pki.Root, CommonName: "root"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ca := string(root.CertificatePEM())
 	for name, tt := range map[string]struct{ content, want string }{
-		"empty":            {"", "has no certificate"},
-		"no PEM":           {"hello", "has no certificate"},
-		"a key":            {"-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n", `has a PEM block "PRIVATE KEY"`},
+		"empty":            {"", "is empty"},
+		"no PEM":           {"hello", "must be a certificate as PEM"},
+		"a key":            {"-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n", "holds a private key (PEM block 1, line 1)"},
+		"damaged second":   {ca + "-----BEGIN CERTIFICATE-----\nAA*A\n-----END CERTIFICATE-----\n", "block 2"},
+		"indented first":   {" " + ca, "indented line 1"},
+		"UTF-16":           {"\xff\xfe-\x00", "is in UTF-16"},
 		"no certificate":   {"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", "cannot be read"},
 		"larger than 4 MB": {strings.Repeat("x", 4<<20+1), "is larger than 4 MB"},
 	} {

@@ -1,7 +1,6 @@
 package pki
 
 import (
-	"bytes"
 	"crypto"
 	"crypto/sha1"
 	"crypto/sha256"
@@ -15,6 +14,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"github.com/mooring-iot/mooring/internal/certfile"
 )
 
 // maxFile is the most bytes read from a file.
@@ -152,6 +153,9 @@ func ReadKey(file string) (crypto.Signer, error) {
 	if err != nil {
 		return nil, err
 	}
+	if data, err = certfile.Text(data); err != nil {
+		return nil, fmt.Errorf("%s: %w", file, err)
+	}
 	for block, rest := pem.Decode(data); block != nil; block, rest = pem.Decode(rest) {
 		if !strings.HasSuffix(block.Type, "PRIVATE KEY") {
 			continue
@@ -190,26 +194,16 @@ func parseKey(block *pem.Block) (crypto.Signer, error) {
 	return signer, nil
 }
 
-// readCertificates reads all certificates of a PEM file, at least one. Other PEM
-// blocks are passed over.
+// readCertificates reads all certificates of a file, at least one. The private key may
+// be beside them.
 func readCertificates(file string) ([]*x509.Certificate, error) {
 	data, err := readLimited(file)
 	if err != nil {
 		return nil, err
 	}
-	var certs []*x509.Certificate
-	for block, rest := pem.Decode(data); block != nil; block, rest = pem.Decode(rest) {
-		if block.Type != "CERTIFICATE" {
-			continue
-		}
-		c, err := x509.ParseCertificate(block.Bytes)
-		if err != nil {
-			return nil, fmt.Errorf("%s: certificate %d: %w", file, len(certs)+1, err)
-		}
-		certs = append(certs, c)
-	}
-	if len(certs) == 0 {
-		return nil, fmt.Errorf("%s: holds no certificate in PEM form", file)
+	certs, err := certfile.ReadWithKey(data)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", file, err)
 	}
 	return certs, nil
 }
@@ -232,10 +226,4 @@ func readLimited(path string) ([]byte, error) {
 }
 
 // encodeCertificates returns certs as PEM, one after the other.
-func encodeCertificates(certs ...*x509.Certificate) []byte {
-	var b bytes.Buffer
-	for _, c := range certs {
-		b.Write(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: c.Raw}))
-	}
-	return b.Bytes()
-}
+func encodeCertificates(certs ...*x509.Certificate) []byte { return certfile.Encode(certs) }

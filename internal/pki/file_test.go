@@ -1,6 +1,7 @@
 package pki_test
 
 import (
+	"bytes"
 	"crypto/ecdsa"
 	"crypto/rsa"
 	"crypto/x509"
@@ -170,7 +171,9 @@ func TestReadAuthority(t *testing.T) {
 		{"gap", append(text(low), root.CertificatePEM()...), 0, "did not sign"},
 		{"device", device.CertificatePEM(), 0, "not a CA"},
 		{"no certificate", key, 0, "holds no certificate"},
-		{"broken", []byte("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"), 0, "certificate 1"},
+		{"broken", []byte("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"), 0, "block 1 (CERTIFICATE, line 1)"},
+		{"byte order mark", append([]byte("\ufeff"), root.CertificatePEM()...), 0, ""},
+		{"trusted before", append(bytes.ReplaceAll(text(low), []byte("CERT"), []byte("TRUSTED CERT")), root.CertificatePEM()...), 0, "TRUSTED CERTIFICATE"},
 		{"too large", make([]byte, 1<<20+1), 0, "larger than 1 MB"},
 	}
 	for _, tt := range tests {

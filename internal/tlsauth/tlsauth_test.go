@@ -340,6 +340,51 @@ func TestOpenRefuses(t *testing.T) {
 	}
 }
 
+// TestOperatorFileForms has what editors and tools make of certificate files.
+func TestOperatorFileForms(t *testing.T) {
+	t.Parallel()
+	certPEM, keyPEM := newPair(t, "localhost", time.Now())
+	otherPEM, _ := newPair(t, "localhost", time.Now())
+	damaged := strings.Replace(otherPEM, "\nM", "\n*", 1)
+	tests := map[string]struct {
+		cert, key string
+		want      string // in the error, or in the log after "log: "; "" for none
+	}{
+		"byte order marks":  {cert: "\ufeff" + certPEM, key: "\ufeff" + keyPEM},
+		"key in both files": {cert: certPEM + keyPEM, key: certPEM + keyPEM},
+		"remarks":           {cert: "Bag Attributes\r\n" + certPEM, key: "x\n" + keyPEM},
+		"not a chain":       {cert: certPEM + otherPEM, key: keyPEM, want: "log: not a chain"},
+		"damaged first":     {cert: damaged + certPEM, key: keyPEM, want: "block 1 (CERTIFICATE, line 1): its base64 is damaged"},
+		"damaged last":      {cert: certPEM + damaged, key: keyPEM, want: "block 2 (CERTIFICATE"},
+		"trusted first":     {cert: strings.ReplaceAll(otherPEM, "CERT", "TRUSTED CERT") + certPEM, key: keyPEM, want: "TRUSTED CERTIFICATE"},
+		"UTF-16":            {cert: "\xff\xfe-\x00", key: keyPEM, want: "iconv -f UTF-16"},
+		"key in UTF-16":     {cert: certPEM, key: "\xff\xfe-\x00", want: "iconv -f UTF-16"},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			o := w.options("localhost")
+			o.CertFile, o.KeyFile, o.Now = filepath.Join(t.TempDir(), "c.pem"), filepath.Join(t.TempDir(), "k.pem"), nil
+			write(t, o.CertFile, tt.cert)
+			write(t, o.KeyFile, tt.key)
+			_, err := tlsauth.Open(o)
+			logged, isLog := strings.CutPrefix(tt.want, "log: ")
+			switch {
+			case isLog || tt.want == "":
+				if err != nil || !strings.Contains(w.log.String(), logged) {
+					t.Errorf("error = %v, log:\n%s", err, &w.log)
+				}
+				if !isLog && strings.Contains(w.log.String(), "not a chain") {
+					t.Errorf("log:\n%s", &w.log)
+				}
+			case err == nil || !strings.Contains(err.Error(), tt.want):
+				t.Errorf("error = %v, want %q in it", err, tt.want)
+			}
+		})
+	}
+}
+
 func TestRenewalWhileRunning(t *testing.T) {
 	w := newWorld(t) // outside the bubble: its log is read after Run
 	synctest.Test(t, func(t *testing.T) {

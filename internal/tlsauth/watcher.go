@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"log/slog"
 	"time"
+
+	"github.com/mooring-iot/mooring/internal/certfile"
 )
 
 // watcher serves the operator's files.
@@ -52,7 +54,17 @@ func (w *watcher) parse(certPEM, keyPEM []byte, errs ...error) (tls.Certificate,
 			return tls.Certificate{}, fmt.Errorf("reading TLS certificate: %w", err)
 		}
 	}
-	cert, err := tls.X509KeyPair(certPEM, keyPEM)
+	certs, err := certfile.ReadWithKey(certPEM)
+	if err != nil {
+		return tls.Certificate{}, fmt.Errorf("reading TLS certificate %s: %w", w.certFile, err)
+	}
+	if keyPEM, err = certfile.Text(keyPEM); err != nil {
+		return tls.Certificate{}, fmt.Errorf("reading TLS key %s: %w", w.keyFile, err)
+	}
+	if err := certfile.CheckChain(certs); err != nil {
+		w.log.Warn("the TLS certificates are not a chain; clients may refuse them", "file", w.certFile, "reason", err.Error())
+	}
+	cert, err := tls.X509KeyPair(certfile.Encode(certs), keyPEM)
 	if err != nil {
 		return cert, fmt.Errorf("reading TLS certificate %s and key %s: %w", w.certFile, w.keyFile, err)
 	}
