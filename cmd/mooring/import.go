@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -101,7 +102,11 @@ type importReport struct {
 func (r importReport) records() int { return r.Created + r.Replaced + r.Unchanged + r.Refused }
 
 func (o *importOptions) run(cmd *cobra.Command, e *env) (err error) {
-	format, err := chooseFormat(cmd, o.format, o.file, "")
+	fallback := transfer.Format("")
+	if strings.EqualFold(filepath.Ext(o.file), ".json") {
+		fallback = transfer.JSONLines // which may be an array
+	}
+	format, err := chooseFormat(cmd, o.format, o.file, fallback)
 	if err != nil {
 		return err
 	}

@@ -178,15 +178,29 @@ func (s *importSource) begin(reader io.Reader) error {
 		}
 	}
 	if s.Offset > 0 && s.file != nil {
-		if _, err := s.file.Seek(s.Offset, io.SeekStart); err != nil {
+		if err := s.goOn(); err != nil {
 			return err
 		}
-		s.lines = transfer.NewReaderAt(s.file, s.Format, s.Line, s.Offset)
 	}
 	if s.file == nil {
 		return nil
 	}
 	return s.save()
+}
+
+// goOn goes to the place where an earlier import ended. The first record says how the rest
+// is to be read.
+func (s *importSource) goOn() error {
+	if s.Format != transfer.CSV {
+		if _, err := s.lines.Next(); err != nil && !errors.Is(err, io.EOF) {
+			return fmt.Errorf("reading %s: %w", s.name, err)
+		}
+	}
+	if _, err := s.file.Seek(s.Offset, io.SeekStart); err != nil {
+		return err
+	}
+	s.lines = s.lines.Resume(s.file, s.Line, s.Offset)
+	return nil
 }
 
 func (s *importSource) readHeader() error {
@@ -253,7 +267,7 @@ func (s *importSource) part(held *transfer.Record) (*importPart, *transfer.Recor
 
 func (p *importPart) add(rec transfer.Record) {
 	own := partRecord{bodyLine: p.lines + 1, line: rec.Line, problem: rec.Problem}
-	p.line, p.end = rec.Line+int64(bytes.Count(rec.Text, []byte("\n")))+1, rec.End
+	p.line, p.end = rec.EndLine, rec.End
 	if rec.Problem != "" {
 		own.text = bytes.Clone(rec.Text)
 		p.bad = append(p.bad, own)

@@ -205,6 +205,10 @@ func TestProblems(t *testing.T) {
 			"--tls-key: " + noKey,
 		}},
 		{"config in the file", source{file: "config: x"}, []string{`mooring.yaml line 1: unknown key "config"`}},
+		{"misspelled", source{file: "\ufeffhostnames: x"}, []string{`mooring.yaml line 1: unknown key "hostnames"; did you mean "hostname"?`}},
+		{"no UTF-8", source{file: "data: x\nhostname: \xfc"}, []string{
+			"mooring.yaml line 2, column 11: byte 0xFC is not UTF-8; save the file as UTF-8, or convert it: iconv -f WINDOWS-1252 -t UTF-8",
+		}},
 		{"twice", source{file: "data: a\ndata: b"}, []string{"mooring.yaml line 2: data: is there already in line 1"}},
 		{"no value", source{file: "data:\nhttps: ~"}, []string{
 			"mooring.yaml line 1: data: has no value; remove the line for the default",

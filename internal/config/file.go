@@ -5,15 +5,25 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
+
+	"github.com/mooring-iot/mooring/internal/plaintext"
 )
 
 // parseFile reads a YAML file of settings, strictly: one document, a mapping of known
 // keys, each once, to plain values. It returns what each field got and the problems
 // that belong to no field. name is used in messages.
 func parseFile(name string, content []byte) (map[string]*given, []error) {
+	if !plaintext.IsUTF16(content) { // which YAML may be
+		var err error
+		if content, err = plaintext.Read(content); err != nil {
+			return nil, []error{fmt.Errorf("%s %w", name, err)}
+		}
+	}
 	root, err := parseYAML(content)
 	if err != nil {
 		return nil, []error{yamlError(name, err)}
@@ -36,7 +46,7 @@ func parseFile(name string, content []byte) (map[string]*given, []error) {
 		case key.Kind != yaml.ScalarNode:
 			problems = append(problems, errors.New(at+"a key has to be a word"))
 		case !ok:
-			problems = append(problems, fmt.Errorf("%sunknown key %q", at, key.Value))
+			problems = append(problems, fmt.Errorf("%sunknown key %q%s", at, key.Value, plaintext.DidYouMean(key.Value, slices.Sorted(maps.Keys(known)))))
 		case lines[f.Name] > 0:
 			problems = append(problems, fmt.Errorf("%s%s: is there already in line %d", at, f.Name, lines[f.Name]))
 		default:

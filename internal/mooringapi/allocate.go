@@ -41,7 +41,7 @@ func (s *server) allocate(w http.ResponseWriter, r *http.Request, _ route.Params
 		return err
 	}
 	var req wire.AllocateRequest
-	if err := translate.Decode(text, &req); err != nil {
+	if err := translate.DecodeStrict(text, &req); err != nil {
 		return err
 	}
 	q, err := readQuestion(req)

@@ -5,12 +5,14 @@ import (
 	"encoding/csv"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/mooring-iot/mooring/internal/dps"
+	"github.com/mooring-iot/mooring/internal/plaintext"
 	"github.com/mooring-iot/mooring/wire"
 )
 
@@ -310,33 +312,72 @@ func (w *CSVWriter) Flush() error {
 	return w.out.Error()
 }
 
+// separators are the characters that may stand between cells.
+const separators = ",;\t"
+
+// separatorOf returns the separator that a header uses: a semicolon or a tab where there
+// is no comma outside quotes, as some spreadsheets write them; else a comma. Names of
+// columns hold none of them.
+func separatorOf(header []byte) byte {
+	quoted := false
+	var seen [256]bool
+	for _, c := range header {
+		if c == '"' {
+			quoted = !quoted
+		}
+		seen[c] = seen[c] || !quoted
+	}
+	for _, c := range []byte(separators) {
+		if seen[c] {
+			return c
+		}
+	}
+	return ','
+}
+
 // Columns is the header of a file that was read.
-type Columns []column
+type Columns struct {
+	columns   []column
+	separator byte
+}
 
 // ReadHeader reads the header of a file with records of a kind: names in any order
 // and any case, each at most once, the ID among them. It fails with Invalid.
 func ReadHeader(line []byte, kind dps.EntryKind) (Columns, error) {
-	cells, err := fields(line)
+	out := Columns{separator: separatorOf(line)}
+	if bytes.IndexByte(line, '\r') >= 0 {
+		return out, dps.Invalidf("header", "lines end with CR alone; write LF or CR LF at the end of each line")
+	}
+	cells, err := fields(line, out.separator)
 	if err != nil {
-		return nil, dps.Invalidf("header", "%s", err.Error())
+		return out, dps.Invalidf("header", "%s", err.Error())
 	}
 	known := columns(kind)
-	var out Columns
-	for _, name := range cells {
+	for _, name := range withoutTrailing(cells) {
 		name = strings.TrimSpace(name)
 		i := slices.IndexFunc(known, func(c column) bool { return strings.EqualFold(c.name, name) })
 		if i < 0 {
-			return nil, dps.Invalidf("header", "%q is no column; columns are %s", clip(name), strings.Join(Header(kind), ", "))
+			return out, dps.Invalidf("header", "%q is not a column%s; columns are %s",
+				clip(name), plaintext.DidYouMean(name, Header(kind)), strings.Join(Header(kind), ", "))
 		}
-		if slices.ContainsFunc(out, func(c column) bool { return c.name == known[i].name }) {
-			return nil, dps.Invalidf("header", "has the column %s twice", known[i].name)
+		if slices.ContainsFunc(out.columns, func(c column) bool { return c.name == known[i].name }) {
+			return out, dps.Invalidf("header", "has the column %s twice", known[i].name)
 		}
-		out = append(out, known[i])
+		out.columns = append(out.columns, known[i])
 	}
-	if id := ids[kind].name; !slices.ContainsFunc(out, func(c column) bool { return c.name == id }) {
-		return nil, dps.Invalidf("header", "must have the column %s", id)
+	if id := ids[kind].name; !slices.ContainsFunc(out.columns, func(c column) bool { return c.name == id }) {
+		return out, dps.Invalidf("header", "must have the column %s", id)
 	}
 	return out, nil
+}
+
+// withoutTrailing returns cells without the empty ones at the end, which spreadsheets
+// write for columns that were emptied.
+func withoutTrailing(cells []string) []string {
+	for len(cells) > 0 && strings.TrimSpace(cells[len(cells)-1]) == "" {
+		cells = cells[:len(cells)-1]
+	}
+	return cells
 }
 
 // clip bounds text of a caller that an error repeats.
@@ -351,34 +392,46 @@ func clip(text string) string {
 // Read reads one record. It fails with Malformed or Invalid.
 func (c Columns) Read(line []byte) (wire.EnrollmentRequest, error) {
 	var e wire.EnrollmentRequest
-	cells, err := fields(line)
+	cells, err := fields(line, c.separator)
 	if err != nil {
 		return e, dps.Errorf(dps.Malformed, "%s", err.Error())
 	}
-	if len(cells) != len(c) {
-		return e, dps.Errorf(dps.Malformed, "the header has %d columns, and this line %d", len(c), len(cells))
+	if len(cells) > len(c.columns) && len(withoutTrailing(cells)) <= len(c.columns) {
+		cells = cells[:len(c.columns)]
+	}
+	if len(cells) != len(c.columns) {
+		return e, dps.Errorf(dps.Malformed, "the header has %d columns and this line %d%s",
+			len(c.columns), len(cells), c.quoteHint(len(cells)))
 	}
 	for i, cell := range cells {
 		if cell == "" {
 			continue
 		}
-		if err := c[i].read(&e, cell); err != nil {
+		if err := c.columns[i].read(&e, cell); err != nil {
 			return e, err
 		}
 	}
 	return e, nil
 }
 
+// quoteHint is the usual cause of too many cells.
+func (c Columns) quoteHint(cells int) string {
+	if cells < len(c.columns) {
+		return ""
+	}
+	return fmt.Sprintf("; put a cell that contains %q in quotes", c.separator)
+}
+
 // Errors of a line that is no CSV.
 var (
-	errBareQuote  = errors.New(`a quote stands inside a field; put the field in quotes and write "" for each quote in it`)
-	errAfterQuote = errors.New("something stands between a closing quote and the next comma")
+	errBareQuote  = errors.New(`a field contains a quote; put the field in quotes and write "" for each quote in it`)
+	errAfterQuote = errors.New("there is text between a closing quote and the next separator")
 	errOpenQuote  = errors.New("a quote is opened and never closed")
 )
 
 // fields cuts a record into its cells (RFC 4180). Unlike encoding/csv it keeps line
 // ends inside quotes as they are.
-func fields(line []byte) ([]string, error) {
+func fields(line []byte, separator byte) ([]string, error) {
 	var cells []string
 	for {
 		var cell string
@@ -389,13 +442,13 @@ func fields(line []byte) ([]string, error) {
 				return nil, err
 			}
 			more = len(line) > 0
-			if more && line[0] != ',' {
+			if more && line[0] != separator {
 				return nil, errAfterQuote
 			}
-			line = bytes.TrimPrefix(line, []byte{','})
+			line = bytes.TrimPrefix(line, []byte{separator})
 		} else {
 			var plain []byte
-			if plain, line, more = bytes.Cut(line, []byte{','}); bytes.IndexByte(plain, '"') >= 0 {
+			if plain, line, more = bytes.Cut(line, []byte{separator}); bytes.IndexByte(plain, '"') >= 0 {
 				return nil, errBareQuote
 			}
 			cell = string(plain)

@@ -1,18 +1,22 @@
-// Package transfer is the form of import and export files: one record a line as JSON,
-// or CSV with a header.
+// Package transfer is the form of import and export files: one record a line as JSON, or
+// the elements of one JSON array; or CSV with a header, separated by comma, semicolon or
+// tab. All of them are UTF-8.
 //
-// In both, empty lines and lines that begin with # where a record would begin are
+// In JSON Lines and CSV, empty lines and lines that begin with # where a record would begin are
 // passed over. A record has at most wire.MaxImportLine bytes.
 package transfer
 
 import (
 	"bufio"
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"path/filepath"
 	"strings"
 
+	"github.com/mooring-iot/mooring/internal/dps"
+	"github.com/mooring-iot/mooring/internal/plaintext"
 	"github.com/mooring-iot/mooring/wire"
 )
 
@@ -48,10 +52,11 @@ func FormatOf(name string) (f Format, ok bool) {
 
 // Record is one record of a file, as it stands there. Of CSV, the header is one too.
 type Record struct {
-	Text    []byte // without the line's end; good until the next one is read
+	Text    []byte // without the line's end, on one line if it is JSON; good until the next one is read
 	Line    int64  // where it begins; the first is 1
 	Offset  int64  // the same in bytes; the first is 0
-	End     int64  // where the next line begins, in bytes
+	End     int64  // where the rest of the file begins, in bytes
+	EndLine int64  // the same in lines
 	Problem string // why it is no record, "" if it is one; with it Text may be missing
 }
 
@@ -59,33 +64,60 @@ type Record struct {
 type Reader struct {
 	scanner *bufio.Scanner
 	format  Format
+	shape   shape
 	next    Record // what split found last
 	line    int64  // where the rest begins
 	offset  int64
 	long    *Record // a record beyond the limit, whose end was not met yet
+	value   value   // of an array: how far the long record was read
+	compact bytes.Buffer
 }
 
-// NewReader returns a Reader of a file that stands at its beginning.
-func NewReader(r io.Reader, f Format) *Reader { return NewReaderAt(r, f, 1, 0) }
+// shape is what the beginning of a file says about the rest.
+type shape struct {
+	known     bool
+	array     bool // records are the elements of one JSON array
+	closed    bool // and the array has ended
+	over      bool // and what is behind it was refused
+	separator byte // between the cells of CSV
+}
 
-// NewReaderAt returns a Reader of a file that stands at a line and a byte.
-func NewReaderAt(r io.Reader, f Format, line, offset int64) *Reader {
+// NewReader returns a Reader of a file that stands at its beginning. A byte order mark is
+// passed over. The first record decides whether the records of JSON are lines or the
+// elements of an array, and which character separates the cells of CSV.
+func NewReader(r io.Reader, f Format) *Reader { return newReader(r, f, 1, 0) }
+
+// Resume returns a Reader of the same file that stands at the end of a record which this
+// Reader, or another of the same file, has returned.
+func (r *Reader) Resume(from io.Reader, line, offset int64) *Reader {
+	out := newReader(from, r.format, line, offset)
+	out.shape = r.shape
+	out.shape.closed, out.shape.over = false, false
+	return out
+}
+
+func newReader(r io.Reader, f Format, line, offset int64) *Reader {
 	out := &Reader{scanner: bufio.NewScanner(r), format: f, line: line, offset: offset}
 	out.scanner.Buffer(make([]byte, 64<<10), 2*wire.MaxImportLine+64<<10)
 	out.scanner.Split(out.split)
 	return out
 }
 
-// Next returns the next record. It fails with io.EOF at the end.
+// Next returns the next record. It fails with io.EOF at the end, and with Malformed at the
+// beginning of a file that is not UTF-8 throughout.
 func (r *Reader) Next() (Record, error) {
 	for r.scanner.Scan() {
 		rec := r.next
 		if rec.Offset == 0 {
-			rec.Text = bytes.TrimPrefix(rec.Text, []byte("\xef\xbb\xbf")) // a byte order mark
+			if bytes.HasPrefix(rec.Text, []byte("\xff\xfe")) || bytes.HasPrefix(rec.Text, []byte("\xfe\xff")) {
+				_, err := plaintext.Read(rec.Text)
+				return Record{}, dps.Errorf(dps.Malformed, "%s", err.Error())
+			}
+			rec.Text = plaintext.TrimMark(rec.Text)
 		}
 		blank := len(bytes.TrimSpace(rec.Text)) == 0 || rec.Text[0] == '#'
 		if !blank || rec.Problem != "" {
-			return rec, nil
+			return r.checked(rec), nil
 		}
 	}
 	if err := r.scanner.Err(); err != nil {
@@ -94,15 +126,53 @@ func (r *Reader) Next() (Record, error) {
 	return Record{}, io.EOF
 }
 
+// checked returns a record with what is wrong with its text, and JSON on one line and
+// without a comma behind it.
+func (r *Reader) checked(rec Record) Record {
+	if rec.Problem != "" {
+		return rec
+	}
+	var bad *plaintext.Error
+	if _, err := plaintext.Read(rec.Text); errors.As(err, &bad) {
+		rec.Problem = (&plaintext.Error{Line: int(rec.Line) + bad.Line - 1, Column: bad.Column, Message: bad.Message}).Error()
+		return rec
+	}
+	if r.format == CSV {
+		return rec
+	}
+	if r.shape.array {
+		return r.oneLine(rec)
+	}
+	trimmed := bytes.TrimSpace(rec.Text)
+	switch {
+	case string(trimmed) == "{":
+		rec.Problem = "a record must be on one line, or an element of one array; convert the file: jq -c ."
+	case bytes.HasSuffix(trimmed, []byte("},")):
+		rec.Text = bytes.TrimSuffix(trimmed, []byte(","))
+	}
+	return rec
+}
+
 // split is a bufio.SplitFunc.
 func (r *Reader) split(data []byte, atEOF bool) (int, []byte, error) {
 	if len(data) == 0 && (!atEOF || r.long == nil) {
 		return 0, nil, nil
 	}
+	before := 0
+	if r.format == JSONLines && !r.shape.known && r.long == nil {
+		var more bool
+		if before, more = r.recognize(data, atEOF); more {
+			return 0, nil, nil
+		}
+	}
+	if r.shape.array {
+		n, token, err := r.element(data[before:], atEOF)
+		return before + n, token, err
+	}
 	if r.long != nil {
 		return r.skip(data, atEOF)
 	}
-	n := recordLength(data, r.format)
+	n := recordLength(data, r.format, r.separators())
 	switch {
 	case n >= 0 && n <= wire.MaxImportLine:
 		return r.take(data, n, "")
@@ -119,35 +189,61 @@ func (r *Reader) split(data []byte, atEOF bool) (int, []byte, error) {
 	return r.skip(data, atEOF)
 }
 
+// separators are the characters behind which a cell of CSV may begin: all that there are
+// until the header has decided.
+func (r *Reader) separators() string {
+	if r.shape.separator == 0 {
+		return separators
+	}
+	return string(r.shape.separator)
+}
+
 // take ends a record after n bytes.
 func (r *Reader) take(data []byte, n int, problem string) (int, []byte, error) {
 	text := bytes.TrimSuffix(bytes.TrimSuffix(data[:n], []byte("\n")), []byte("\r"))
-	r.next = Record{Text: text, Line: r.line, Offset: r.offset, End: r.offset + int64(n), Problem: problem}
-	r.line += int64(bytes.Count(data[:n], []byte("\n")))
-	r.offset = r.next.End
+	r.next = Record{Text: text, Line: r.line, Offset: r.offset, Problem: problem}
+	r.advance(data[:n])
+	if r.format == CSV && r.shape.separator == 0 && !isBlank(plaintext.TrimMark(text)) {
+		r.shape.separator = separatorOf(text)
+	}
 	return n, data[:n], nil
 }
+
+// advance passes over text and notes where the record that it ends, ends.
+func (r *Reader) advance(text []byte) {
+	r.line += int64(bytes.Count(text, []byte("\n")))
+	r.offset += int64(len(text))
+	r.next.End, r.next.EndLine = r.offset, r.line
+}
+
+// isBlank reports whether a line is empty or a comment.
+func isBlank(line []byte) bool { return len(bytes.TrimSpace(line)) == 0 || line[0] == '#' }
 
 // skip passes over the rest of a line that is too long.
 func (r *Reader) skip(data []byte, atEOF bool) (int, []byte, error) {
 	n, ended := len(data), atEOF
 	if i := bytes.IndexByte(data, '\n'); i >= 0 {
 		n, ended = i+1, true
-		r.line++
 	}
-	r.offset += int64(n)
+	return r.skipped(data[:n], ended)
+}
+
+// skipped passes over a part of a record that is too long; ended says that it is the last.
+func (r *Reader) skipped(part []byte, ended bool) (int, []byte, error) {
+	if ended {
+		r.next, r.long = *r.long, nil
+		r.next.Problem = fmt.Sprintf("it is longer than the limit of %d bytes", wire.MaxImportLine)
+	}
+	r.advance(part)
 	if !ended {
-		return n, nil, nil
+		return len(part), nil, nil
 	}
-	r.next, r.long = *r.long, nil
-	r.next.End = r.offset
-	r.next.Problem = fmt.Sprintf("it is longer than the limit of %d bytes", wire.MaxImportLine)
-	return n, []byte{}, nil
+	return len(part), []byte{}, nil
 }
 
 // recordLength returns how many bytes a record has, its line's end included; -1 when
 // that is not among data.
-func recordLength(data []byte, f Format) int {
+func recordLength(data []byte, f Format, separators string) int {
 	first := bytes.IndexByte(data, '\n')
 	switch {
 	case first < 0:
@@ -155,13 +251,13 @@ func recordLength(data []byte, f Format) int {
 	case f == JSONLines, data[0] == '#', bytes.IndexByte(data[:first], '"') < 0:
 		return first + 1
 	default:
-		return quotedLength(data)
+		return quotedLength(data, separators)
 	}
 }
 
 // quotedLength is recordLength where quotes may hold line ends. A quote counts where a
 // field begins (RFC 4180 section 2); any other is an error of the record alone.
-func quotedLength(data []byte) int {
+func quotedLength(data []byte, separators string) int {
 	fieldStart, quoted := true, false
 	for i := 0; i < len(data); i++ {
 		c := data[i]
@@ -176,7 +272,7 @@ func quotedLength(data []byte) int {
 		case c == '"' && fieldStart:
 			quoted = true
 		}
-		fieldStart = !quoted && c == ','
+		fieldStart = !quoted && strings.IndexByte(separators, c) >= 0
 	}
 	return -1
 }

@@ -25,6 +25,7 @@ func cut(t *testing.T, text string, f transfer.Format, slow bool) []string {
 		in = iotest.OneByteReader(in)
 	}
 	r := transfer.NewReader(in, f)
+	array := strings.Contains(text, "[") // its records are put on one line
 	var all []string
 	for {
 		rec, err := r.Next()
@@ -39,10 +40,16 @@ func cut(t *testing.T, text string, f transfer.Format, slow bool) []string {
 			continue
 		}
 		all = append(all, fmt.Sprintf("%d: %s", rec.Line, rec.Text))
-		if !strings.HasPrefix(strings.TrimPrefix(text[rec.Offset:], "\ufeff"), string(rec.Text)) || rec.End > int64(len(text)) {
+		if at := strings.TrimPrefix(text[rec.Offset:], "\ufeff"); rec.End > int64(len(text)) || (!array && !begins(at, string(rec.Text))) {
 			t.Errorf("record %q is not at %d", rec.Text, rec.Offset)
 		}
 	}
+}
+
+// begins reports whether text begins with a record, but for the blanks before it.
+func begins(text, record string) bool {
+	record = strings.TrimLeft(record, " \t\r\v\f")
+	return strings.HasPrefix(strings.TrimLeft(text[:min(len(text), len(record)+100)], " \t\r\v\f"), record)
 }
 
 func TestRecords(t *testing.T) {
@@ -65,12 +72,27 @@ func TestRecords(t *testing.T) {
 		{"remark with a quote", transfer.CSV, "#,\"\na", []string{"2: a"}},
 		{"too long", transfer.JSONLines, "a\n" + long + "\nb", []string{"1: a", "2! " + tooLong, "3: b"}},
 		{"too long at the end", transfer.CSV, "a\n" + long + long + long, []string{"1: a", "2! " + tooLong}},
+		{"comma behind a line", transfer.JSONLines, "{\"a\":1},\n{\"b\":2} ,\n{\"c\":3}", []string{`1: {"a":1}`, `2: {"b":2} ,`, `3: {"c":3}`}},
+		{"record over several lines", transfer.JSONLines, "{\n\"a\":1\n}", []string{"1! a record must be on one line, or an element of one array; convert the file: jq -c .", `2: "a":1`, "3: }"}},
+		{"Latin-1", transfer.JSONLines, "{}\n{\"a\":\"\xfc\"}\n{}", []string{"1: {}", "2! line 2, column 7: " + latin("FC"), "3: {}"}},
+		{"Latin-1 behind a line end in quotes", transfer.CSV, "a\n\"b\n\xe4\"\n", []string{"1: a", "2! line 3, column 1: " + latin("E4")}},
+		{"array", transfer.JSONLines, "\ufeff [\n  {\"a\": \"x]}\\\"\"},\n  {\n    \"b\": [1, {}]\n  },\n]\n", []string{`2: {"a":"x]}\""}`, `3: {"b":[1,{}]}`}},
+		{"array behind a remark", transfer.JSONLines, "# x\n\n[{\"a\":1}]", []string{`3: {"a":1}`}},
+		{"empty array", transfer.JSONLines, "[]", nil},
+		{"array on one line", transfer.JSONLines, "[{\"a\":1},{\"b\":2}]", []string{`1: {"a":1}`, `1: {"b":2}`}},
+		{"array of other values", transfer.JSONLines, "[1, \"a,]\", true]", []string{"1: 1", `1: "a,]"`, "1: true"}},
+		{"array with a broken record", transfer.JSONLines, "[{\"a\":},\n{\"b\":2}]", []string{"1! is not JSON: invalid character '}' looking for beginning of value", `2: {"b":2}`}},
+		{"array that ends too early", transfer.JSONLines, "[{\"a\":1},\n{\"b\":", []string{`1: {"a":1}`, "2! the array ends in the middle of a record"}},
+		{"text behind an array", transfer.JSONLines, "[{}]\nx", []string{"1: {}", "2! the array has ended; remove what is behind its ]"}},
+		{"too long in an array", transfer.JSONLines, "[{\"a\":\"" + long + "\"},\n{}]", []string{"1! " + tooLong, "2: {}"}},
+		{"semicolons", transfer.CSV, "a;b\n1;\"2\n3\"\n", []string{"1: a;b", "2: 1;\"2\n3\""}},
+		{"commas are no separators then", transfer.CSV, "a;b\n1,\"2;3\n4\"\n", []string{"1: a;b", `2: 1,"2;3`, `3: 4"`}},
 		{"quote never closed in much", transfer.CSV, "\"a\n" + strings.Repeat("b\n", wire.MaxImportLine), nil},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			got := cut(t, tt.in, tt.f, false)
-			if tt.want == nil && tt.in != "" {
+			if tt.name == "quote never closed in much" {
 				if len(got) != wire.MaxImportLine+1 || !strings.HasPrefix(got[0], "1! a quote") {
 					t.Errorf("%d records, the first %q", len(got), got[0])
 				}
@@ -88,6 +110,51 @@ func TestRecords(t *testing.T) {
 	}
 }
 
+// latin is what is said of a byte that is not UTF-8.
+func latin(hex string) string {
+	return "byte 0x" + hex + " is not UTF-8; save the file as UTF-8, or convert it: iconv -f WINDOWS-1252 -t UTF-8"
+}
+
+func TestUTF16IsRefusedAsAWhole(t *testing.T) {
+	for _, text := range []string{"\xff\xfea\x00,\x00\n\x00", "\xfe\xff\x00a\x00\n"} {
+		_, err := transfer.NewReader(strings.NewReader(text), transfer.CSV).Next()
+		if dps.CodeOf(err) != dps.Malformed || !strings.Contains(dps.MessageOf(err), "iconv -f UTF-16 -t UTF-8") {
+			t.Errorf("%q: %v", text, err)
+		}
+	}
+}
+
+// TestResume goes on behind every record of a file, and wants the rest of it each time.
+func TestResume(t *testing.T) {
+	for name, text := range map[string]string{
+		"lines": "{\"a\":1},\n\n{\"b\":2}\n{}", "array": "[{\"a\":1},\n {\n\"b\":\n2},\n[], {}]\n", "semicolons": "a;b\n1;\"2\n\"\n3;\"4\"",
+	} {
+		format := transfer.JSONLines
+		if name == "semicolons" {
+			format = transfer.CSV
+		}
+		whole := cut(t, text, format, false)
+		for done := 1; done < len(whole); done++ {
+			r := transfer.NewReader(strings.NewReader(text), format)
+			var at transfer.Record
+			for range done {
+				var err error
+				if at, err = r.Next(); err != nil {
+					t.Fatal(err)
+				}
+			}
+			rest := r.Resume(strings.NewReader(text[at.End:]), at.EndLine, at.End)
+			var got []string
+			for rec, err := rest.Next(); err == nil; rec, err = rest.Next() {
+				got = append(got, fmt.Sprintf("%d: %s", rec.Line, rec.Text))
+			}
+			if diff := cmp.Diff(whole[done:], got); diff != "" {
+				t.Errorf("%s behind record %d (-want +got):\n%s", name, done, diff)
+			}
+		}
+	}
+}
+
 func TestReaderAt(t *testing.T) {
 	const text = "a\n\"b\nc\"\n\nd\ne"
 	r := transfer.NewReader(strings.NewReader(text), transfer.CSV)
@@ -100,7 +167,7 @@ func TestReaderAt(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	again := transfer.NewReaderAt(strings.NewReader(text[third.Offset:]), transfer.CSV, third.Line, third.Offset)
+	again := r.Resume(strings.NewReader(text[third.Offset:]), third.Line, third.Offset)
 	rec, err := again.Next()
 	if err != nil || string(rec.Text) != "d" || rec.Line != 5 || rec.Offset != third.Offset || rec.End != third.End {
 		t.Errorf("record = %+v, %v", rec, err)
@@ -124,9 +191,15 @@ func TestHeader(t *testing.T) {
 		`"registrationId"`:                           "",
 		"deviceId":                                   "registrationId",
 		"registrationId,registrationID":              "twice",
-		"registrationId,etag":                        `"etag" is no column`,
-		"enrollmentGroupId":                          "is no column",
-		"registrationId,":                            "is no column",
+		"registrationId,etag":                        `"etag" is not a column`,
+		"enrollmentGroupId":                          "is not a column",
+		"registrationId,,":                           "",
+		"registrationId,,deviceId":                   `"" is not a column`,
+		"registrationId;deviceId;tags":               "",
+		"registrationId\tdeviceId":                   "",
+		"registrationId;deviceid,tags":               `"registrationId;deviceid" is not a column`,
+		"registrationId,provisionigStatus":           `did you mean "provisioningStatus"?`,
+		"registrationId,tags\ra,b":                   "lines end with CR alone",
 		`registrationId,"deviceId`:                   "never closed",
 		"registrationId," + strings.Repeat("x", 999): "...",
 	} {
@@ -151,8 +224,9 @@ func TestBadCells(t *testing.T) {
 	for line, problem := range map[string]string{
 		"a,,,,,,":              "",
 		"a,TRUE,false,1,2,,{}": "",
-		"a":                    "7 columns, and this line 1",
-		"a,,,,,,,":             "this line 8",
+		"a":                    "7 columns and this line 1",
+		"a,,,,,,,":             "",
+		"a,,,,,,,x":            "this line 8; put a cell that contains ',' in quotes",
 		"a,yes,,,,,":           "iotEdge: must be true or false",
 		"a,,1,,,,":             "reprovisionUpdate",
 		"a,,,{,,,":             "tags: must be JSON",
@@ -160,8 +234,8 @@ func TestBadCells(t *testing.T) {
 		"a,,,,,x,":             "initialTwin: must be JSON",
 		"a,,,1,,{},":           "initialTwin: must be empty",
 		"a,,,,,,x":             "optionalDeviceInformation",
-		`a,"true"x,,,,,`:       "between a closing quote",
-		`a,tr"ue,,,,,`:         "a quote stands inside",
+		`a,"true"x,,,,,`:       "text between a closing quote",
+		`a,tr"ue,,,,,`:         "a field contains a quote",
 		`a,"true,,,,,`:         "never closed",
 	} {
 		if _, err := columns.Read([]byte(line)); (err == nil) != (problem == "") || (err != nil && !strings.Contains(err.Error(), problem)) {
@@ -241,7 +315,7 @@ func TestWholeRecord(t *testing.T) {
 }
 
 func FuzzReader(f *testing.F) {
-	for _, text := range []string{"", "a\nb", "registrationId,tags\na,\"{}\"\n", "\"a\n", "a,\"b\"\"\n\"\r\n#x\n", "\ufeffa"} {
+	for _, text := range []string{"", "a\nb", "registrationId,tags\na,\"{}\"\n", "\"a\n", "a,\"b\"\"\n\"\r\n#x\n", "\ufeffa", "[{\"a\":1},\n{}]", "a;b\n1;\"\n", "\xfc"} {
 		f.Add(text, true)
 		f.Add(text, false)
 	}

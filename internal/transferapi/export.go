@@ -33,6 +33,9 @@ func (s *server) dump(w http.ResponseWriter, r *http.Request, _ route.Params) er
 	if err := s.allow(r, rights...); err != nil {
 		return err
 	}
+	if err := checkParameters(r, "kind", "keys"); err != nil {
+		return err
+	}
 	kind, err := kindOf(r)
 	if err != nil {
 		return err

@@ -49,7 +49,10 @@ func (s *server) load(w http.ResponseWriter, r *http.Request, p route.Params) er
 // open reads what a request says about its records, and their header if they have one.
 func (s *server) open(w http.ResponseWriter, r *http.Request, kind dps.EntryKind) (*intake, error) {
 	in := &intake{server: s, kind: kind}
-	var err error
+	err := checkParameters(r, "kind", "replace")
+	if err != nil {
+		return nil, err
+	}
 	if in.replace, err = flagOf(r, "replace"); err != nil {
 		return nil, err
 	}
@@ -74,7 +77,7 @@ type intake struct {
 	kind    dps.EntryKind
 	replace bool
 	lines   *transfer.Reader
-	columns transfer.Columns // nil for JSON Lines
+	columns *transfer.Columns // nil for JSON
 }
 
 // header reads the first record of CSV.
@@ -89,7 +92,8 @@ func (in *intake) header() error {
 	if rec.Problem != "" {
 		return dps.Invalidf("header", "%s", rec.Problem)
 	}
-	in.columns, err = transfer.ReadHeader(rec.Text, in.kind)
+	columns, err := transfer.ReadHeader(rec.Text, in.kind)
+	in.columns = &columns
 	return err
 }
 
@@ -180,7 +184,10 @@ func (in *intake) decode(text []byte) (wire.EnrollmentRequest, error) {
 		return in.columns.Read(text)
 	}
 	var req wire.EnrollmentRequest
-	err := translate.Decode(text, &req)
+	err := translate.DecodeStrict(text, &req)
+	if err == nil {
+		err = translate.CheckTwinNames(req.InitialTwin)
+	}
 	return req, err
 }
 

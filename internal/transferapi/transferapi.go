@@ -7,13 +7,16 @@ import (
 	"log/slog"
 	"mime"
 	"net/http"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/mooring-iot/mooring/internal/access"
 	"github.com/mooring-iot/mooring/internal/audit"
 	"github.com/mooring-iot/mooring/internal/dps"
 	"github.com/mooring-iot/mooring/internal/enroll"
+	"github.com/mooring-iot/mooring/internal/plaintext"
 	"github.com/mooring-iot/mooring/internal/route"
 	"github.com/mooring-iot/mooring/internal/transfer"
 	"github.com/mooring-iot/mooring/wire"
@@ -68,6 +71,17 @@ func kindOf(r *http.Request) (dps.EntryKind, error) {
 	}
 }
 
+// checkParameters refuses a parameter that an operation does not know: a misspelled one
+// would be without effect.
+func checkParameters(r *http.Request, known ...string) error {
+	for name := range r.URL.Query() {
+		if !slices.Contains(known, name) && name != "api-version" {
+			return dps.Invalidf("query", "%q is not one of %s%s", name, strings.Join(known, ", "), plaintext.DidYouMean(name, known))
+		}
+	}
+	return nil
+}
+
 // flagOf reads a member of the query that is true or false, and false when absent.
 func flagOf(r *http.Request, name string) (bool, error) {
 	text := r.URL.Query().Get(name)
@@ -86,7 +100,7 @@ func formatOf(field, value string) (transfer.Format, error) {
 	kind, _, err := mime.ParseMediaType(value)
 	if err == nil {
 		switch kind {
-		case wire.ContentTypeJSONLines, "application/jsonl":
+		case wire.ContentTypeJSONLines, "application/jsonl", "application/json":
 			return transfer.JSONLines, nil
 		case wire.ContentTypeCSV:
 			return transfer.CSV, nil

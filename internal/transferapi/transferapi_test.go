@@ -343,6 +343,48 @@ func TestOutcomes(t *testing.T) {
 	}
 }
 
+// TestNothingIsIgnored checks that a misspelled member refuses its record, and names the
+// member that was meant.
+func TestNothingIsIgnored(t *testing.T) {
+	w := newWorld(t, dps.OwnerRights)
+	body := strings.Join([]string{
+		key("a", `,"provisionigStatus":"disabled"`), key("b", `,"initialTwin":{"tasg":{}}`), key("c", `,"deviceId":"x","DeviceId":"y"`),
+		key("d", `,"provisioningStatus":"disabled","etag":"x","registrationState":{"status":"assigned"},"colour":null`),
+	}, "\n")
+	got := w.load(t, devices, lines, body)
+	var messages []string
+	for _, r := range got.Refused {
+		messages = append(messages, r.Message)
+	}
+	want := []string{
+		`provisionigStatus: is not a known member; did you mean "provisioningStatus"?`,
+		`initialTwin.tasg: is not a known member; did you mean "tags"?`, "DeviceId: is given twice",
+	}
+	if diff := cmp.Diff(want, messages); diff != "" || got.Created != 1 {
+		t.Errorf("import: %+v\n%s", got, diff)
+	}
+}
+
+// TestFormsOfFiles imports the same records in every form that people have them in.
+func TestFormsOfFiles(t *testing.T) {
+	for name, file := range map[string]struct{ mediaType, body string }{
+		"lines":             {lines, key("a", "") + "\n" + key("b", "")},
+		"byte order mark":   {lines, "\ufeff" + key("a", "") + "\r\n" + key("b", "")},
+		"commas behind":     {lines, key("a", "") + ",\n" + key("b", "") + ","},
+		"array":             {"application/json", "[\n" + key("a", "") + ",\n" + key("b", "") + "\n]\n"},
+		"array as lines":    {lines, "[" + key("a", "") + "," + key("b", "") + ",]"},
+		"commas":            {table, "registrationId,attestationType\na,symmetricKey\nb,symmetricKey\n"},
+		"semicolons":        {table, "\ufeffregistrationId;attestationType\r\na;symmetricKey\r\nb;symmetricKey\r\n"},
+		"tabs":              {table, "registrationId\tattestationType\na\tsymmetricKey\nb\tsymmetricKey"},
+		"commas at the end": {table, "registrationId,attestationType,,\na,symmetricKey,,\nb,symmetricKey,,\n"},
+	} {
+		w := newWorld(t, dps.OwnerRights)
+		if got := w.load(t, devices, file.mediaType, file.body); got.Created != 2 || len(got.Refused) > 0 {
+			t.Errorf("%s: %+v", name, got)
+		}
+	}
+}
+
 // TestCertificateConflicts checks that of two records with one certificate the first
 // gets it, and that a reference that leads nowhere refuses its record alone.
 func TestCertificateConflicts(t *testing.T) {
@@ -411,7 +453,10 @@ func TestBadRequests(t *testing.T) {
 		{"POST", wire.ImportPath, lines, "", 400},
 		{"POST", wire.ImportPath + "?kind=devices", lines, "", 400},
 		{"POST", wire.ImportPath + "?replace=maybe&" + devices, lines, "", 400},
-		{"POST", wire.ImportPath + "?" + devices, "application/json", "", 415},
+		{"POST", wire.ImportPath + "?" + devices, "application/json", "[]", 200},
+		{"POST", wire.ImportPath + "?" + devices, "application/xml", "", 415},
+		{"POST", wire.ImportPath + "?replce=true&" + devices, lines, "", 400},
+		{"GET", wire.ExportPath + "?key=true&" + devices, lines, "", 400},
 		{"POST", wire.ImportPath + "?" + devices, "", "", 415},
 		{"POST", wire.ImportPath + "?" + devices, table, "", 400},
 		{"POST", wire.ImportPath + "?" + devices, table, "enrollmentGroupId\n", 400},

@@ -4,13 +4,14 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"reflect"
 	"slices"
 	"strings"
-	"unicode/utf8"
 
 	"github.com/mooring-iot/mooring/internal/dps"
+	"github.com/mooring-iot/mooring/internal/plaintext"
 )
 
 // Decode reads one JSON value into v. It fails with Malformed when the text is no
@@ -19,27 +20,48 @@ func Decode(body []byte, v any) error {
 	if len(bytes.TrimSpace(body)) == 0 {
 		return dps.Errorf(dps.Malformed, "body: is empty; a JSON object is required")
 	}
-	if !utf8.Valid(body) {
-		return dps.Errorf(dps.Malformed, "body: must be UTF-8")
+	body, err := plaintext.Read(body)
+	if err != nil {
+		return dps.Errorf(dps.Malformed, "body: %s", err.Error())
 	}
 	dec := json.NewDecoder(bytes.NewReader(body))
 	if err := dec.Decode(v); err != nil {
-		return decodeError(err)
+		return decodeError(body, err)
 	}
 	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
-		return dps.Errorf(dps.Malformed, "body: has something after the JSON value, near byte %d", dec.InputOffset())
+		line, column := plaintext.Position(body, int(dec.InputOffset())-1)
+		return dps.Errorf(dps.Malformed, "body: line %d, column %d: there is text after the JSON value", line, column)
 	}
 	return nil
 }
 
-func decodeError(err error) error {
+func decodeError(body []byte, err error) error {
 	if mismatch, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
 		return typeError(mismatch)
 	}
 	if syntax, ok := errors.AsType[*json.SyntaxError](err); ok {
-		return dps.Errorf(dps.Malformed, "body: is not JSON: %s, near byte %d", syntax.Error(), syntax.Offset)
+		at := int(syntax.Offset) - 1
+		line, column := plaintext.Position(body, at)
+		return dps.Errorf(dps.Malformed, "body: is not JSON: line %d, column %d: %s", line, column, syntaxText(body, at, syntax))
 	}
 	return dps.Wrap(dps.Malformed, err, "body: is not JSON: it ends too early")
+}
+
+// syntaxText says what is wrong at a byte of body, with the remedy for what people write
+// most often.
+func syntaxText(body []byte, at int, syntax *json.SyntaxError) string {
+	if at < 0 || at >= len(body) {
+		return syntax.Error()
+	}
+	closing := body[at] == '}' || body[at] == ']'
+	switch {
+	case closing && bytes.HasSuffix(bytes.TrimSpace(body[:at]), []byte(",")):
+		return fmt.Sprintf("remove the comma before %c", body[at])
+	case body[at] == '\'':
+		return "use double quotes instead of single quotes"
+	default:
+		return syntax.Error()
+	}
 }
 
 func typeError(mismatch *json.UnmarshalTypeError) error {

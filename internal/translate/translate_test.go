@@ -1,6 +1,7 @@
 package translate_test
 
 import (
+	"bytes"
 	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -105,9 +106,14 @@ func TestDecode(t *testing.T) {
 		{"empty", "", dps.Malformed, "body: is empty; a JSON object is required"},
 		{"cut off", `{"registrationId": `, dps.Malformed, "body: is not JSON: it ends too early"},
 		{"cut off in a string", `{"registrationId": "a`, dps.Malformed, "body: is not JSON: it ends too early"},
-		{"garbage", `{registrationId}`, dps.Malformed, "body: is not JSON: invalid character 'r' looking for beginning of object key string, near byte 2"},
-		{"no UTF-8", "{\"registrationId\": \"\xc3\"}", dps.Malformed, "body: must be UTF-8"},
-		{"more", `{} {}`, dps.Malformed, "body: has something after the JSON value, near byte 4"},
+		{"garbage", `{registrationId}`, dps.Malformed, "body: is not JSON: line 1, column 2: invalid character 'r' looking for beginning of object key string"},
+		{"column in characters", "{\"deviceId\": \"ü\",\n \"ü\": x}", dps.Malformed, "body: is not JSON: line 2, column 7: invalid character 'x' looking for beginning of value"},
+		{"comma before a brace", `{"registrationId": "a", }`, dps.Malformed, "body: is not JSON: line 1, column 25: remove the comma before }"},
+		{"comma before a bracket", `{"iotHubs": ["a",]}`, dps.Malformed, "body: is not JSON: line 1, column 18: remove the comma before ]"},
+		{"single quotes", `{'registrationId': 'a'}`, dps.Malformed, "body: is not JSON: line 1, column 2: use double quotes instead of single quotes"},
+		{"UTF-16", "\xff\xfe{\x00}\x00", dps.Malformed, "body: line 1, column 1: is UTF-16, not UTF-8; save the file as UTF-8, or convert it: iconv -f UTF-16 -t UTF-8"},
+		{"no UTF-8", "{\"registrationId\": \"\xc3\"}", dps.Malformed, "body: line 1, column 21: byte 0xC3 is not UTF-8; save the file as UTF-8, or convert it: iconv -f WINDOWS-1252 -t UTF-8"},
+		{"more", `{} {}`, dps.Malformed, "body: line 1, column 4: there is text after the JSON value"},
 		{"array", `[]`, dps.Invalid, "body: must be a JSON object, not an array"},
 		{"string", `"x"`, dps.Invalid, "body: must be a JSON object, not a string"},
 		{"text for a number", `{"attestation": {"x509": {"clientCertificates": {"primary": {"info": {"version": "3"}}}}}}`, dps.Invalid, "attestation.x509.clientCertificates.primary.info.version: must be a whole number, not a string"},
@@ -121,8 +127,47 @@ func TestDecode(t *testing.T) {
 			t.Errorf("%s: %v %q, want %v %q", tt.name, dps.CodeOf(err), dps.MessageOf(err), tt.code, tt.message)
 		}
 	}
-	if err := translate.Decode([]byte(` {"registrationId": "a"} `+"\n"), &into); err != nil || into.RegistrationID != "a" {
+	if err := translate.Decode([]byte("\ufeff"+` {"registrationId": "a"} `+"\n"), &into); err != nil || into.RegistrationID != "a" {
 		t.Errorf("Decode = %v, %q", err, into.RegistrationID)
+	}
+}
+
+func TestDecodeStrict(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		name, body string
+		message    string // "" when it is taken
+	}{
+		{name: "known members", body: `{"registrationId": "a", "attestation": {"type": "tpm"}, "etag": "x", "registrationState": {"any": 1}}`},
+		{name: "another case", body: `{"REGISTRATIONID": "a"}`},
+		{name: "any member of a twin", body: `{"initialTwin": {"tags": {"colour": 1}, "own": 2}}`},
+		{name: "unknown and null", body: `{"whatever": null}`},
+		{name: "misspelled", body: `{"provisionigStatus": "disabled"}`, message: `provisionigStatus: is not a known member; did you mean "provisioningStatus"?`},
+		{name: "misspelled within", body: `{"attestation": {"symmetricKey": {"primarykeys": "a"}}}`, message: `attestation.symmetricKey.primarykeys: is not a known member; did you mean "primaryKey"?`},
+		{name: "unknown", body: `{"colour": {"a": [1]}}`, message: "colour: is not a known member"},
+		{name: "unknown and long", body: `{"` + strings.Repeat("x", 300) + `": 1}`, message: strings.Repeat("x", 128) + "...: is not a known member"},
+		{name: "twice", body: `{"deviceId": "a", "DeviceID": "b"}`, message: "DeviceID: is given twice"},
+		{name: "no JSON", body: `{`, message: "body: is not JSON: it ends too early"},
+	}
+	for _, tt := range tests {
+		var into wire.EnrollmentRequest
+		if err := translate.DecodeStrict([]byte(tt.body), &into); (err != nil) != (tt.message != "") || (err != nil && dps.MessageOf(err) != tt.message) {
+			t.Errorf("%s: %v, want %q", tt.name, err, tt.message)
+		}
+	}
+}
+
+func TestCheckTwinNames(t *testing.T) {
+	t.Parallel()
+	for twin, message := range map[string]string{
+		"": "", "null": "", "7": "", `{"tags": {"tasg": 1}, "properties": {"desired": {}}, "etag": "x", "own": 1}`: "",
+		`{"tag": {}}`:                    `initialTwin.tag: is not a known member; did you mean "tags"?`,
+		`{"propertis": {}}`:              `initialTwin.propertis: is not a known member; did you mean "properties"?`,
+		`{"properties": {"desird": {}}}`: `initialTwin.properties.desird: is not a known member; did you mean "desired"?`,
+	} {
+		if err := translate.CheckTwinNames(json.RawMessage(twin)); (err != nil) != (message != "") || (err != nil && dps.MessageOf(err) != message) {
+			t.Errorf("%s: %v, want %q", twin, err, message)
+		}
 	}
 }
 
@@ -137,9 +182,10 @@ func FuzzDecode(f *testing.F) {
 		var req wire.EnrollmentRequest
 		err := translate.Decode(body, &req)
 		checkError(t, err)
-		if err == nil && !json.Valid(body) {
+		if err == nil && !json.Valid(bytes.TrimPrefix(body, []byte("\ufeff"))) {
 			t.Errorf("%q was taken as JSON", body)
 		}
+		checkError(t, translate.DecodeStrict(body, &req))
 		_, err = translate.DevicePayload(body, "dev-1")
 		checkError(t, err)
 	})
