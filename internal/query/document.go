@@ -2,6 +2,7 @@ package query
 
 import (
 	"encoding/json"
+	"strings"
 	"time"
 
 	"github.com/mooring-iot/mooring/internal/dps"
@@ -49,8 +50,50 @@ func (r Record) Member(path []string) (any, bool) {
 	}
 }
 
-// other stands for an object or an array, which equals no literal and is not null.
+// other stands for an object, which equals no literal and is not null.
 type other struct{}
+
+// list is the JSON of an array, which equals no literal and is not null.
+type list string
+
+// contains reports whether an element is equal to a literal.
+func (l list) contains(literal any, folded bool) bool {
+	w := walker{text: string(l)}
+	if !w.pass('[') {
+		return false
+	}
+	for w.peek() != 0 && w.peek() != ']' {
+		from := w.at
+		value, _ := w.value()
+		if _, isObject := value.(other); isObject {
+			w.skip()
+		}
+		if w.at == from { // not JSON
+			return false
+		}
+		if text, ok := value.(string); ok && folded {
+			value = strings.ToLower(text)
+		}
+		if value == nil && literal == nil {
+			return true
+		}
+		if order, comparable := compare(value, literal); comparable && order == 0 {
+			return true
+		}
+		if !w.pass(',') {
+			return false
+		}
+	}
+	return false
+}
+
+func hosts(all []dps.HostName) (any, bool) {
+	if len(all) == 0 {
+		return nil, false
+	}
+	text, err := json.Marshal(all)
+	return list(text), err == nil
+}
 
 func object(there bool) (any, bool) {
 	if !there {
@@ -98,7 +141,7 @@ func placement(p dps.Placement, path []string) (any, bool) {
 	case "iotHubHostName":
 		return textOf(p.HubHostName)
 	case "iotHubs":
-		return object(len(p.IotHubs) > 0)
+		return hosts(p.IotHubs)
 	case "reprovisionPolicy":
 		return reprovision(p.Reprovision, path[1:])
 	case "customAllocationDefinition":

@@ -160,8 +160,12 @@ func (w *walker) word() string {
 
 func (w *walker) value() (any, bool) {
 	switch w.peek() {
-	case '{', '[':
+	case '{':
 		return other{}, true
+	case '[':
+		from := w.at
+		w.skip()
+		return list(w.text[from:w.at]), true
 	case '"':
 		return unquoted(w.quoted())
 	}

@@ -51,10 +51,13 @@ func certificate(tb testing.TB, name string) *dps.Certificate {
 func sensor() dps.Enrollment {
 	return dps.Enrollment{
 		Ref: dps.EntryRef{Kind: dps.Individual, ID: "Sensor-7"}, DeviceID: "Dev-7", Status: dps.StatusEnabled, ETag: "IjEi",
+		Placement: dps.Placement{
+			Policy: dps.Hashed, HubHostName: "Hub-A.example", IotHubs: []dps.HostName{"Hub-A.example", "hub-b.example"},
+		},
 		Attestation: dps.Attestation{Type: dps.TPM, TPM: &dps.TPMAttestation{EndorsementKey: "AToA"}},
 		Created:     start, Updated: start.Add(1234567 * time.Nanosecond),
 		InitialTwin: json.RawMessage(
-			`{"tags":{"site":"Oslo","floor":3,"ratio":-0.5,"on":true,"off":false,"gone":null,"list":[1,2],"deep":{"a":{"b":"c"}},` +
+			`{"tags":{"site":"Oslo","floor":3,"ratio":-0.5,"on":true,"off":false,"gone":null,"list":[1,2],"mixed":[{"x":["y"]},["y"],"Oslo",true,null,-1.5],"deep":{"a":{"b":"c"}},` +
 				`"when":"2026-03-01T12:00:00.1Z","quote":"it's \"so\"","uni":"gr\u00fcn","a b":1,"":2,"x":"no","x":"yes","big":1e999,"empty":""}}`,
 		),
 	}
@@ -125,7 +128,37 @@ func TestMatch(t *testing.T) {
 			capabilities.iotEdge = null
 			reprovisionPolicy.updateHubAssignment = null
 			customAllocationDefinition.webhookUrl = null
-			iotHubs = null
+			iotHubs != null
+			ARRAY_CONTAINS(iotHubs, 'hub-a.example')
+			ARRAY_CONTAINS(iotHubs, 'HUB-B.EXAMPLE')
+			array_contains ( iotHubs , "Hub-A.example" )
+			NOT ARRAY_CONTAINS(iotHubs, 'hub-c.example')
+			iotHubHostName = 'HUB-A.example'
+			STARTS_WITH(iotHubHostName, 'HUB')
+			provisioningStatus = 'Enabled'
+			provisioningStatus != 'DISABLED'
+			STARTS_WITH(provisioningStatus, 'ENA')
+			attestation.type = 'TPM'
+			allocationPolicy = 'Hashed'
+			allocationPolicy IN ['GEOLATENCY', 'HASHED']
+			registrationState.status = 'Unassigned'
+			registrationState.registrationId = 'SENSOR-7'
+			ARRAY_CONTAINS(initialTwin.tags.list, 2)
+			ARRAY_CONTAINS(initialTwin.tags.mixed, 'Oslo')
+			ARRAY_CONTAINS(initialTwin.tags.mixed, true)
+			ARRAY_CONTAINS(initialTwin.tags.mixed, null)
+			ARRAY_CONTAINS(initialTwin.tags.mixed, -1.5)
+			'Sensor-7' = registrationId
+			3 = initialTwin.tags.floor
+			4 > initialTwin.tags.floor
+			initialTwin.tags.floor IN (1, 3)
+			initialTwin.tags.site == 'Oslo'
+			initialTwin.tags['site'] = 'Oslo'
+			initialTwin.tags["a b"] = 1
+			initialTwin['tags']['deep'].a['b'] = 'c'
+			initialTwin.tags.site IS NOT NULL
+			initialTwin.tags.gone IS NULL
+			enrollments.registrationId = 'sensor-7'
 			optionalDeviceInformation.x = null
 			registrationState.status = 'unassigned'
 			registrationState.registrationId = 'Sensor-7'
@@ -134,7 +167,6 @@ func TestMatch(t *testing.T) {
 		"no": `
 			registrationId = 'sensor'
 			registrationId < 'sensor-7'
-			registrationId = 7
 			registrationId = null
 			deviceId = 'dev-7'
 			STARTS_WITH(deviceId, 'dev')
@@ -170,9 +202,26 @@ func TestMatch(t *testing.T) {
 			createdDateTimeUtc = '2026-03-01T12:00:00Z'
 			lastUpdatedDateTimeUtc > '2026-03-01T12:00:00.1212345Z'
 			etag = 'ijei'
-			provisioningStatus = 'Enabled'
+			provisioningStatus = 'DISABLED'
+			provisioningStatus IN ('disabled')
+			provisioningStatus != 'Enabled'
 			attestation.type != 'tpm'
+			attestation.type = 'SymmetricKey'
 			attestation.x509.clientCertificates.primary.info.subjectName != 'x'
+			iotHubs IS NULL
+			iotHubHostName = 'hub-b.example'
+			ARRAY_CONTAINS(iotHubs, 'hub-a')
+			ARRAY_CONTAINS(initialTwin.tags.list, '1')
+			ARRAY_CONTAINS(initialTwin.tags.list, 3)
+			ARRAY_CONTAINS(initialTwin.tags.list, null)
+			ARRAY_CONTAINS(initialTwin.tags.site, 'Oslo')
+			ARRAY_CONTAINS(initialTwin.tags.deep, 'a')
+			ARRAY_CONTAINS(initialTwin.tags.missing, 1)
+			ARRAY_CONTAINS(initialTwin.tags.mixed, 'oslo')
+			ARRAY_CONTAINS(initialTwin.tags.mixed, 'y')
+			initialTwin.tags.floor IN (1, 2)
+			4 <= initialTwin.tags.floor
+			initialTwin.tags.site IS NULL
 			registrationState.assignedHub != null
 			registrationState.status != 'unassigned'`,
 	}
@@ -198,7 +247,7 @@ func TestMatchNothing(t *testing.T) {
 	e := sensor()
 	e.InitialTwin, e.Status = json.RawMessage(`"text"`), dps.StatusNull
 	for text, want := range map[string]bool{
-		"initialTwin = 'text'": true, "initialTwin.x = null": true, "provisioningStatus = null": true, "provisioningStatus = 'null'": false,
+		"initialTwin = 'text'": true, "initialTwin.x = null": true, "provisioningStatus = null": true, "provisioningStatus != 'enabled'": false,
 	} {
 		q, err := query.Parse("SELECT * WHERE "+text, query.Enrollments())
 		if err != nil || q.Match(query.Record{Enrollment: e}) != want {
@@ -346,14 +395,38 @@ func plainCondition(t *rapid.T, paths [][]string, docs []map[string]any) conditi
 	}
 	if text, ok := value.(string); ok && rapid.Bool().Draw(t, "prefix") {
 		prefix := string([]rune(text)[:rapid.IntRange(0, len([]rune(text))).Draw(t, "length")])
-		return condition{"STARTS_WITH(" + spelled(path) + ", " + quoted(prefix) + ")", func(d map[string]any) bool {
+		c := condition{"STARTS_WITH(" + spelled(path) + ", " + quoted(prefix) + ")", func(d map[string]any) bool {
 			got, _ := walk(d, path)
 			text, isText := fold(path, got).(string)
 			folded, _ := fold(path, prefix).(string) // a string stays one
 			return isText && strings.HasPrefix(text, folded)
 		}}
+		if _, err := query.Parse("SELECT * WHERE "+c.text, query.Enrollments()); err == nil {
+			return c
+		}
+		for _, d := range docs {
+			if c.holds(d) {
+				t.Fatalf("%s is refused", c.text)
+			}
+		}
+		return comparison(path, "=", nil)
 	}
 	op := rapid.SampledFrom([]string{"=", "!=", "<>", "<", "<=", ">", ">="}).Draw(t, "op")
+	c := comparison(path, op, value)
+	if _, err := query.Parse("SELECT * WHERE "+c.text, query.Enrollments()); err == nil {
+		return c
+	}
+	equal := comparison(path, "=", value)
+	for _, d := range docs { // only what can match no record is refused
+		_, err := query.Parse("SELECT * WHERE "+equal.text, query.Enrollments())
+		if err != nil && equal.holds(d) {
+			t.Fatalf("%s is refused: %v", equal.text, err)
+		}
+	}
+	return comparison(path, "!=", nil)
+}
+
+func comparison(path []string, op string, value any) condition {
 	return condition{spelled(path) + op + quoted(value), func(d map[string]any) bool {
 		got, _ := walk(d, path)
 		return naive(fold(path, got), op, fold(path, value))
@@ -381,9 +454,17 @@ func quoted(value any) string {
 	}
 }
 
-// fold makes the ID of a record lower case.
+// caseless are the members that are compared without case, but for those inside what
+// holds anything.
+var caseless = []string{
+	"registrationId", "iotHubHostName", "assignedHub", "provisioningStatus", "allocationPolicy", "type", "status", "substatus",
+	"sha1Thumbprint", "sha256Thumbprint", "serialNumber",
+}
+
+// fold makes values of such members lower case.
 func fold(path []string, value any) any {
-	if text, ok := value.(string); ok && len(path) == 1 && path[0] == "registrationId" {
+	free := slices.Contains([]string{"initialTwin", "optionalDeviceInformation"}, path[0]) || len(path) > 2 && path[1] == "payload"
+	if text, ok := value.(string); ok && !free && slices.Contains(caseless, path[len(path)-1]) {
 		return strings.ToLower(text)
 	}
 	return value
@@ -629,7 +710,7 @@ func TestIDs(t *testing.T) {
 		"registrationId < 'B'":                                   {To: "b"},
 		"registrationId <= 'B'":                                  {To: "b\x00"},
 		"registrationId != 'B'":                                  {},
-		"registrationId = 3":                                     {},
+		"registrationId IN ('a')":                                {From: "a", To: "a\x00"},
 		"NOT registrationId = 'B'":                               {},
 		"STARTS_WITH(registrationId,'')":                         {},
 		"STARTS_WITH(registrationId,'Ab') AND etag = 'x'":        {From: "ab", To: "ac"},

@@ -2,7 +2,7 @@ package query
 
 import (
 	"fmt"
-	"strconv"
+	"slices"
 	"strings"
 
 	"github.com/mooring-iot/mooring/internal/dps"
@@ -21,7 +21,7 @@ func Parse(text string, schema *Schema) (Query, error) {
 	if len(text) > maxText {
 		return Query{}, dps.Invalidf("query", "is longer than %d bytes", maxText)
 	}
-	p := &parser{text: text, schema: schema}
+	p := &parser{text: text, schema: schema, sources: slices.Clone(usualSources)}
 	p.next()
 	q := p.query()
 	if p.err != nil {
@@ -29,6 +29,9 @@ func Parse(text string, schema *Schema) (Query, error) {
 	}
 	return q, nil
 }
+
+// usualSources may stand before a member without FROM.
+var usualSources = []string{"enrollments", "enrollmentGroups", "deviceRegistrations", "registrations"}
 
 // parser is a recursive descent over the tokens. The first error stays.
 type parser struct {
@@ -38,6 +41,8 @@ type parser struct {
 	tok    token
 	err    error
 	tests  int
+
+	sources []string // names that may stand before a member
 }
 
 func (p *parser) fail(at int, format string, args ...any) {
@@ -47,9 +52,14 @@ func (p *parser) fail(at int, format string, args ...any) {
 	p.tok = token{kind: end, at: at}
 }
 
-// word reports whether the next token is a keyword, and passes it.
+// isWord reports whether the next token is a keyword.
+func (p *parser) isWord(keyword string) bool {
+	return p.tok.kind == name && strings.EqualFold(p.tok.text, keyword)
+}
+
+// word is isWord that passes the keyword.
 func (p *parser) word(keyword string) bool {
-	if p.tok.kind == name && strings.EqualFold(p.tok.text, keyword) {
+	if p.isWord(keyword) {
 		p.next()
 		return true
 	}
@@ -66,24 +76,21 @@ func (p *parser) sign(s string) bool {
 
 func (p *parser) query() Query {
 	var q Query
-	if p.tok.kind == end {
+	switch {
+	case p.tok.kind == end:
 		return q
-	}
-	if p.sign("*") {
+	case p.sign("*"), p.tok.kind == sign && p.tok.text == ";":
 		p.end("the end")
 		return q
-	}
-	if !p.word("SELECT") {
+	case !p.word("SELECT"):
 		p.fail(p.tok.at, "want SELECT, * or nothing")
 		return q
 	}
-	if !p.sign("*") {
-		p.fail(p.tok.at, "want *: projections are not offered")
-		return q
-	}
+	selected := p.selection()
 	if p.word("FROM") {
 		p.source()
 	}
+	q.Select = p.resolved(selected)
 	if p.word("WHERE") {
 		q.Where = p.or(0)
 	}
@@ -94,8 +101,15 @@ func (p *parser) query() Query {
 	return q
 }
 
-// end demands that nothing follows.
+// end demands that nothing follows but semicolons.
 func (p *parser) end(want string) {
+	closed := false
+	for p.sign(";") {
+		closed = true
+	}
+	if closed {
+		want = "the end"
+	}
 	if p.tok.kind != end {
 		p.fail(p.tok.at, "did not expect %q; want %s", clip(p.tok.text), want)
 	}
@@ -110,156 +124,93 @@ func clip(text string) string {
 	return text
 }
 
-// sources are the names after FROM. None is held against the endpoint: comments in
-// the SDKs tell people to name enrollments everywhere.
-var sources = []string{"enrollments", "enrollmentGroups", "deviceRegistrations", "registrations"}
+// pathAt is a path as it was written, from byte at on.
+type pathAt struct {
+	path []string
+	at   int
+	star bool // it ends in .*
+}
 
+// maxSelected bounds the members of a projection.
+const maxSelected = 100
+
+// selection reads what stands behind SELECT: nil for *. The names are looked up when the
+// source and its alias are known.
+func (p *parser) selection() []pathAt {
+	if p.sign("*") {
+		return nil
+	}
+	var all []pathAt
+	for p.err == nil {
+		at := p.tok.at
+		if len(all) > 0 && p.sign("*") {
+			p.fail(at, "* cannot be combined with members")
+		}
+		path, star := p.rawPath("want *, or members such as " + p.schema.ID)
+		all = append(all, pathAt{path, at, star})
+		switch {
+		case p.err != nil:
+		case len(all) > maxSelected:
+			p.fail(at, "more than %d members", maxSelected)
+		case star && len(all) == 1 && (p.tok.kind != sign || p.tok.text != ","): // e.*
+			return all
+		case star:
+			p.fail(p.tok.at, "* cannot be combined with members")
+		case p.tok.kind == sign && p.tok.text == "(":
+			p.fail(at, "functions are not supported after SELECT; want * or members")
+		case p.isWord("AS"):
+			p.fail(p.tok.at, "did not expect AS: members keep their names")
+		case !p.sign(","):
+			return all
+		}
+	}
+	return nil
+}
+
+func (p *parser) resolved(selected []pathAt) [][]string {
+	var all [][]string
+	for _, s := range selected {
+		if s.star {
+			isFirst := func(source string) bool { return strings.EqualFold(source, s.path[0]) }
+			if len(s.path) > 1 || !slices.ContainsFunc(p.sources, isFirst) {
+				p.fail(s.at, "only the source or its alias can stand before .*")
+			}
+			return nil
+		}
+		if path, _ := p.resolve(s); p.err == nil {
+			all = append(all, path)
+		}
+	}
+	return all
+}
+
+// reserved are words that cannot be a source or an alias.
+var reserved = []string{"WHERE", "ORDER", "GROUP", "HAVING", "LIMIT", "OFFSET", "UNION", "JOIN", "INNER", "LEFT", "RIGHT", "CROSS", "ON"}
+
+// source reads what stands behind FROM. Any name will do: the path of the request says
+// which records are searched.
 func (p *parser) source() {
-	for _, s := range sources {
-		if p.word(s) {
+	if p.tok.kind != name && p.tok.kind != text || slices.ContainsFunc(reserved, p.isWord) {
+		p.fail(p.tok.at, "want a name such as enrollments")
+		return
+	}
+	p.sources = append(p.sources, p.tok.text)
+	p.next()
+	for p.sign(".") {
+		if p.tok.kind != name && p.tok.kind != text {
+			p.fail(p.tok.at, "want a name after the dot")
 			return
 		}
+		p.next()
 	}
-	p.fail(p.tok.at, "want %s", strings.Join(sources, ", "))
-}
-
-func (p *parser) or(depth int) Cond {
-	c := p.and(depth)
-	for p.err == nil && p.word("OR") {
-		c = Or{c, p.and(depth)}
-	}
-	return c
-}
-
-func (p *parser) and(depth int) Cond {
-	c := p.not(depth)
-	for p.err == nil && p.word("AND") {
-		c = And{c, p.not(depth)}
-	}
-	return c
-}
-
-func (p *parser) not(depth int) Cond {
-	if depth > maxDepth {
-		p.fail(p.tok.at, "is nested deeper than %d levels", maxDepth)
-		return nil
-	}
-	if p.word("NOT") {
-		return Not{p.not(depth + 1)}
-	}
-	if p.sign("(") {
-		c := p.or(depth + 1)
-		if p.err == nil && !p.sign(")") {
-			p.fail(p.tok.at, "want )")
-		}
-		return c
-	}
-	return p.test()
-}
-
-func (p *parser) test() Cond {
-	if p.tests++; p.tests > maxTests {
-		p.fail(p.tok.at, "more than %d conditions", maxTests)
-		return nil
-	}
-	if p.word("STARTS_WITH") {
-		return p.startsWith()
-	}
-	path, folded := p.path()
-	op := p.op()
-	literal := p.literal()
-	if text, ok := literal.(string); ok && folded {
-		literal = strings.ToLower(text)
-	}
-	return Compare{Path: path, Op: op, Literal: literal, Folded: folded}
-}
-
-func (p *parser) startsWith() Cond {
-	if !p.sign("(") {
-		p.fail(p.tok.at, "want (")
-	}
-	path, folded := p.path()
-	if p.err == nil && !p.sign(",") {
-		p.fail(p.tok.at, "want ,")
-	}
-	at := p.tok.at
-	prefix, ok := p.literal().(string)
-	if p.err == nil && !ok {
-		p.fail(at, "want a string")
-	}
-	if p.err == nil && !p.sign(")") {
-		p.fail(p.tok.at, "want )")
-	}
-	if folded {
-		prefix = strings.ToLower(prefix)
-	}
-	return StartsWith{Path: path, Prefix: prefix, Folded: folded}
-}
-
-// path reads a member, as the schema spells it.
-func (p *parser) path() (path []string, folded bool) {
-	at := p.tok.at
-	for what := "want a member, like " + p.schema.ID; p.err == nil; what = "want a member after the dot" {
+	if as := p.word("AS"); as || p.tok.kind == name && !slices.ContainsFunc(reserved, p.isWord) {
 		if p.tok.kind != name && p.tok.quote != '"' {
-			p.fail(p.tok.at, "%s", what)
-			break
+			p.fail(p.tok.at, "want an alias")
+			return
 		}
-		path = append(path, p.tok.text)
+		p.sources = append(p.sources, p.tok.text)
 		p.next()
-		if !p.sign(".") {
-			break
-		}
 	}
-	if p.err != nil {
-		return nil, false
-	}
-	path, folded, problem := p.schema.resolve(path)
-	if problem != "" {
-		p.fail(at, "%s", problem)
-	}
-	return path, folded
-}
-
-func (p *parser) op() Op {
-	t := p.tok
-	if t.kind == sign {
-		for _, op := range []Op{Equal, NotEqual, Less, LessOrEqual, Greater, GreaterOrEqual} {
-			if t.text == string(op) {
-				p.next()
-				return op
-			}
-		}
-		if t.text == "<>" {
-			p.next()
-			return NotEqual
-		}
-	}
-	p.fail(t.at, "want =, !=, <>, <, <=, > or >=")
-	return Equal
-}
-
-func (p *parser) literal() any {
-	t := p.tok
-	switch {
-	case t.kind == text:
-		p.next()
-		return t.text
-	case t.kind == numeral:
-		value, err := strconv.ParseFloat(t.text, 64)
-		if err != nil {
-			p.fail(t.at, "%q is no number", clip(t.text))
-		}
-		p.next()
-		return value
-	case p.word("true"):
-		return true
-	case p.word("false"):
-		return false
-	case p.word("null"):
-		return nil
-	}
-	p.fail(t.at, "want a string in quotes, a number, true, false or null")
-	return nil
 }
 
 // order reads what stands behind ORDER.

@@ -207,6 +207,8 @@ func uses(c Cond, first string) bool {
 		return c.Path[0] == first
 	case StartsWith:
 		return c.Path[0] == first
+	case Contains:
+		return c.Path[0] == first
 	default:
 		return false
 	}

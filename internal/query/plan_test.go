@@ -47,10 +47,10 @@ func TestUses(t *testing.T) {
 		"*":                         false,
 		"SELECT * WHERE etag = 'x'": false,
 		"SELECT * WHERE initialTwin.registrationState = 'x'":                          false,
-		"SELECT * WHERE registrationState.status = 'x'":                               true,
+		"SELECT * WHERE registrationState.status = 'failed'":                          true,
 		"SELECT * WHERE REGISTRATIONSTATE != null":                                    true,
 		"SELECT * WHERE etag = 'x' OR NOT (STARTS_WITH(registrationState.etag, 'x'))": true,
-		"SELECT * WHERE registrationState.status = 'x' AND etag = 'x'":                true,
+		"SELECT * WHERE registrationState.status = 'failed' AND etag = 'x'":           true,
 	} {
 		q, err := query.Parse(text, query.Enrollments())
 		if got := q.Uses("registrationState"); err != nil || got != want {

@@ -1,17 +1,24 @@
 // Package query is the query language of the service API: it reads a text, checks it
 // against what the records have, and says whether a record matches.
 //
-//	query     = "" | "*" | select
-//	select    = "SELECT" "*" [ "FROM" name ] [ "WHERE" cond ] [ "ORDER" "BY" member [ "ASC" | "DESC" ] ]
+//	query     = [ "*" | select ] { ";" }
+//	select    = "SELECT" what [ "FROM" source ] [ "WHERE" cond ] [ "ORDER" "BY" path [ "ASC" | "DESC" ] ]
+//	what      = "*" | path { "," path }
+//	source    = name { "." name } [ [ "AS" ] alias ]
 //	cond      = or ; or = and { "OR" and } ; and = not { "AND" not }
 //	not       = "NOT" not | "(" cond ")" | test
-//	test      = path op literal | "STARTS_WITH" "(" path "," string ")"
-//	path      = member { "." member }      member is a name, or any text in double quotes
-//	op        = "=" | "!=" | "<>" | "<" | "<=" | ">" | ">="
+//	test      = path op literal | literal op path | path "IN" "(" literal { "," literal } ")"
+//	          | path "IS" [ "NOT" ] "NULL"
+//	          | "STARTS_WITH" "(" path "," string ")" | "ARRAY_CONTAINS" "(" path "," literal ")"
+//	path      = member { "." member | "[" string "]" }
+//	          member is a name, or any text in double quotes; the first may be the source or its alias
+//	op        = "=" | "==" | "!=" | "<>" | "<" | "<=" | ">" | ">="
 //	literal   = 'string' | "string" | number | true | false | null
 //
-// Keywords have no case. Quotes inside a string are doubled. DPS takes such texts and
-// ignores their conditions; here they count. STARTS_WITH and ORDER BY are ours.
+// Keywords have no case. Quotes inside a string are doubled. DPS accepts such texts and
+// ignores their conditions; here they count. The source can have any name: the path of the
+// request says what is searched. A literal that no record can match, because the member has
+// another type or only certain values, is refused. STARTS_WITH and ORDER BY are ours.
 package query
 
 import (
@@ -24,6 +31,9 @@ import (
 type Query struct {
 	Where Cond  // nil matches every record
 	Order Order // by ID, ascending, unless the text says otherwise
+
+	// Select are the members that are asked for; nil asks for all. See Project.
+	Select [][]string
 
 	// Number is how the wire numbers a failure; without it no condition on errorCode
 	// holds.
@@ -74,6 +84,13 @@ type StartsWith struct {
 	Folded bool
 }
 
+// Contains holds when the member is a list with an element equal to the literal.
+type Contains struct {
+	Path    []string
+	Literal any // string, float64, bool or nil
+	Folded  bool
+}
+
 // Op is a relation.
 type Op string
 
@@ -107,6 +124,13 @@ func (c StartsWith) Match(doc Document) bool {
 		text = strings.ToLower(text)
 	}
 	return ok && strings.HasPrefix(text, c.Prefix)
+}
+
+// Match reports whether the condition holds on doc.
+func (c Contains) Match(doc Document) bool {
+	value, _ := doc.Member(c.Path)
+	elements, ok := value.(list)
+	return ok && elements.contains(c.Literal, c.Folded)
 }
 
 // Match reports whether the condition holds on doc.

@@ -4,6 +4,8 @@ import (
 	"maps"
 	"slices"
 	"strings"
+
+	"github.com/mooring-iot/mooring/internal/dps"
 )
 
 // Schema is what members the records of a query have. Names of the wire are found
@@ -14,35 +16,74 @@ type Schema struct {
 	members members
 }
 
-// members is a level of the tree: nil below a plain member.
-type members map[string]members
+// members is a level of the tree.
+type members map[string]member
 
-// free stands for a member that may hold anything.
-var free = members{"*": nil}
+// member says what a member can be compared with.
+type member struct {
+	kind   kind
+	below  members  // of an object
+	values []string // of a closed set
+}
 
-func leaves(names ...string) members {
-	m := make(members, len(names))
-	for _, n := range names {
-		m[n] = nil
+// kind is what a member holds.
+type kind uint8
+
+const (
+	plainText kind = iota
+	foldedText
+	closedSet
+	boolean
+	integer
+	moment
+	hostList
+	objectOf
+	anything
+)
+
+// The members without a part of their own.
+var (
+	caseful   = member{kind: plainText}
+	caseless  = member{kind: foldedText}
+	flag      = member{kind: boolean}
+	count     = member{kind: integer}
+	timestamp = member{kind: moment}
+	free      = member{kind: anything}
+)
+
+func group(below members) member { return member{kind: objectOf, below: below} }
+
+func oneOf[S ~string](values ...S) member {
+	m := member{kind: closedSet}
+	for _, v := range values {
+		m.values = append(m.values, string(v))
 	}
 	return m
 }
 
+func leaves(m member, names ...string) members {
+	all := make(members, len(names))
+	for _, n := range names {
+		all[n] = m
+	}
+	return all
+}
+
 // resolve spells a path as the schema does. problem is "" when the path exists.
-func (s *Schema) resolve(path []string) (spelled []string, folded bool, problem string) {
-	level := s.members
+func (s *Schema) resolve(path []string) (spelled []string, m member, problem string) {
+	m = group(s.members)
 	for i, part := range path {
-		if _, anything := level["*"]; anything {
-			return append(spelled, path[i:]...), false, ""
+		if m.kind == anything {
+			return append(spelled, path[i:]...), free, ""
 		}
-		found, ok := find(level, part)
+		found, ok := find(m.below, part)
 		if !ok {
-			return nil, false, unknown(path[:i], part, level)
+			return nil, m, unknown(path[:i], part, m.below)
 		}
 		spelled = append(spelled, found)
-		level = level[found]
+		m = m.below[found]
 	}
-	return spelled, len(spelled) == 1 && spelled[0] == s.ID, ""
+	return spelled, m, ""
 }
 
 func find(level members, part string) (string, bool) {
@@ -62,54 +103,49 @@ func unknown(above []string, part string, level members) string {
 	if len(above) > 0 {
 		where = strings.Join(above, ".") + " has no member " + clip(part)
 	}
-	return where + "; there is " + strings.Join(slices.Sorted(maps.Keys(level)), ", ")
+	return where + "; the members are " + names(level)
 }
 
-func certificate() members {
-	return members{
-		"info": leaves(
-			"subjectName",
-			"sha1Thumbprint",
-			"sha256Thumbprint",
-			"issuerName",
-			"notBeforeUtc",
-			"notAfterUtc",
-			"serialNumber",
-			"version",
-		),
+func names(level members) string { return strings.Join(slices.Sorted(maps.Keys(level)), ", ") }
+
+func certificateMembers() member {
+	info := leaves(caseful, "subjectName", "issuerName")
+	for _, name := range []string{"sha1Thumbprint", "sha256Thumbprint", "serialNumber"} {
+		info[name] = caseless // hexadecimal
 	}
+	info["notBeforeUtc"], info["notAfterUtc"], info["version"] = timestamp, timestamp, count
+	return group(members{"info": group(info)})
 }
 
-func pair() members { return members{"primary": certificate(), "secondary": certificate()} }
+func pair() member {
+	return group(members{"primary": certificateMembers(), "secondary": certificateMembers()})
+}
 
 func registrationState() members {
-	m := leaves(
-		"registrationId",
-		"createdDateTimeUtc",
-		"lastUpdatedDateTimeUtc",
-		"assignedHub",
-		"deviceId",
-		"status",
-		"substatus",
-		"errorCode",
-		"errorMessage",
-		"etag",
-	)
-	m["payload"] = free
+	m := leaves(caseful, "deviceId", "errorMessage", "etag")
+	m["registrationId"], m["assignedHub"] = caseless, caseless
+	m["createdDateTimeUtc"], m[updatedMember] = timestamp, timestamp
+	m["status"] = oneOf(dps.Unassigned, dps.Assigning, dps.Assigned, dps.Failed, dps.Disabled)
+	m["substatus"] = oneOf(dps.InitialAssignment, dps.DeviceDataMigrated, dps.DeviceDataReset, dps.ReprovisionedToInitialAssignment)
+	m["errorCode"], m["payload"] = count, free
 	return m
 }
 
 // common are the members that both kinds of enrollments have.
 func common(certificates string) members {
 	return members{
-		"attestation": members{
-			"type": nil, "tpm": leaves("endorsementKey", "storageRootKey"),
-			"x509": members{certificates: pair(), "caReferences": leaves("primary", "secondary")},
-		},
-		"capabilities": leaves("iotEdge"), "iotHubHostName": nil, "iotHubs": nil, "initialTwin": free, "etag": nil, "provisioningStatus": nil,
-		"reprovisionPolicy":  leaves("updateHubAssignment", "migrateDeviceData"),
-		"createdDateTimeUtc": nil, "lastUpdatedDateTimeUtc": nil, "allocationPolicy": nil,
-		"customAllocationDefinition": leaves("webhookUrl", "apiVersion"),
+		"attestation": group(members{
+			"type": oneOf(dps.TPM, dps.X509, dps.SymmetricKey),
+			"tpm":  group(leaves(caseful, "endorsementKey", "storageRootKey")),
+			"x509": group(members{certificates: pair(), "caReferences": group(leaves(caseless, "primary", "secondary"))}),
+		}),
+		"capabilities":   group(leaves(flag, "iotEdge")),
+		"iotHubHostName": caseless, "iotHubs": {kind: hostList}, "initialTwin": free, "etag": caseful,
+		"provisioningStatus": oneOf(dps.StatusEnabled, dps.StatusDisabled),
+		"reprovisionPolicy":  group(leaves(flag, "updateHubAssignment", "migrateDeviceData")),
+		"createdDateTimeUtc": timestamp, updatedMember: timestamp,
+		"allocationPolicy":           oneOf(dps.Hashed, dps.GeoLatency, dps.Static, dps.Custom),
+		"customAllocationDefinition": group(leaves(caseful, "webhookUrl", "apiVersion")),
 	}
 }
 
@@ -118,15 +154,15 @@ const updatedMember = "lastUpdatedDateTimeUtc"
 // Enrollments is the schema of individual enrollments.
 func Enrollments() *Schema {
 	m := common("clientCertificates")
-	m["registrationId"], m["deviceId"] = nil, nil
-	m["optionalDeviceInformation"], m["registrationState"] = free, registrationState()
+	m["registrationId"], m["deviceId"] = caseless, caseful
+	m["optionalDeviceInformation"], m["registrationState"] = free, group(registrationState())
 	return &Schema{ID: "registrationId", Updated: updatedMember, members: m}
 }
 
 // Groups is the schema of enrollment groups.
 func Groups() *Schema {
 	m := common("signingCertificates")
-	m["enrollmentGroupId"] = nil
+	m["enrollmentGroupId"] = caseless
 	return &Schema{ID: "enrollmentGroupId", Updated: updatedMember, members: m}
 }
 

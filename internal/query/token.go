@@ -89,11 +89,11 @@ func (p *parser) quoted(at int, quote byte) {
 		p.pos = i + 1
 		return
 	}
-	p.fail(at, "the string has no end")
+	p.fail(at, "the string has no closing quote")
 }
 
 // signs are the longest first.
-var signs = []string{"<=", ">=", "<>", "!=", "=", "<", ">", "(", ")", ",", ".", "*"}
+var signs = []string{"<=", ">=", "<>", "!=", "==", "=", "<", ">", "(", ")", "[", "]", ",", ".", "*", ";"}
 
 func (p *parser) signAt(at int, rest string) {
 	for _, s := range signs {

@@ -1,6 +1,7 @@
 package serviceapi
 
 import (
+	"bytes"
 	"encoding/base64"
 	"encoding/json"
 	"net/http"
@@ -21,8 +22,9 @@ const pageSize = 1000
 // search is a query with the page that is asked for.
 type search struct {
 	query.Query
-	limit int
-	after *dps.Cursor
+	schema *query.Schema
+	limit  int
+	after  *dps.Cursor
 }
 
 // readSearch reads body and headers of a query. A body may be missing.
@@ -32,21 +34,42 @@ func (s *server) readSearch(w http.ResponseWriter, r *http.Request, schema *quer
 	if err != nil {
 		return out, err
 	}
-	var spec wire.QuerySpecification
-	if len(text) > 0 {
-		if err := translate.Decode(text, &spec); err != nil {
-			return out, err
-		}
-	}
-	if out.Query, err = query.Parse(spec.Query, schema); err != nil {
+	if text, err = specified(text); err != nil {
 		return out, err
 	}
+	if out.Query, err = query.Parse(string(text), schema); err != nil {
+		return out, err
+	}
+	out.schema = schema
 	out.Number = translate.Number
 	if out.limit, err = pageLimit(r.Header.Get(wire.HeaderMaxItemCount)); err != nil {
 		return out, err
 	}
 	out.after, err = readToken(r.Header.Get(wire.HeaderContinuation), out.Order)
 	return out, err
+}
+
+// specified returns the query of a body, which may be missing. Some clients put the
+// specification of a query into another one, as text or as an object.
+func specified(body []byte) ([]byte, error) {
+	if len(body) == 0 {
+		return nil, nil
+	}
+	var spec struct {
+		Query json.RawMessage `json:"query"`
+	}
+	if err := translate.Decode(body, &spec); err != nil {
+		return nil, err
+	}
+	if bytes.HasPrefix(spec.Query, []byte("{")) { // {"query": {"query": "SELECT *"}}
+		body = spec.Query
+	}
+	var text wire.QuerySpecification
+	if err := translate.Decode(body, &text); err != nil {
+		return nil, err
+	}
+	unwrapped, err := query.Unwrap(text.Query)
+	return []byte(unwrapped), err
 }
 
 // pageLimit reads how many records are asked for. 0 asks for the usual number.
@@ -96,10 +119,10 @@ func readToken(text string, o query.Order) (*dps.Cursor, error) {
 	return &dps.Cursor{Key: t.Key, Updated: t.Updated}, nil
 }
 
-// writePage answers a query: a bare array, never null.
-func writePage[T any](w http.ResponseWriter, itemType string, items []T, next *dps.Cursor, o query.Order) error {
+// writePage answers a query: a bare array, never null, of what the query selects.
+func writePage[T any](w http.ResponseWriter, itemType string, items []T, next *dps.Cursor, q search) error {
 	if next != nil {
-		text, err := writeToken(*next, o)
+		text, err := writeToken(*next, q.Order)
 		if err != nil {
 			return err
 		}
@@ -109,7 +132,20 @@ func writePage[T any](w http.ResponseWriter, itemType string, items []T, next *d
 	if items == nil {
 		items = []T{}
 	}
-	return httpio.WriteJSON(w, http.StatusOK, items)
+	if q.Select == nil {
+		return httpio.WriteJSON(w, http.StatusOK, items)
+	}
+	selected := make([]json.RawMessage, len(items))
+	for i, item := range items {
+		text, err := json.Marshal(item)
+		if err != nil {
+			return err
+		}
+		if selected[i], err = q.Project(text, q.schema); err != nil {
+			return err
+		}
+	}
+	return httpio.WriteJSON(w, http.StatusOK, selected)
 }
 
 func (s *server) query(c collection) route.Handler {
@@ -132,7 +168,7 @@ func (s *server) query(c collection) route.Handler {
 				return err
 			}
 		}
-		return writePage(w, itemType, items, next, q.Order)
+		return writePage(w, itemType, items, next, q)
 	})
 }
 
@@ -194,5 +230,5 @@ func (s *server) queryRegistrations(w http.ResponseWriter, r *http.Request, p ro
 	for i, rec := range page {
 		items[i] = translate.ServiceState(rec.Registration, rec.Hub, version(r))
 	}
-	return writePage(w, wire.ItemTypeDeviceRegistration, items, next, q.Order)
+	return writePage(w, wire.ItemTypeDeviceRegistration, items, next, q)
 }

@@ -193,7 +193,7 @@ var tests = []string{
 	"initialTwin.tags.note = 'a/b'", "initialTwin.tags.note = '<b>&'", "STARTS_WITH(initialTwin.tags.note, '<b')", `initialTwin.tags.note = 'c:\x'`, `STARTS_WITH(initialTwin.tags.note, 'c:')`,
 	"initialTwin.tags.site = '2026-03-01T12:00:00Z'", "initialTwin.tags.site = '2026-03-01T12:00:00.00Z'", "STARTS_WITH(initialTwin.tags.site, '2026-03-01T12:00:00Z')",
 	"initialTwin.tags.oslo = 1", "initialTwin = null", "initialTwin.tags = null", "deviceId = 'oslo'", "STARTS_WITH(deviceId, 'De')", "deviceId = null",
-	"provisioningStatus = 'disabled'", "provisioningStatus = null", "provisioningStatus = 'null'", "provisioningStatus != 'enabled'", "STARTS_WITH(provisioningStatus, 'en')",
+	"provisioningStatus = 'disabled'", "provisioningStatus = null", "provisioningStatus = 'Disabled'", "ARRAY_CONTAINS(initialTwin.tags.site, 'oslo')", "provisioningStatus != 'enabled'", "STARTS_WITH(provisioningStatus, 'en')",
 	"attestation.type = 'tpm'", "attestation.type != 'tpm'", "attestation.tpm.endorsementKey = 'AToAAQALAAMAsgAg'", "attestation.tpm = null", "attestation.x509 != null",
 	"attestation.x509.clientCertificates.primary.info.subjectName = 'CN=device'", "attestation.x509.clientCertificates.secondary = null", "attestation != null",
 	"attestation.type = 'x509' AND attestation.x509.clientCertificates.primary != null AND capabilities = null",
