@@ -204,6 +204,7 @@ func (s *server) get(w http.ResponseWriter, r *http.Request, t target) error {
 	if err != nil {
 		return err
 	}
+	httpio.Warn(w, s.Enroll.CAWarnings(c)...)
 	return answer(w, t, c, false)
 }
 
@@ -244,6 +245,7 @@ func (s *server) put(w http.ResponseWriter, r *http.Request, t target) error {
 	if err != nil {
 		return err
 	}
+	httpio.Warn(w, s.Enroll.CAWarnings(c)...)
 	return answer(w, t, c, false)
 }
 

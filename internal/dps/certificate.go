@@ -135,6 +135,27 @@ func CommonNames(c *x509.Certificate) []string {
 
 var oidCommonName = asn1.ObjectIdentifier{2, 5, 4, 3}
 
+// SignerProblem says why devices that c signed are refused: it is not the certificate of
+// a CA, or of one that may sign certificates. "" means that they are not.
+// Source: RFC 5280, sections 4.2.1.3 and 4.2.1.9.
+func SignerProblem(c *x509.Certificate) string {
+	switch {
+	case !c.BasicConstraintsValid || !c.IsCA:
+		return "is not a CA certificate: its basicConstraints do not say CA:TRUE"
+	case c.KeyUsage != 0 && c.KeyUsage&x509.KeyUsageCertSign == 0:
+		return "must not sign certificates: its keyUsage lacks keyCertSign"
+	default:
+		return ""
+	}
+}
+
+// SaysNothing reports whether c is self-issued and has no extensions, so that it does not
+// say whether it is a CA. DPS takes it for a signing certificate.
+// Source: azure-sdk-for-python, sdk/iot/azure-iot-deviceprovisioning, tests/utility/common.py.
+func SaysNothing(c *x509.Certificate) bool {
+	return len(c.Extensions) == 0 && bytes.Equal(c.RawSubject, c.RawIssuer)
+}
+
 // Name returns what people call the holder: the common name, else the whole
 // distinguished name, else the thumbprint.
 func (c Certificate) Name() string {

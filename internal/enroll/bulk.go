@@ -18,24 +18,23 @@ const (
 )
 
 // Apply runs one item of a bulk operation; etag is that of the item. It fails as Put
-// and Delete do.
-func (s *Service) Apply(ctx context.Context, mode Mode, draft dps.EnrollmentDraft, etag string) error {
+// and Delete do, and returns what was written, the zero value for Remove.
+func (s *Service) Apply(ctx context.Context, mode Mode, draft dps.EnrollmentDraft, etag string) (dps.Enrollment, error) {
 	cond, err := dps.ParseCondition(etag)
 	if err != nil {
-		return err
+		return dps.Enrollment{}, err
 	}
 	switch mode {
 	case Create:
-		_, err = s.Put(ctx, draft, dps.Condition{})
-	case Update:
-		_, err = s.Put(ctx, draft, cond)
+		return s.Put(ctx, draft, dps.Condition{})
 	case UpdateIfMatch:
 		if !cond.Set {
-			return dps.Errorf(dps.PreconditionFailed, "Precondition failed: the item has no etag.")
+			return dps.Enrollment{}, dps.Errorf(dps.PreconditionFailed, "Precondition failed: the item has no etag.")
 		}
-		_, err = s.Put(ctx, draft, cond)
+		fallthrough
+	case Update:
+		return s.Put(ctx, draft, cond)
 	default:
-		err = s.Delete(ctx, draft.Instance, draft.Ref, dps.Condition{})
+		return dps.Enrollment{}, s.Delete(ctx, draft.Instance, draft.Ref, dps.Condition{})
 	}
-	return err
 }

@@ -144,13 +144,20 @@ func (s *Service) Put(ctx context.Context, draft dps.EnrollmentDraft, cond dps.C
 	if err := s.check(draft.Enrollment); err != nil {
 		return dps.Enrollment{}, err
 	}
+	found, err := s.referred(ctx, draft)
+	if err != nil {
+		return dps.Enrollment{}, err
+	}
 	var written dps.Enrollment
-	err := retry(cond, func() error {
+	err = retry(cond, func() error {
 		stored, err := s.stored(ctx, draft.Instance, draft.Ref)
 		if err != nil {
 			return err
 		}
 		if err := mayReplace(draft.Ref, stored, cond); err != nil {
+			return err
+		}
+		if err := found.check(draft, stored); err != nil {
 			return err
 		}
 		if written, err = s.complete(draft, stored); err != nil {

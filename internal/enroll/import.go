@@ -36,8 +36,9 @@ const (
 
 // Imported is the outcome of one record; Err says why it was refused.
 type Imported struct {
-	Outcome Outcome
-	Err     error
+	Outcome    Outcome
+	Err        error
+	Enrollment *dps.Enrollment // that was created or replaced, else nil
 }
 
 // Import writes the records of drafts in their order, as one change, all of them in
@@ -58,9 +59,16 @@ func (s *Service) Import(ctx context.Context, in dps.InstanceID, drafts []dps.En
 	for i, d := range drafts {
 		refs[i] = d.Ref
 	}
+	found, err := s.referred(ctx, drafts...)
+	if err != nil {
+		return nil, err
+	}
 	errs, err := s.store.ImportEnrollments(ctx, in, refs, func(i int, stored *dps.Enrollment) (*dps.Enrollment, error) {
+		if err := found.check(drafts[i], stored); err != nil {
+			return nil, err
+		}
 		next, outcome, err := s.importOne(drafts[i], stored, replace)
-		results[i].Outcome = outcome
+		results[i].Outcome, results[i].Enrollment = outcome, next
 		return next, err
 	})
 	if err != nil {

@@ -136,7 +136,8 @@ func (w *world) upload(t *testing.T, name dps.CAName, c dps.Certificate) dps.CAC
 // proofFor returns a certificate for code, signed by ca.
 func proofFor(t *testing.T, ca *pki.Issued, code string) dps.Certificate {
 	t.Helper()
-	return certificateOf(issue(t, pki.Request{Kind: pki.Verification, CommonName: code, Issuer: ca.Issuer()}))
+	until := time.Now().Add(30 * 24 * time.Hour)
+	return certificateOf(issue(t, pki.Request{Kind: pki.Verification, CommonName: code, Issuer: ca.Issuer(), NotAfter: until}))
 }
 
 // proofNamed returns a certificate for code that names ca as its issuer, signed by

@@ -16,14 +16,17 @@ const (
 
 // Warn adds warnings to an answer, before it is written: what was asked for is done,
 // and may not have the effect that is wanted. Each becomes a header line in ASCII. Of
-// many, the last line says how many are left out.
+// many, the last line says that there are more. It can be called several times.
 func Warn(w http.ResponseWriter, warnings ...string) {
-	for i, text := range warnings {
-		if i == maxWarnings-1 && len(warnings) > maxWarnings {
-			w.Header().Add(wire.HeaderWarning, fmt.Sprintf("%d more warnings are not shown", len(warnings)-i))
+	for _, text := range warnings {
+		switch n := len(w.Header().Values(wire.HeaderWarning)); n {
+		case maxWarnings:
 			return
+		case maxWarnings - 1:
+			w.Header().Add(wire.HeaderWarning, "there are more warnings, which are not shown")
+		default:
+			w.Header().Add(wire.HeaderWarning, headerText(text))
 		}
-		w.Header().Add(wire.HeaderWarning, headerText(text))
 	}
 }
 

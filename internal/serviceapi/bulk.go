@@ -53,7 +53,9 @@ func (s *server) bulk(c collection) route.Handler {
 		change := audit.From(r.Context())
 		change.Several(bulkOperations[mode])
 		for _, item := range items {
-			if err := s.bulkItem(r, c.kind, mode, item); err != nil {
+			warnings, err := s.bulkItem(r, c.kind, mode, item)
+			httpio.Warn(w, warnings...)
+			if err != nil {
 				change.Failed(err)
 				httpio.LogRefusal(s.Log, r, err, "item", itemID(c.kind, item))
 				result.IsSuccessful = false
@@ -99,18 +101,27 @@ func itemID(kind dps.EntryKind, item wire.EnrollmentRequest) string {
 	return item.RegistrationID
 }
 
-func (s *server) bulkItem(r *http.Request, kind dps.EntryKind, mode enroll.Mode, item wire.EnrollmentRequest) error {
+// bulkItem returns the warnings about the record that it wrote, which begin with its ID.
+func (s *server) bulkItem(r *http.Request, kind dps.EntryKind, mode enroll.Mode, item wire.EnrollmentRequest) ([]string, error) {
 	ref, err := dps.ParseEntryID(kind, idField(kind), itemID(kind, item))
 	if err != nil {
-		return err
+		return nil, err
 	}
 	draft := dps.EnrollmentDraft{Enrollment: dps.Enrollment{Instance: s.Instance, Ref: ref}}
 	if mode != enroll.Remove { // whatever else the item says does not matter then
 		if draft, err = translate.Draft(s.Instance, ref, item); err != nil {
-			return err
+			return nil, err
 		}
 	}
-	return s.Enroll.Apply(r.Context(), mode, draft, item.ETag)
+	e, err := s.Enroll.Apply(r.Context(), mode, draft, item.ETag)
+	if err != nil {
+		return nil, err
+	}
+	warnings := s.Enroll.Warnings(r.Context(), e)
+	for i, text := range warnings {
+		warnings[i] = e.Ref.String() + ": " + text
+	}
+	return warnings, nil
 }
 
 func (s *server) bulkError(r *http.Request, item wire.EnrollmentRequest, err error) wire.BulkError {

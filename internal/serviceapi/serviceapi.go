@@ -143,6 +143,7 @@ func (s *server) get(w http.ResponseWriter, r *http.Request, ref dps.EntryRef) e
 			return err
 		}
 	}
+	httpio.Warn(w, s.Enroll.Warnings(r.Context(), e)...)
 	return httpio.WriteJSON(w, http.StatusOK, body)
 }
 
@@ -186,6 +187,7 @@ func (s *server) put(w http.ResponseWriter, r *http.Request, ref dps.EntryRef) e
 	if err != nil {
 		return err
 	}
+	httpio.Warn(w, s.Enroll.Warnings(r.Context(), e)...)
 	return httpio.WriteJSON(w, http.StatusOK, body)
 }
 

@@ -206,6 +206,9 @@ func (in *intake) store(ctx context.Context, batch []item, result *wire.ImportRe
 	for _, it := range batch {
 		if it.err == nil {
 			it.err = count(outcomes[0], result)
+			if e := outcomes[0].Enrollment; e != nil {
+				warn(it.line, e.Ref.ID, in.Enroll.Warnings(ctx, *e), result)
+			}
 			outcomes = outcomes[1:]
 		}
 		if it.err != nil {
@@ -214,6 +217,17 @@ func (in *intake) store(ctx context.Context, batch []item, result *wire.ImportRe
 		}
 	}
 	return nil
+}
+
+// warn adds the warnings about a record to the result of an import.
+func warn(line int64, id string, warnings []string, result *wire.ImportResult) {
+	for _, text := range warnings {
+		if len(result.Warnings) == wire.MaxImportWarnings {
+			result.MoreWarnings++
+			continue
+		}
+		result.Warnings = append(result.Warnings, wire.ImportWarning{Line: line, ID: id, Message: text})
+	}
 }
 
 // maxShownID bounds what is repeated of an ID that is none.
