@@ -21,7 +21,7 @@ type AuditPage struct {
 // AuditEntry says what one management change was.
 type AuditEntry struct {
 	Time      string `json:"time"`      // RFC 3339, UTC
-	Principal string `json:"principal"` // policy:NAME, token:SUBJECT, portal:ACCOUNT or command:NAME
+	Principal string `json:"principal"` // policy:NAME, token:SUBJECT, portal:ACCOUNT, command:NAME or device:ID
 	Operation string `json:"operation"`
 	Kind      string `json:"kind"`
 	ID        string `json:"id,omitempty"` // absent for a change of several records
@@ -35,6 +35,8 @@ type AuditEntry struct {
 
 	TrackingID string `json:"trackingId"`
 	Remote     string `json:"remote"`
+
+	Detail string `json:"detail,omitempty"` // what happened, where the other members do not say it: operation move
 }
 
 // PortalPassword is the answer to a reset of the portal's password: one that has to be

@@ -43,6 +43,26 @@ type Decision struct {
 	Checks  []DecisionCheck `json:"checks"`  // in the order in which they were made; the last one failed
 
 	Evidence DecisionEvidence `json:"evidence"`
+
+	// Move is the hub identity that changed hands (reason identity-moved: the device was
+	// assigned) or was kept from the device (identity-of-another-enrollment).
+	Move *DecisionMove `json:"move,omitempty"`
+}
+
+// DecisionMove is a hub identity, whose it was, and who wanted it.
+type DecisionMove struct {
+	HostName string         `json:"hostName"`
+	DeviceID string         `json:"deviceId"`
+	From     DecisionHolder `json:"from"`
+	To       DecisionHolder `json:"to"`
+}
+
+// DecisionHolder is whose an identity is: that of a device, through an enrollment or a
+// group; all members are absent for an operator who created it at the hub.
+type DecisionHolder struct {
+	RegistrationID    string `json:"registrationId,omitempty"`
+	EnrollmentID      string `json:"enrollmentId,omitempty"`
+	EnrollmentGroupID string `json:"enrollmentGroupId,omitempty"`
 }
 
 // DecisionCheck is one step of a decision.

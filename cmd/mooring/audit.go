@@ -52,13 +52,13 @@ the right ServiceConfig.`,
 	flags := cmd.Flags()
 	flags.StringVar(&o.from, "from", "", "only changes since this time, day or age")
 	flags.StringVar(&o.to, "to", "", "only changes before this time, day or age")
-	flags.StringVar(&o.principal, "principal", "", "only changes by this one: policy:NAME or token:SUBJECT")
+	flags.StringVar(&o.principal, "principal", "", "only changes by this one: policy:NAME, token:SUBJECT, portal:ACCOUNT or device:REGISTRATION-ID")
 	flags.StringVar(&o.operation, "operation", "", "only this operation, such as put or delete")
 	flags.StringVar(
 		&o.kind,
 		"kind",
 		"",
-		"only records of this kind: enrollment, enrollment-group, registration, certificate, provisioning-service, linked-hub",
+		"only records of this kind: enrollment, enrollment-group, registration, certificate, provisioning-service, linked-hub, portal-account, hub-identity",
 	)
 	flags.StringVar(&o.id, "id", "", "only the record with this ID or name")
 	flags.StringVar(&o.result, "result", "", "only with this result: ok, failed, or the name of an error")
@@ -217,6 +217,9 @@ func auditRow(a wire.AuditEntry) []string {
 	if a.Succeeded != nil && a.Failed != nil {
 		id = fmt.Sprintf("(%d records)", *a.Succeeded+*a.Failed)
 		result = fmt.Sprintf("%s, %d done, %d failed", a.Result, *a.Succeeded, *a.Failed)
+	}
+	if a.Detail != "" {
+		result += ", " + onOneLine(a.Detail)
 	}
 	if outcome := outcomeOf(a); outcome != "" {
 		result += ", " + outcome

@@ -240,7 +240,11 @@ func (w why) print(all []wire.Decision, record *wire.RegistrationState) error {
 func printDecision(out *tabwriter.Writer, d wire.Decision, record *wire.RegistrationState) {
 	line := liner(out)
 	line("Registration ID", printable(d.RegistrationID))
-	line("Refused", refusedText(d))
+	if d.Reason == string(dps.ReasonIdentityMoved) {
+		line("Assigned", refusedText(d))
+	} else {
+		line("Refused", refusedText(d))
+	}
 	line("Reason", d.Reason)
 	line("Meaning", d.Summary)
 	line("Remedy", onOneLine(d.Remedy))

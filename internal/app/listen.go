@@ -60,7 +60,7 @@ func (a *App) listen(ctx context.Context) error {
 	a.devices = register.New(register.Options{
 		Store: a.store, Observer: observer{a.metrics, a.diagnostics.statistics}, Decisions: a.diagnostics.decisions,
 		Log: a.options.Log, Now: time.Now, Rate: c.RegistrationRate,
-		Networks: networks(c), Hubs: a.hubs, Webhook: webhooks, WebhookBudget: c.WebhookBudget,
+		Takeover: dps.Takeover(c.Takeover), Networks: networks(c), Hubs: a.hubs, Webhook: webhooks, WebhookBudget: c.WebhookBudget,
 	})
 	a.handshakes = handshake.New(handshake.Options{
 		Refusals: a.diagnostics.decisions, Instance: dps.DefaultInstance, Log: a.options.Log, Now: time.Now,

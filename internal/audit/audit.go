@@ -46,6 +46,7 @@ const (
 	Unlink            Operation = "unlink"
 	ChangePassword    Operation = "change-password" // its owner chose another
 	ResetPassword     Operation = "reset-password"  // a new one was given out
+	Move              Operation = "move"            // a device took over an identity at a hub
 )
 
 // Operations returns every operation.
@@ -67,6 +68,7 @@ func Operations() []Operation {
 		Unlink,
 		ChangePassword,
 		ResetPassword,
+		Move,
 	}
 }
 
@@ -85,11 +87,12 @@ const (
 	ProvisioningService Kind = "provisioning-service" // with its policies and linked hubs
 	LinkedHub           Kind = "linked-hub"           // beside the entry of the service: its etag counts for all
 	PortalAccount       Kind = "portal-account"
+	HubIdentity         Kind = "hub-identity"
 )
 
 // Kinds returns every kind.
 func Kinds() []Kind {
-	return []Kind{Enrollment, Group, Registration, Certificate, ProvisioningService, LinkedHub, PortalAccount}
+	return []Kind{Enrollment, Group, Registration, Certificate, ProvisioningService, LinkedHub, PortalAccount, HubIdentity}
 }
 
 // ParseKind reads the name of a kind. It fails with Invalid.
@@ -159,6 +162,17 @@ func ByPortal(account string) Principal { return Principal("portal:" + account) 
 // ByCommand is whoever ran a command on the data directory of a service that did not run.
 func ByCommand(name string) Principal { return Principal("command:" + name) }
 
+// ByDevice is the device with a registration ID.
+func ByDevice(id dps.RegistrationID) Principal { return Principal("device:" + string(id)) }
+
+// Moved returns the entry of an identity at a hub that a device took over.
+func Moved(in dps.InstanceID, m dps.IdentityMove, trackingID, remote string) Entry {
+	return Entry{
+		Instance: in, Principal: ByDevice(m.To.ID), Operation: Move, Kind: HubIdentity, ID: string(m.DeviceID), Result: OK,
+		TrackingID: bounded(trackingID, maxID), Remote: bounded(remote, maxRemote), Detail: m.String() + " at " + string(m.HostName),
+	}
+}
+
 // Entry says what one change was.
 type Entry struct {
 	Seq        int64 // given by the store: no two entries have the same; 0 before it is stored
@@ -176,6 +190,7 @@ type Entry struct {
 	Failed     int
 	TrackingID string
 	Remote     string // the caller's address, with the port
+	Detail     string // what happened, in a sentence without a period; "" where the members above say it
 }
 
 // Filter selects entries; what is zero selects all.

@@ -148,6 +148,23 @@ func setWebhookAllow(c *Config, in input) error {
 	return err
 }
 
+// Takeover says whether a device may take over the hub identity of another enrollment.
+type Takeover string
+
+// The choices.
+const (
+	TakeoverAllow  Takeover = "allow"
+	TakeoverRefuse Takeover = "refuse"
+)
+
+func parseTakeover(text string) (Takeover, error) {
+	switch t := Takeover(text); t {
+	case TakeoverAllow, TakeoverRefuse:
+		return t, nil
+	}
+	return "", fmt.Errorf("%q is not a choice (want allow or refuse)", clip(text))
+}
+
 // Bounds of --webhook-budget: one attempt may take 30 seconds.
 const (
 	minWebhookBudget = time.Second

@@ -23,6 +23,7 @@ type Config struct {
 
 	Networks      []Network       // which locations are near to whom, in the order given
 	WebhookBudget time.Duration   // how long a device waits for its allocation webhook in all
+	Takeover      Takeover        // whether a device may take over the hub identity of another enrollment
 	WebhookAllow  []WebhookTarget // what webhooks may be beyond the default, each once
 
 	RegistrationRate int           // registrations per minute; 0 is no limit

@@ -70,8 +70,8 @@ func TestDefaults(t *testing.T) {
 	want := config.Config{
 		Data: "./mooring-data", Hostnames: []string{"localhost"}, AuditRetention: 90 * 24 * time.Hour, HubRates: config.HubRates{PerMinute: 100},
 		DecisionRetention: 7 * 24 * time.Hour, DecisionLimit: 100_000,
-		WebhookBudget: 10 * time.Minute,
-		LogLevel:      slog.LevelInfo, LogFormat: config.LogText,
+		Takeover: config.TakeoverAllow, WebhookBudget: 10 * time.Minute,
+		LogLevel: slog.LevelInfo, LogFormat: config.LogText,
 	}
 	if diff := cmp.Diff(want, got, compare); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
@@ -89,7 +89,7 @@ func TestEverySource(t *testing.T) {
 			{Prefix: netip.MustParsePrefix("10.20.0.0/16"), Locations: []string{"West Europe", "northeurope"}},
 			{Prefix: netip.MustParsePrefix("2001:db8::/32"), Locations: []string{"eastus"}},
 		},
-		WebhookBudget: 90 * time.Second, WebhookAllow: []config.WebhookTarget{config.WebhookHTTP, config.WebhookLoopback},
+		Takeover: config.TakeoverRefuse, WebhookBudget: 90 * time.Second, WebhookAllow: []config.WebhookTarget{config.WebhookHTTP, config.WebhookLoopback},
 	}
 	tests := []struct {
 		name, file string
@@ -99,19 +99,19 @@ func TestEverySource(t *testing.T) {
 			"--data=/d", "--hostname=A.example", "--hostname=192.0.2.1", "--hostname=a.example", "--https=off", "--portal=[::1]:0",
 			"--tls-cert=c.pem", "--tls-key=k.pem", "--log-level=error", "--log-format=json", "--audit-retention=36h", "--mqtt=127.0.0.1:1", "--registration-rate=7", "--management-rate=8", "--hub-rate=8", "--hub-ca=h.pem",
 			"--network=10.20.0.0/16=West Europe,northeurope", "--network=2001:db8::/32=eastus", "--webhook-budget=90s", "--webhook-allow=http", "--webhook-allow=loopback",
-			"--decision-retention=2d", "--decision-limit=500",
+			"--decision-retention=2d", "--decision-limit=500", "--takeover=refuse",
 		}}},
 		{"environment", "", source{env: map[string]string{
 			"MOORING_DATA": "/d", "MOORING_HOSTNAME": "a.example, 192.0.2.1", "MOORING_HTTPS": "off", "MOORING_PORTAL": "[::1]:0",
 			"MOORING_TLS_CERT": "c.pem", "MOORING_TLS_KEY": "k.pem", "MOORING_LOG_LEVEL": "error", "MOORING_LOG_FORMAT": "json",
 			"MOORING_AUDIT_RETENTION": "36h", "MOORING_MQTT": "127.0.0.1:1", "MOORING_REGISTRATION_RATE": "7", "MOORING_MANAGEMENT_RATE": "8", "MOORING_HUB_RATE": "8", "MOORING_HUB_CA": "h.pem",
 			"MOORING_NETWORK": "10.20.0.0/16=West Europe, northeurope, 2001:db8::/32 = eastus", "MOORING_WEBHOOK_BUDGET": "1m30s", "MOORING_WEBHOOK_ALLOW": "http,loopback,http",
-			"MOORING_DECISION_RETENTION": "2d", "MOORING_DECISION_LIMIT": "500",
+			"MOORING_DECISION_RETENTION": "2d", "MOORING_DECISION_LIMIT": "500", "MOORING_TAKEOVER": "refuse",
 		}}},
 		{"file", "mooring.yaml", source{file: "data: /d\nhostname:\n- a.example\n- 192.0.2.1\nhttps: off\nportal: '[::1]:0'\n" +
 			"tls-cert: c.pem\ntls-key: k.pem\nlog-level: error\nlog-format: json\naudit-retention: 36h\nmqtt: 127.0.0.1:1\nregistration-rate: 7\nmanagement-rate: 8\nhub-rate: 8\nhub-ca: h.pem\n" +
 			"network:\n- 10.20.0.0/16=West Europe,northeurope\n- 2001:db8::/32=eastus\nwebhook-budget: 90s\nwebhook-allow: [http, loopback]\n" +
-			"decision-retention: 2d\ndecision-limit: 500\n"}},
+			"decision-retention: 2d\ndecision-limit: 500\ntakeover: refuse\n"}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -235,6 +235,7 @@ func TestProblems(t *testing.T) {
 			`--network: "10.30.0.0/16=a,b/c": "b/c" is not a location (want up to 64 letters, digits, blanks, '-' or '_')`,
 			`mooring.yaml line 1: network: "x" is not a network with locations (want 10.20.0.0/16=westeurope,northeurope)`,
 		}},
+		{"takeover", source{args: []string{"--takeover=never"}}, []string{`--takeover: "never" is not a choice (want allow or refuse)`}},
 		{"webhooks", source{args: []string{"--webhook-budget=0s", "--webhook-allow=all"}, file: "webhook-budget: 25h"}, []string{
 			`--webhook-budget: "0s" is not a time to wait (want such as 90s or 10m; from 1s to 24h)`,
 			`mooring.yaml line 1: webhook-budget: "25h" is not a time to wait (want such as 90s or 10m; from 1s to 24h)`,

@@ -157,6 +157,15 @@ func deviceFields() []field {
 		},
 		{
 			Field: Field{
+				Name:    "takeover",
+				Value:   "allow|refuse",
+				Default: "allow",
+				Usage:   "whether a device may take over the hub identity of another enabled enrollment: allow, as DPS does, or refuse until an operator releases it",
+			},
+			set: one(func(c *Config) *Takeover { return &c.Takeover }, parseTakeover),
+		},
+		{
+			Field: Field{
 				Name:    "registration-rate",
 				Value:   "number",
 				Default: "0",

@@ -36,6 +36,8 @@ const (
 	ReasonWrongKey          Reason = "wrong-key"
 	ReasonDisabled          Reason = "disabled"
 	ReasonOperationOwner    Reason = "operation-of-another-proof"
+	ReasonIdentityHeld      Reason = "identity-of-another-enrollment"
+	ReasonIdentityMoved     Reason = "identity-moved"
 )
 
 // Check is one step of a decision.

@@ -112,7 +112,19 @@ var reasons = []reasonRow{
 		"The device asked for the outcome of a registration with another proof than it registered with.",
 		"Poll with the certificate that the device registered with, or register again.",
 	}},
+	{ReasonIdentityHeld, ReasonText{
+		"The identity of the device at its hub belongs to another enrollment, and --takeover refuse keeps it there.",
+		"Delete the registration record of the device that has the identity, or disable or delete its enrollment.",
+	}},
+	{ReasonIdentityMoved, ReasonText{
+		"The device was assigned, and took over a hub identity that belonged to another enrollment or to an operator.",
+		"If this was not intended, disable the new enrollment and start the service with --takeover refuse.",
+	}},
 }
+
+// Refuses reports whether a device with r was refused; otherwise it was assigned, and
+// operators have to know why.
+func (r Reason) Refuses() bool { return r != ReasonNone && r != ReasonIdentityMoved }
 
 // Reasons returns every reason but ReasonNone: first those that come before attestation.
 func Reasons() []Reason {

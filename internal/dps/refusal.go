@@ -16,8 +16,9 @@ const (
 	MQTTWebSocket Transport = "mqtt-ws"
 )
 
-// Refusal is one call of a device that was refused, with what led to it. It holds no
-// secret: neither a key nor the signature of a token.
+// Refusal is one call of a device that was refused, with what led to it; or one that
+// succeeded and that operators have to know of, see Reason.Refuses. It holds no secret:
+// neither a key nor the signature of a token.
 type Refusal struct {
 	Instance    InstanceID
 	TrackingID  string // which the device was told, where it was told anything
@@ -28,6 +29,7 @@ type Refusal struct {
 	Remote      string // the caller's address, with the port
 	Decision    Decision
 	Evidence    EvidenceSummary
+	Move        *IdentityMove // for ReasonIdentityMoved and ReasonIdentityHeld; else nil
 }
 
 // EvidenceSummary is what a device showed, without what could be used again.

@@ -46,12 +46,18 @@ func NewOperationID() OperationID {
 // latest one of a device stays readable until a newer one replaces it.
 const OperationLifetime = 10 * time.Minute
 
-// Assignment says where a device stands. It outlives a later failure.
+// Assignment says which identity at which hub a device was assigned to last. It outlives
+// later attempts that are refused or fail.
 type Assignment struct {
 	Hub       HubID
 	DeviceID  DeviceID
 	Substatus Substatus
+	Entry     EntryRef       // the enrollment that assigned it
+	TakenBy   RegistrationID // which device has the identity now; "" if it is still this one
 }
+
+// Place returns where the identity is.
+func (a Assignment) Place() HubStand { return HubStand{Hub: a.Hub, DeviceID: a.DeviceID} }
 
 // Failure is why an accepted registration could not be finished.
 type Failure struct {
@@ -65,7 +71,7 @@ type Failure struct {
 type Registration struct {
 	Instance    InstanceID
 	ID          RegistrationID
-	Entry       EntryRef        // the enrollment that decided
+	Entry       EntryRef        // the enrollment that decided the latest operation
 	Attestation AttestationType // how the device proved itself
 	Evidence    string          // what it proved itself with: a leaf's SHA-256 for X.509
 	Status      RegistrationStatus
@@ -96,6 +102,8 @@ type Work struct {
 
 	APIVersion  string          // of the call
 	Remote      string          // address of the caller
+	TrackingID  string          // of the call
+	Transport   Transport       // of the call
 	Certificate *Certificate    // that the device showed; nil if none
 	KeyOf       RegistrationID  // the spelling under which its key derives from its group's; "" if it does not
 	Payload     json.RawMessage // that the device sent; nil if none
@@ -139,6 +147,10 @@ type Remnant struct {
 
 	Owner     string    // process that is at it; "" if none
 	BusyUntil time.Time // until when something that Owner sent may still arrive
+
+	// Kept says that the record of another device names the identity: it must not be
+	// deleted. Only ClaimPlace sets it.
+	Kept bool
 }
 
 // Claim asks for the sole right to write to a place at a hub over the wire.
@@ -149,6 +161,8 @@ type Claim struct {
 	State      RemnantState   // what for
 	Owner      string         // process that asks
 	Now, Until time.Time
+
+	From *Holder // placing: which other device has the identity, as far as the caller knows; nil: none
 }
 
 // RegistrationChange is one registration to be written, with the identities at
@@ -161,6 +175,14 @@ type RegistrationChange struct {
 	Device       *HubDevice
 	DeviceMatch  ETag      // the same for Device
 	Removed      *HubStand // identity of an embedded hub that goes
+
+	// From is whose identity the assignment takes over: that of another device, or one that
+	// an operator created; nil: nobody's. Commit compares it with what is stored.
+	From *Holder
+
+	Moves      []IdentityMove // identities that change hands, for the audit
+	TrackingID string         // of the call, for the audit
+	Remote     string         // address of the caller, for the audit
 
 	WasOpen bool      // whether the replaced record had work
 	Work    *Work     // left to do; nil: the registration is done

@@ -146,7 +146,7 @@ func readAuditToken(text string) (*audit.Cursor, error) {
 func auditEntry(e audit.Entry) wire.AuditEntry {
 	out := wire.AuditEntry{
 		Time: moment(e.Time), Principal: string(e.Principal), Operation: string(e.Operation),
-		Kind: string(e.Kind), ID: e.ID, OldETag: string(e.OldETag), NewETag: string(e.NewETag), Result: string(e.Result),
+		Kind: string(e.Kind), ID: e.ID, OldETag: string(e.OldETag), NewETag: string(e.NewETag), Result: string(e.Result), Detail: e.Detail,
 		TrackingID: e.TrackingID, Remote: e.Remote,
 	}
 	if e.Several {

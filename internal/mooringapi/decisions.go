@@ -146,7 +146,7 @@ func decisionOf(e decision.Entry) wire.Decision {
 		TrackingID: e.TrackingID, RegistrationID: string(e.ID), Time: moment(e.Time), FirstTime: moment(e.First), Count: e.Count,
 		Attestation: string(e.Attestation), Transport: string(e.Transport), Remote: e.Remote,
 		Reason: string(e.Decision.Reason), Summary: e.Decision.Reason.Text().Summary, Remedy: e.Decision.Remedy, Answer: e.Decision.Answer,
-		Checks: make([]wire.DecisionCheck, len(e.Decision.Checks)), Evidence: evidenceOf(e.Evidence),
+		Checks: make([]wire.DecisionCheck, len(e.Decision.Checks)), Evidence: evidenceOf(e.Evidence), Move: moveOf(e.Move),
 	}
 	switch e.Decision.Entry.Kind {
 	case dps.Individual:
@@ -158,6 +158,24 @@ func decisionOf(e decision.Entry) wire.Decision {
 		d.Checks[i] = wire.DecisionCheck(c)
 	}
 	return d
+}
+
+func moveOf(m *dps.IdentityMove) *wire.DecisionMove {
+	if m == nil {
+		return nil
+	}
+	return &wire.DecisionMove{HostName: string(m.HostName), DeviceID: string(m.DeviceID), From: holderOf(m.From), To: holderOf(m.To)}
+}
+
+func holderOf(h dps.Holder) wire.DecisionHolder {
+	out := wire.DecisionHolder{RegistrationID: string(h.ID)}
+	switch h.Entry.Kind {
+	case dps.Individual:
+		out.EnrollmentID = h.Entry.ID
+	case dps.Group:
+		out.EnrollmentGroupID = h.Entry.ID
+	}
+	return out
 }
 
 func evidenceOf(e dps.EvidenceSummary) wire.DecisionEvidence {

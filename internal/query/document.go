@@ -321,7 +321,7 @@ func (r Registration) failure(member string) (any, bool) {
 
 func (r Registration) assignment(member string) (any, bool) {
 	a := r.Record.Assignment
-	if a == nil || r.Record.Status != dps.Assigned {
+	if a == nil {
 		return nil, false
 	}
 	switch member {

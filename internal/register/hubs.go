@@ -54,6 +54,10 @@ type Put struct {
 	// Fresh says that an identity that is there is left over from earlier: it is
 	// removed first.
 	Fresh bool
+
+	// New says that an identity that is there, and not from an earlier attempt, is not to
+	// be touched: Put then fails with DeviceExists.
+	New bool
 }
 
 // PutOutcome says what a hub had before.

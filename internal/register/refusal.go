@@ -7,11 +7,15 @@ import (
 	"github.com/mooring-iot/mooring/internal/sas"
 )
 
-// keepRefusal hands a refusal to whoever keeps them.
-func (s *Service) keepRefusal(in dps.InstanceID, req Request, d *dps.Decision) {
-	if s.decisions == nil {
-		return
+// keep hands a refusal to whoever keeps them.
+func (s *Service) keep(r dps.Refusal) {
+	if s.decisions != nil {
+		s.decisions.Refused(r)
 	}
+}
+
+// refusal describes a call that was refused.
+func (s *Service) refusal(in dps.InstanceID, req Request, d *dps.Decision) dps.Refusal {
 	r := dps.Refusal{
 		Instance: in, TrackingID: req.TrackingID, Time: s.now(), ID: req.ID, Attestation: req.Evidence.shown(),
 		Transport: req.Transport, Remote: req.Remote, Decision: *d, Evidence: req.Evidence.summary(),
@@ -19,7 +23,7 @@ func (s *Service) keepRefusal(in dps.InstanceID, req Request, d *dps.Decision) {
 	if d.Reason == dps.ReasonDisabled {
 		r.Decision.Answer = string(dps.Disabled) // an outcome, which the device polls
 	}
-	s.decisions.Refused(r)
+	return r
 }
 
 // shown returns what kind of proof e is, "" of none.

@@ -11,6 +11,7 @@ import (
 	"context"
 	"crypto/x509"
 	"encoding/json"
+	"errors"
 	"log/slog"
 	"time"
 
@@ -41,6 +42,10 @@ type Store interface {
 
 	// HubDevice returns an identity of an embedded hub. It fails with DeviceNotFound.
 	HubDevice(ctx context.Context, in dps.InstanceID, hub dps.HubID, id dps.DeviceID) (dps.HubDevice, error)
+
+	// Holder returns whose an identity at a hub is, other than id's: nil if nobody's. An
+	// operator has what no record names and the service did not create, should it be there.
+	Holder(ctx context.Context, in dps.InstanceID, at dps.HubStand, id dps.RegistrationID) (*dps.Holder, error)
 
 	// Operation returns the record as the operation op left it. It fails with
 	// OperationNotFound also when op belongs to another registration ID.
@@ -73,7 +78,7 @@ type Store interface {
 
 	// Commit writes one registration with all that belongs to it, or nothing.
 	// It fails with ConcurrentChange when a record is not at the version that the
-	// change was made from.
+	// change was made from, or another device has the identity than the change says.
 	Commit(ctx context.Context, c dps.RegistrationChange) error
 }
 
@@ -155,6 +160,7 @@ type Options struct {
 	Decisions Decisions // nil if nobody wants to know
 	Log       *slog.Logger
 	Now       func() time.Time
+	Takeover  dps.Takeover       // whether devices may take over identities; "" is TakeoverAllow
 	Rate      int                // registrations per minute, for the whole service; 0 is no limit
 	Networks  *allocate.Networks // which locations are near to whom; nil is none
 
@@ -178,6 +184,7 @@ type Service struct {
 	log       *slog.Logger
 	now       func() time.Time
 	networks  *allocate.Networks
+	takeover  dps.Takeover
 
 	line          *line
 	budget        time.Duration
@@ -193,7 +200,8 @@ type Service struct {
 func New(o Options) *Service {
 	s := &Service{
 		store: o.Store, hubs: o.Hubs, webhook: o.Webhook, observer: o.Observer, decisions: o.Decisions, log: o.Log, now: o.Now, networks: o.Networks,
-		budget: cmp.Or(o.HubBudget, DefaultHubBudget), webhookBudget: cmp.Or(o.WebhookBudget, DefaultWebhookBudget),
+		takeover: cmp.Or(o.Takeover, dps.TakeoverAllow),
+		budget:   cmp.Or(o.HubBudget, DefaultHubBudget), webhookBudget: cmp.Or(o.WebhookBudget, DefaultWebhookBudget),
 		registrations: newRateLimit(o.Rate), polls: newPollLimit(),
 		recent: &recent{}, links: &attest.Links{},
 	}
@@ -225,6 +233,11 @@ func (s *Service) Register(ctx context.Context, req Request) (Ticket, error) {
 		return Ticket{}, throttled(wait)
 	}
 	reg, err := s.settle(ctx, in, req, proved)
+	if held, ok := errors.AsType[*heldError](err); ok {
+		held.refuse(proved.decision)
+		s.observer.Registered(proved.kind, dps.Unassigned, proved.decision.Reason, s.now().Sub(start))
+		return Ticket{}, s.refuseHeld(ctx, in.ID, req, proved.decision, held.move)
+	}
 	if err != nil {
 		return Ticket{}, err
 	}
@@ -307,6 +320,9 @@ func (s *Service) LookUp(ctx context.Context, req Request) (Record, error) {
 	if err != nil {
 		return Record{}, err
 	}
+	if err := s.mayLookUp(ctx, in.ID, req, reg, proved); err != nil {
+		return Record{}, err
+	}
 	if proved.disabled() {
 		reg.Status, reg.Failure = dps.Disabled, nil
 		s.logRefusal(ctx, in.ID, req, proved.decision)
@@ -321,7 +337,7 @@ func (s *Service) refuse(ctx context.Context, in dps.InstanceID, req Request, d 
 }
 
 func (s *Service) logRefusal(ctx context.Context, in dps.InstanceID, req Request, d *dps.Decision) {
-	s.keepRefusal(in, req, d)
+	s.keep(s.refusal(in, req, d))
 	s.log.InfoContext(ctx, "registration refused", append(requestAttrs(req), slog.Any("decision", d))...)
 }
 

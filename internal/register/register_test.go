@@ -28,7 +28,9 @@ func TestFirstRegistration(t *testing.T) {
 	rec := w.registered(t, w.request("Sensor-7", device))
 	want := register.Record{Hub: hostName, Registration: dps.Registration{
 		Instance: in, ID: "Sensor-7", Entry: group("line"), Attestation: dps.X509, Evidence: "x509:" + thumbprint(device.Certificate),
-		Status: dps.Assigned, Assignment: &dps.Assignment{Hub: dps.EmbeddedHub, DeviceID: "Sensor-7", Substatus: dps.InitialAssignment},
+		Status: dps.Assigned, Assignment: &dps.Assignment{
+			Hub: dps.EmbeddedHub, DeviceID: "Sensor-7", Substatus: dps.InitialAssignment, Entry: group("line"),
+		},
 		Operation: rec.Operation, ETag: rec.ETag, Created: w.now, Updated: w.now,
 	}}
 	if diff := cmp.Diff(want, rec); diff != "" || rec.ETag == "" {
@@ -257,7 +259,7 @@ func TestIdentityWithoutRecord(t *testing.T) {
 	w.put(t, individual("sensor"), dps.X509Attestation{Primary: certificateOf(device)}, func(e *dps.Enrollment) { e.DeviceID = "other" })
 	rec := w.registered(t, w.request("sensor", device))
 	if rec.Status != dps.Assigned || *rec.Assignment != (dps.Assignment{
-		Hub: dps.EmbeddedHub, DeviceID: "other", Substatus: dps.ReprovisionedToInitialAssignment,
+		Hub: dps.EmbeddedHub, DeviceID: "other", Substatus: dps.ReprovisionedToInitialAssignment, Entry: individual("sensor"),
 	}) {
 		t.Errorf("assignment = %+v", rec.Assignment)
 	}

@@ -37,23 +37,59 @@ func (s *Service) placeRemote(r *run, j *job, pl plan) (verdict, error) {
 		return verdict{}, err
 	}
 	id := j.sub.identity(desiredDeviceID(j.sub.entry, j.reg))
+	taken, err := s.taken(ctx, j, pl.to, id.DeviceID)
+	if err != nil {
+		return verdict{}, err
+	}
 	claim := s.claim(j.item, dps.HubStand{Hub: pl.to.ID, DeviceID: id.DeviceID}, dps.Placing)
+	claim.From = taken.from
 	before, err := s.store.ClaimPlace(ctx, claim)
 	if err != nil {
 		return verdict{}, err
 	}
-	stale := before.State == dps.Leaving || before.Stale || j.fresh == pl.to.ID
-	outcome, err := hub.Put(ctx, Put{HubIdentity: id, Twin: twin, Ours: before.State == dps.Placing, Fresh: stale})
+	stale := !before.Kept && (before.State == dps.Leaving || before.Stale || j.fresh == pl.to.ID)
+	ours := before.State == dps.Placing && before.ID.Key() == j.reg.ID.Key()
+	outcome, err := hub.Put(ctx, Put{HubIdentity: id, Twin: twin, Ours: ours, Fresh: stale, New: taken.mustBeNew})
+	if dps.CodeOf(err) == dps.DeviceExists {
+		err = taken.held
+	}
 	if err != nil {
 		return verdict{}, s.notPlaced(r, claim, before, outcome, err)
 	}
 	c := leave(j.change(), pl)
+	if c.From = taken.from; c.From == nil && outcome.Existed && taken.operator {
+		c.From = &dps.Holder{}
+	}
 	assign(&c.Registration, pl.to, id.DeviceID, arrival(outcome, pl, migrated))
 	v, err := s.finish(r.acting, j, c)
 	if err != nil && !outcome.Existed {
 		j.fresh = pl.to.ID
 	}
 	return v, err
+}
+
+// takenPlace says whose identity a device gets at a hub over the wire.
+type takenPlace struct {
+	from      *dps.Holder // another device; nil: none
+	operator  bool        // an identity that is there was created by an operator
+	mustBeNew bool        // and is not to be taken over
+	held      error       // why not
+}
+
+// taken finds out whose identity a device takes over at a hub over the wire. It fails with
+// a heldError.
+func (s *Service) taken(ctx context.Context, j *job, to dps.LinkedHub, id dps.DeviceID) (takenPlace, error) {
+	from, err := s.takes(ctx, j.reg, to, id, false)
+	if err != nil || from != nil {
+		return takenPlace{from: from}, err
+	}
+	own := j.reg.Assignment != nil && j.reg.Assignment.Place() == dps.HubStand{Hub: to.ID, DeviceID: id}
+	h, err := s.store.Holder(ctx, j.reg.Instance, dps.HubStand{Hub: to.ID, DeviceID: id}, j.reg.ID)
+	if err != nil || h == nil || own {
+		return takenPlace{}, err
+	}
+	m := dps.IdentityMove{HostName: to.HostName, DeviceID: id, To: dps.Holder{ID: j.reg.ID, Entry: j.reg.Entry}}
+	return takenPlace{operator: true, mustBeNew: s.takeover == dps.TakeoverRefuse, held: &heldError{m}}, nil
 }
 
 // notPlaced forgets a place at which this attempt, the first one, made nothing for
@@ -185,7 +221,11 @@ func (s *Service) refreshRemote(r *run, j *job, pl plan) (verdict, error) {
 	}
 	// Claimed, though the device stands there by its record: should this process be
 	// killed, what it sent may arrive after the device has moved away.
-	if _, err := s.store.ClaimPlace(ctx, s.claim(j.item, dps.HubStand{Hub: pl.to.ID, DeviceID: id.DeviceID}, dps.Placing)); err != nil {
+	claim := s.claim(j.item, dps.HubStand{Hub: pl.to.ID, DeviceID: id.DeviceID}, dps.Placing)
+	if claim.From, err = s.takes(ctx, j.reg, pl.to, id.DeviceID, false); err != nil {
+		return verdict{}, err
+	}
+	if _, err := s.store.ClaimPlace(ctx, claim); err != nil {
 		return verdict{}, err
 	}
 	if _, err := hub.Put(ctx, Put{HubIdentity: id, Twin: twin}); err != nil {
@@ -197,6 +237,10 @@ func (s *Service) refreshRemote(r *run, j *job, pl plan) (verdict, error) {
 // stay records that a device is where it was.
 func (s *Service) stay(r *run, j *job, pl plan) (verdict, error) {
 	c := j.change()
+	var err error
+	if c.From, err = s.takes(r.acting, j.reg, pl.to, j.reg.Assignment.DeviceID, false); err != nil {
+		return verdict{}, err
+	}
 	assign(&c.Registration, pl.to, j.reg.Assignment.DeviceID, j.reg.Assignment.Substatus)
 	return s.finish(r.acting, j, c)
 }
@@ -222,6 +266,9 @@ func (s *Service) arrive(r *run, j *job, pl plan) (verdict, error) {
 		}
 		if migrated {
 			c := leave(j.change(), pl)
+			if c.From, err = s.takes(r.acting, j.reg, pl.to, id.DeviceID, false); err != nil {
+				return verdict{}, err
+			}
 			if twin.Reported == nil {
 				twin.Reported = []byte(`{}`) // a twin that was moved has its section, if an empty one
 			}

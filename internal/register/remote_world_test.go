@@ -108,11 +108,14 @@ func (h *fakeHub) Put(ctx context.Context, p register.Put) (o register.PutOutcom
 	made := false
 	defer func() {
 		code := dps.CodeOf(err)
-		o.Untouched = !made && (code == dps.HubRefused || code == dps.Throttled)
+		o.Untouched = !made && (code == dps.HubRefused || code == dps.Throttled || code == dps.DeviceExists)
 	}()
 	err = h.call(ctx, "create", func() error {
 		h.writes = append(h.writes, time.Now())
 		s, ok := h.devices[p.DeviceID]
+		if ok && p.New && !(p.Ours && s.Authentication.Equal(p.Authentication)) {
+			return dps.Errorf(dps.DeviceExists, "exists")
+		}
 		if !ok {
 			made = true
 			h.devices[p.DeviceID] = standing{p.HubIdentity, p.Twin}
@@ -180,6 +183,9 @@ type remoteWorld struct {
 	linked  []dps.LinkedHub
 	webhook *fakeWebhook
 	stop    func() // ends the run
+
+	takeover  dps.Takeover
+	decisions register.Decisions // nil if nobody wants to know
 }
 
 // fakeWebhook answers by a function.
@@ -233,7 +239,10 @@ func newRemoteWorld(t *testing.T) *remoteWorld {
 
 // remote returns a service over a store with the hubs of the world.
 func (w *remoteWorld) remote(s register.Store) *register.Service {
-	return register.New(register.Options{Store: s, Hubs: w.hubs, Webhook: w.webhook, Observer: w.outcomes, Log: w.logger(), Now: w.clock})
+	return register.New(register.Options{
+		Store: s, Hubs: w.hubs, Webhook: w.webhook, Observer: w.outcomes, Log: w.logger(), Now: w.clock,
+		Takeover: w.takeover, Decisions: w.decisions,
+	})
 }
 
 // start runs the service's line until the test ends, or stop.

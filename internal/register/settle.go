@@ -27,6 +27,9 @@ func (s *Service) settle(ctx context.Context, in dps.Instance, req Request, p pr
 		}
 		if err = s.store.Commit(ctx, c); err == nil {
 			s.recent.keep(c.Registration, s.now())
+			if len(c.Moves) > 0 {
+				s.keepMoves(ctx, s.refusal(in.ID, req, p.decision), c.Moves)
+			}
 			if c.Work != nil {
 				s.line.add(*c.Work, c.Registration.Assignment)
 			}
@@ -55,6 +58,7 @@ func (s *Service) change(
 		return c, false, err
 	}
 	c = dps.RegistrationChange{Registration: s.next(in, req, p, prev), IfMatch: prev.ETag, WasOpen: prev.Status == dps.Assigning}
+	c.TrackingID, c.Remote = req.TrackingID, req.Remote
 	if p.disabled() {
 		c.Registration.Status = dps.Disabled
 		return c, false, nil
@@ -73,6 +77,9 @@ func (s *Service) change(
 	if err != nil {
 		return c, false, err
 	}
+	if err := s.mayReplace(ctx, prev, p.entry.Ref, hubs); err != nil {
+		return c, false, err
+	}
 	pl, err := s.plan(question{
 		in: in, id: req.ID, entry: p.entry, assignment: prev.Assignment, apiVersion: req.APIVersion, remote: remoteAddr(req.Remote), hubs: hubs,
 	})
@@ -82,10 +89,16 @@ func (s *Service) change(
 	case err != nil:
 		return c, false, err
 	case pl.webhook() || !pl.local():
-		c, err = s.open(c, req, p, pl, open)
+		if !pl.webhook() {
+			_, err = s.takes(ctx, c.Registration, pl.to, desiredDeviceID(p.entry, c.Registration), false)
+		}
+		if err == nil {
+			c, err = s.open(c, req, p, pl, open)
+		}
 		return c, false, err
 	}
 	c, err = s.place(ctx, c, subject{entry: p.entry, auth: p.hubAuth}, pl, first)
+	c.Moves = moves(prev, c, hubs)
 	return c, false, err
 }
 
@@ -151,7 +164,7 @@ func (s *Service) open(c dps.RegistrationChange, req Request, p proof, pl plan, 
 	c.Registration.Status = dps.Assigning
 	c.Work = &dps.Work{
 		Instance: c.Registration.Instance, ID: req.ID, Operation: c.Registration.Operation,
-		APIVersion: req.APIVersion, Remote: req.Remote, Payload: req.Payload, Hub: pl.to.ID, Since: s.now(),
+		APIVersion: req.APIVersion, Remote: req.Remote, TrackingID: req.TrackingID, Transport: req.Transport, Payload: req.Payload, Hub: pl.to.ID, Since: s.now(),
 	}
 	if p.kind == dps.X509 && pl.webhook() {
 		c.Work.Certificate = &dps.Certificate{DER: req.Evidence.Chain[0].Raw}
@@ -208,14 +221,19 @@ func (s *Service) place(ctx context.Context, c dps.RegistrationChange, sub subje
 		return s.create(c, sub, pl.to, id, dps.InitialAssignment)
 	}
 	device, err := s.store.HubDevice(ctx, reg.Instance, pl.to.ID, id.DeviceID)
+	if err != nil && dps.CodeOf(err) != dps.DeviceNotFound {
+		return dps.RegistrationChange{}, err
+	}
+	there := err == nil
+	if c.From, err = s.takes(ctx, *reg, pl.to, id.DeviceID, there); err != nil {
+		return dps.RegistrationChange{}, err
+	}
 	switch {
-	case err == nil:
+	case there:
 		c = s.refresh(c, device, id)
 		c = leave(c, pl)
 		assign(&c.Registration, pl.to, id.DeviceID, dps.ReprovisionedToInitialAssignment)
 		return c, nil
-	case dps.CodeOf(err) != dps.DeviceNotFound:
-		return dps.RegistrationChange{}, err
 	case !pl.moves:
 		return s.create(c, sub, pl.to, id, dps.InitialAssignment)
 	case pl.migrate && pl.from.Kind == dps.KindEmbedded:
@@ -265,9 +283,12 @@ func leave(c dps.RegistrationChange, pl plan) dps.RegistrationChange {
 // assign records where the device is. One that was there keeps how it came there.
 func assign(reg *dps.Registration, hub dps.LinkedHub, id dps.DeviceID, as dps.Substatus) {
 	reg.Status = dps.Assigned
-	if reg.Assignment == nil || reg.Assignment.Hub != hub.ID {
-		reg.Assignment = &dps.Assignment{Hub: hub.ID, DeviceID: id, Substatus: as}
+	a := dps.Assignment{Hub: hub.ID, DeviceID: id, Substatus: as}
+	if reg.Assignment != nil && reg.Assignment.Hub == hub.ID {
+		a = *reg.Assignment
 	}
+	a.Entry, a.TakenBy = reg.Entry, ""
+	reg.Assignment = &a
 }
 
 // desiredDeviceID is the ID at the hub: the one that the device has, else the one

@@ -223,6 +223,7 @@ func (j *job) question() question {
 func (j *job) change() dps.RegistrationChange {
 	c := dps.RegistrationChange{Registration: j.reg, IfMatch: j.reg.ETag, WasOpen: true}
 	c.Registration.ETag = dps.NewETag()
+	c.TrackingID, c.Remote = j.work.TrackingID, j.work.Remote
 	return c
 }
 
@@ -230,10 +231,12 @@ func (j *job) change() dps.RegistrationChange {
 func (s *Service) finish(ctx context.Context, j *job, c dps.RegistrationChange) (verdict, error) {
 	c.Registration.Updated = s.now()
 	c.Registration.Payload = j.work.Returned
+	c.Moves = moves(j.reg, c, j.hubs)
 	if err := s.store.Commit(ctx, c); err != nil {
 		return verdict{}, err
 	}
 	s.recent.keep(c.Registration, s.now())
+	s.keepMoves(ctx, j.call(s), c.Moves)
 	s.observer.Registered(c.Registration.Attestation, c.Registration.Status, dps.ReasonNone, s.now().Sub(j.work.Since))
 	s.logFinished(ctx, j, c.Registration)
 	return done, nil
@@ -303,6 +306,12 @@ func (s *Service) fail(r *run, j *job, err error) verdict {
 	v, failure := s.finish(r.acting, j, failed(j.change(), err))
 	switch {
 	case failure == nil:
+		if held, ok := errors.AsType[*heldError](err); ok {
+			r := j.call(s)
+			held.refuse(&r.Decision)
+			r.Decision.Answer, r.Move = string(dps.Failed), &held.move
+			s.keep(r)
+		}
 		return v
 	case dps.CodeOf(failure) == dps.ConcurrentChange:
 		return j.at(j.writes, 0)

@@ -17,9 +17,14 @@ func NeverRegistered(id dps.RegistrationID, apiVersion string) *wire.Registratio
 }
 
 // ServiceState writes a registration as the service API shows it to a client of an API
-// version; hub is the name of the hub that it is assigned to.
+// version; hub is the name of the hub that it is assigned to. The last assignment stays
+// when a later attempt is refused or fails: whoever deprovisions the device needs it.
+// Source: azure-docs, articles/iot-dps/how-to-unprovision-devices.md.
 func ServiceState(reg dps.Registration, hub dps.HostName, apiVersion string) *wire.RegistrationState {
-	state := commonState(reg, hub, apiVersion)
+	state := commonState(reg, apiVersion)
+	if reg.Assignment != nil {
+		assignedTo(state, *reg.Assignment, hub)
+	}
 	state.CreatedDateTimeUTC, state.LastUpdatedDateTimeUTC = serviceTime(reg.Created), serviceTime(reg.Updated)
 	state.Payload = reg.Payload
 	return state
@@ -49,7 +54,10 @@ func connectionProfile(apiVersion string) string {
 
 // DeviceState writes a registration as a device of an API version sees it.
 func DeviceState(reg dps.Registration, hub dps.HostName, apiVersion string) *wire.RegistrationState {
-	state := commonState(reg, hub, apiVersion)
+	state := commonState(reg, apiVersion)
+	if reg.Status == dps.Assigned && reg.Assignment != nil { // some devices demand both hub and device ID, or neither
+		assignedTo(state, *reg.Assignment, hub)
+	}
 	state.CreatedDateTimeUTC, state.LastUpdatedDateTimeUTC = deviceTime(reg.Created), deviceTime(reg.Updated)
 	if state.Substatus == string(dps.ReprovisionedToInitialAssignment) && !dps.APIVersionReaches(apiVersion, firstVersionWithReturn) {
 		state.Substatus = string(dps.InitialAssignment)
@@ -80,15 +88,14 @@ func through(reg dps.Registration) (x509, key *wire.EntryReference) {
 	}
 }
 
-// commonState leaves the assignment out unless it holds: some devices demand both
-// hub and device ID, or neither.
-func commonState(reg dps.Registration, hub dps.HostName, apiVersion string) *wire.RegistrationState {
+func assignedTo(state *wire.RegistrationState, a dps.Assignment, hub dps.HostName) {
+	state.AssignedHub, state.DeviceID, state.Substatus = string(hub), string(a.DeviceID), string(a.Substatus)
+}
+
+// commonState leaves the assignment out.
+func commonState(reg dps.Registration, apiVersion string) *wire.RegistrationState {
 	state := &wire.RegistrationState{
 		RegistrationID: string(reg.ID), Status: string(reg.Status), ETag: string(reg.ETag), ConnectionProfile: connectionProfile(apiVersion),
-	}
-	if reg.Status == dps.Assigned && reg.Assignment != nil {
-		state.AssignedHub, state.DeviceID = string(hub), string(reg.Assignment.DeviceID)
-		state.Substatus = string(reg.Assignment.Substatus)
 	}
 	if reg.Failure != nil {
 		state.ErrorCode, state.ErrorMessage = Number(*reg.Failure), reg.Failure.Message

@@ -71,7 +71,8 @@ func undone(err error) bool {
 //
 // An identity that is there gets the authentication and the capability of p, and
 // keeps all else, its twin included. Where p may have made it in an earlier attempt
-// (p.Ours, see ours), the twin is written once more.
+// (p.Ours, see ours), the twin is written once more. Where p must not take over an
+// identity (p.New), Put fails with DeviceExists.
 // Source: azure-iot-sdk-csharp, iothub/service/src/Registry/RegistryManager.cs (AddDeviceWithTwinAsync).
 func (h *hub) Put(ctx context.Context, p register.Put) (register.PutOutcome, error) {
 	w := &writer{hub: h}
@@ -152,6 +153,9 @@ func (w *writer) refresh(ctx context.Context, p register.Put) (register.PutOutco
 		ours, err := w.ours(ctx, p, stands)
 		if err != nil {
 			return register.PutOutcome{}, err
+		}
+		if p.New && !ours {
+			return register.PutOutcome{}, dps.Errorf(dps.DeviceExists, "device %q exists at hub %s", p.DeviceID, w.link.HostName)
 		}
 		if !stands.holds(p.HubIdentity) {
 			err = w.replace(ctx, p.HubIdentity, stands)

@@ -70,10 +70,10 @@ func putAudit(t tx, e audit.Entry, now time.Time) (int64, error) {
 	}
 	var seq int64
 	err := t.row(context.Background(), `INSERT INTO audit (instance, time, principal, operation, kind, id_key, id, old_etag, new_etag, result,
-		several, succeeded, failed, tracking_id, remote)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15) RETURNING seq`,
+		several, succeeded, failed, tracking_id, remote, detail)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16) RETURNING seq`,
 		string(e.Instance), now.UnixNano(), string(e.Principal), string(e.Operation), string(e.Kind), strings.ToLower(e.ID), e.ID,
-		string(e.OldETag), string(e.NewETag), string(e.Result), e.Several, e.Succeeded, e.Failed, e.TrackingID, e.Remote).Scan(&seq)
+		string(e.OldETag), string(e.NewETag), string(e.Result), e.Several, e.Succeeded, e.Failed, e.TrackingID, e.Remote, e.Detail).Scan(&seq)
 	return seq, err
 }
 
@@ -97,7 +97,7 @@ func (s *Store) Audit(ctx context.Context, in dps.InstanceID, f audit.Filter, li
 	}
 	// Texts are not prepared for good: there are as many as sets of filters.
 	rows, err := s.readers.db.QueryContext(ctx, `SELECT seq, instance, time, principal, operation, kind, id, old_etag, new_etag, result,
-		several, succeeded, failed, tracking_id, remote FROM audit WHERE `+strings.Join(st.where, " AND ")+
+		several, succeeded, failed, tracking_id, remote, detail FROM audit WHERE `+strings.Join(st.where, " AND ")+
 		` ORDER BY time DESC, seq DESC LIMIT `+st.arg(limit), st.args...)
 	return collect(rows, err, scanAudit)
 }
@@ -127,7 +127,7 @@ func scanAudit(row scanner) (audit.Entry, error) {
 	var in, principal, operation, kind, before, after, result string
 	var at int64
 	err := row.Scan(&e.Seq, &in, &at, &principal, &operation, &kind, &e.ID, &before, &after, &result,
-		&e.Several, &e.Succeeded, &e.Failed, &e.TrackingID, &e.Remote)
+		&e.Several, &e.Succeeded, &e.Failed, &e.TrackingID, &e.Remote, &e.Detail)
 	e.Instance, e.Time, e.Principal = dps.InstanceID(in), fromNanos(at), audit.Principal(principal)
 	e.Operation, e.Kind, e.Result = audit.Operation(operation), audit.Kind(kind), audit.Result(result)
 	e.OldETag, e.NewETag = dps.ETag(before), dps.ETag(after)

@@ -310,6 +310,7 @@ type decisionBody struct {
 	Chain     []decisionCertificate `json:"chain,omitempty"`
 	Token     *decisionToken        `json:"token,omitempty"`
 	Hello     *decisionHello        `json:"hello,omitempty"`
+	Move      *decisionMove         `json:"move,omitempty"`
 }
 
 type decisionHello struct {
@@ -319,6 +320,28 @@ type decisionHello struct {
 	Groups       []string `json:"g,omitempty"`
 	Signatures   []string `json:"s,omitempty"`
 	Protocols    []string `json:"p,omitempty"`
+}
+
+// decisionMove is an identity that changed hands, or was not to.
+type decisionMove struct {
+	HostName string         `json:"host"`
+	DeviceID string         `json:"device"`
+	From     decisionHolder `json:"from"`
+	To       decisionHolder `json:"to"`
+}
+
+type decisionHolder struct {
+	ID   string `json:"id,omitempty"` // '' for an operator
+	Kind string `json:"kind,omitempty"`
+	Name string `json:"entry,omitempty"`
+}
+
+func decisionHolderOf(h dps.Holder) decisionHolder {
+	return decisionHolder{ID: string(h.ID), Kind: string(h.Entry.Kind), Name: h.Entry.ID}
+}
+
+func (h decisionHolder) holder() dps.Holder {
+	return dps.Holder{ID: dps.RegistrationID(h.ID), Entry: dps.EntryRef{Kind: dps.EntryKind(h.Kind), ID: h.Name}}
 }
 
 type decisionCheck struct {
@@ -362,6 +385,11 @@ func marshalDecision(e decision.Entry) (string, error) {
 	if h := ev.Hello; h != nil {
 		body.Hello = &decisionHello{h.ServerName, h.Versions, h.CipherSuites, h.Groups, h.SignatureSchemes, h.Protocols}
 	}
+	if m := e.Move; m != nil {
+		body.Move = &decisionMove{
+			HostName: string(m.HostName), DeviceID: string(m.DeviceID), From: decisionHolderOf(m.From), To: decisionHolderOf(m.To),
+		}
+	}
 	var b bytes.Buffer
 	enc := json.NewEncoder(&b)
 	enc.SetEscapeHTML(false) // it makes six bytes of one
@@ -386,6 +414,9 @@ func scanDecision(row scanner) (decision.Entry, error) {
 	e.Decision = body.decision()
 	e.Decision.Reason, e.Decision.Entry = dps.Reason(reason), dps.EntryRef{Kind: dps.EntryKind(kind), ID: entry}
 	e.Evidence = body.evidence()
+	if m := body.Move; m != nil {
+		e.Move = &dps.IdentityMove{HostName: dps.HostName(m.HostName), DeviceID: dps.DeviceID(m.DeviceID), From: m.From.holder(), To: m.To.holder()}
+	}
 	return e, nil
 }
 

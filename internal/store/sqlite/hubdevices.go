@@ -294,7 +294,11 @@ func (s *Store) ChangeHubDevice(ctx context.Context, was, d dps.HubDevice) error
 // the identity is at another version than ifMatch, or not there.
 func (s *Store) DeleteHubDevice(ctx context.Context, in dps.InstanceID, hub dps.HubID, id dps.DeviceID, ifMatch dps.ETag) error {
 	return s.change(ctx, func(t tx) error {
-		return unlessExists(deleteDevice(t, in, dps.HubStand{Hub: hub, DeviceID: id}, ifMatch))
+		at := dps.HubStand{Hub: hub, DeviceID: id}
+		if err := unlessExists(deleteDevice(t, in, at, ifMatch)); err != nil {
+			return err
+		}
+		return unrelease(t, in, at)
 	})
 }
 

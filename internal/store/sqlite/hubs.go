@@ -120,6 +120,7 @@ func unlinkHub(t tx, u dps.HubUnlink) error {
 	}
 	for _, text := range []string{
 		`DELETE FROM hub_devices WHERE instance = $1 AND hub = $2`,
+		`DELETE FROM released WHERE instance = $1 AND hub = $2 AND (SELECT kind FROM hubs WHERE instance = $1 AND id = $2) = 'embedded'`,
 		`DELETE FROM hub_policies WHERE instance = $1 AND hub = $2`,
 		`INSERT INTO former_hubs (instance, id, kind, host_name) SELECT instance, id, kind, host_name FROM hubs WHERE instance = $1 AND id = $2`,
 		`DELETE FROM hubs WHERE instance = $1 AND id = $2`,

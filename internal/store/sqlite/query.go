@@ -292,12 +292,21 @@ func (s *Store) QueryRegistrations(
 }
 
 // DeleteRegistration forgets a device at version ifMatch; its identity at the hub
-// stays. It fails with ConcurrentChange.
+// stays, and is released: it is nobody's. It fails with ConcurrentChange.
 func (s *Store) DeleteRegistration(ctx context.Context, in dps.InstanceID, id dps.RegistrationID, ifMatch dps.ETag) error {
 	return s.managed(ctx, ifMatch, "", func(t tx) error {
+		old, err := replaced(t, dps.RegistrationChange{Registration: dps.Registration{Instance: in, ID: id}, IfMatch: ifMatch})
+		if err != nil {
+			return err
+		}
 		if err := unlessExists(t.affect(`DELETE FROM registrations WHERE instance = $1 AND id_key = $2 AND etag = $3`,
 			string(in), id.Key(), string(ifMatch))); err != nil {
 			return err
+		}
+		if old.Assignment != nil {
+			if err := handOver(t, *old, true); err != nil {
+				return err
+			}
 		}
 		if err := t.exec(`DELETE FROM operations WHERE instance = $1 AND id_key = $2`, string(in), id.Key()); err != nil {
 			return err

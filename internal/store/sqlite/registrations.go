@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"time"
 
 	"github.com/mooring-iot/mooring/internal/dps"
 )
@@ -30,15 +29,20 @@ type registrationRow struct {
 	Created      int64   `json:"created"`
 	Updated      int64   `json:"updated"`
 	Payload      *string `json:"payload,omitempty"`
+	LatestKind   string  `json:"latestKind,omitempty"` // the enrollment of the latest operation, where it is not that of the assignment
+	LatestID     string  `json:"latestId,omitempty"`
+	TakenBy      string  `json:"takenBy,omitempty"`
 }
 
 const registrationColumns = `SELECT instance, id, entry_kind, entry_id, attestation, evidence, status, substatus, hub, device_id,
-	error_code, error_message, error_number, operation, etag, created, updated, payload FROM registrations`
+	error_code, error_message, error_number, operation, etag, created, updated, payload,
+	latest_kind, latest_id, taken_by FROM registrations`
 
 func scanRegistration(row scanner) (registrationRow, error) {
 	var r registrationRow
 	err := row.Scan(&r.Instance, &r.ID, &r.EntryKind, &r.EntryID, &r.Attestation, &r.Evidence, &r.Status, &r.Substatus, &r.Hub, &r.DeviceID,
-		&r.ErrorCode, &r.ErrorMessage, &r.ErrorNumber, &r.Operation, &r.ETag, &r.Created, &r.Updated, &r.Payload)
+		&r.ErrorCode, &r.ErrorMessage, &r.ErrorNumber, &r.Operation, &r.ETag, &r.Created, &r.Updated, &r.Payload,
+		&r.LatestKind, &r.LatestID, &r.TakenBy)
 	return r, err
 }
 
@@ -52,7 +56,13 @@ func (r registrationRow) registration() dps.Registration {
 		Payload: rawJSON(r.Payload),
 	}
 	if r.Hub != "" {
-		reg.Assignment = &dps.Assignment{Hub: dps.HubID(r.Hub), DeviceID: dps.DeviceID(r.DeviceID), Substatus: dps.Substatus(r.Substatus)}
+		reg.Assignment = &dps.Assignment{
+			Hub: dps.HubID(r.Hub), DeviceID: dps.DeviceID(r.DeviceID), Substatus: dps.Substatus(r.Substatus),
+			Entry: reg.Entry, TakenBy: dps.RegistrationID(r.TakenBy),
+		}
+	}
+	if r.LatestKind != "" {
+		reg.Entry = dps.EntryRef{Kind: dps.EntryKind(r.LatestKind), ID: r.LatestID}
 	}
 	if r.ErrorCode != "" {
 		reg.Failure = &dps.Failure{Code: dps.ParseCode(r.ErrorCode), Message: r.ErrorMessage, Number: r.ErrorNumber}
@@ -68,13 +78,19 @@ func registrationRowOf(reg dps.Registration) registrationRow {
 		Payload: jsonText(reg.Payload),
 	}
 	if a := reg.Assignment; a != nil {
-		r.Hub, r.DeviceID, r.Substatus = string(a.Hub), string(a.DeviceID), string(a.Substatus)
+		r.Hub, r.DeviceID, r.Substatus, r.TakenBy = string(a.Hub), string(a.DeviceID), string(a.Substatus), string(a.TakenBy)
+		if a.Entry != reg.Entry {
+			r.EntryKind, r.EntryID = string(a.Entry.Kind), a.Entry.ID
+			r.LatestKind, r.LatestID = string(reg.Entry.Kind), reg.Entry.ID
+		}
 	}
 	if f := reg.Failure; f != nil {
 		r.ErrorCode, r.ErrorMessage, r.ErrorNumber = f.Code.String(), f.Message, f.Number
 	}
 	return r
 }
+
+func (r registrationRow) entryKey() string { return dps.EntryRef{ID: r.EntryID}.Key() }
 
 // Registration returns the record of a device. It fails with RegistrationNotFound.
 func (s *Store) Registration(ctx context.Context, in dps.InstanceID, id dps.RegistrationID) (dps.Registration, error) {
@@ -122,44 +138,61 @@ func (s *Store) Commit(ctx context.Context, c dps.RegistrationChange) error {
 }
 
 func (s *Store) commitRegistration(t tx, c dps.RegistrationChange) error {
+	old, err := replaced(t, c)
+	if err != nil {
+		return err
+	}
+	if err := takePlace(t, old, c); err != nil {
+		return err
+	}
 	if c.Device != nil {
 		if err := s.putDevice(t, *c.Device, c.DeviceMatch); err != nil {
 			return hubGone(err)
 		}
 	}
-	if c.Removed != nil {
-		if err := dropDevice(t, c.Registration.Instance, *c.Removed); err != nil {
-			return err
-		}
-	}
-	if c.IfMatch != "" {
-		if err := keepOperation(t, c.Registration); err != nil {
+	if old != nil {
+		if err := keepOperation(t, *old, c.Registration); err != nil {
 			return err
 		}
 	}
 	if err := putRegistration(t, c.Registration, c.IfMatch); err != nil {
 		return err
 	}
+	if err := vacate(t, old, c); err != nil {
+		return err
+	}
+	if err := s.auditMoves(t, c); err != nil {
+		return err
+	}
 	return s.commitWork(t, c)
 }
 
-// keepOperation copies the operation that reg replaces, while devices may poll it.
-func keepOperation(t tx, reg dps.Registration) error {
-	old, err := scanRegistration(t.row(context.Background(), registrationColumns+` WHERE instance = $1 AND id_key = $2`,
-		string(reg.Instance), reg.ID.Key()))
-	if err != nil {
-		return notFound(err, dps.ConcurrentChange, "Precondition failed.")
+// replaced returns the record that c replaces, nil if it is a new one.
+func replaced(t tx, c dps.RegistrationChange) (*dps.Registration, error) {
+	if c.IfMatch == "" {
+		return nil, nil //nolint:nilnil // none
 	}
-	expires := time.Unix(0, old.Updated).Add(dps.OperationLifetime)
-	if old.Operation == string(reg.Operation) || expires.Before(reg.Updated) {
+	row, err := scanRegistration(t.row(context.Background(), registrationColumns+` WHERE instance = $1 AND id_key = $2`,
+		string(c.Registration.Instance), c.Registration.ID.Key()))
+	if err != nil {
+		return nil, notFound(err, dps.ConcurrentChange, "Precondition failed.")
+	}
+	old := row.registration()
+	return &old, nil
+}
+
+// keepOperation copies the operation that reg replaces, while devices may poll it.
+func keepOperation(t tx, old, reg dps.Registration) error {
+	expires := old.Updated.Add(dps.OperationLifetime)
+	if old.Operation == reg.Operation || expires.Before(reg.Updated) {
 		return nil
 	}
-	body, err := json.Marshal(old)
+	body, err := json.Marshal(registrationRowOf(old))
 	if err != nil {
 		return err
 	}
 	return t.exec(`INSERT INTO operations (instance, operation, id_key, body, expires) VALUES ($1, $2, $3, $4, $5)`,
-		old.Instance, old.Operation, reg.ID.Key(), string(body), expires.UnixNano())
+		string(old.Instance), string(old.Operation), reg.ID.Key(), string(body), expires.UnixNano())
 }
 
 func putRegistration(t tx, reg dps.Registration, ifMatch dps.ETag) error {
@@ -167,19 +200,21 @@ func putRegistration(t tx, reg dps.Registration, ifMatch dps.ETag) error {
 	if ifMatch == "" {
 		return unlessExists(
 			t.affect(`INSERT INTO registrations (instance, id_key, id, entry_kind, entry_key, entry_id, attestation, evidence, status, substatus,
-			hub, device_id, error_code, error_message, error_number, operation, etag, created, updated, payload)
-			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20) ON CONFLICT DO NOTHING`,
-				r.Instance, reg.ID.Key(), r.ID, r.EntryKind, reg.Entry.Key(), r.EntryID, r.Attestation, r.Evidence, r.Status, r.Substatus,
-				r.Hub, r.DeviceID, r.ErrorCode, r.ErrorMessage, r.ErrorNumber, r.Operation, r.ETag, r.Created, r.Updated, r.Payload),
+			hub, device_id, error_code, error_message, error_number, operation, etag, created, updated, payload, latest_kind, latest_id, taken_by)
+			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23) ON CONFLICT DO NOTHING`,
+				r.Instance, reg.ID.Key(), r.ID, r.EntryKind, r.entryKey(), r.EntryID, r.Attestation, r.Evidence, r.Status, r.Substatus,
+				r.Hub, r.DeviceID, r.ErrorCode, r.ErrorMessage, r.ErrorNumber, r.Operation, r.ETag, r.Created, r.Updated, r.Payload,
+				r.LatestKind, r.LatestID, r.TakenBy),
 		)
 	}
 	return unlessExists(
 		t.affect(
 			`UPDATE registrations SET entry_kind = $1, entry_key = $2, entry_id = $3, attestation = $4, evidence = $5, status = $6, substatus = $7,
-		hub = $8, device_id = $9, error_code = $10, error_message = $11, operation = $12, etag = $13, updated = $14, error_number = $15, payload = $16
-		WHERE instance = $17 AND id_key = $18 AND etag = $19`,
+		hub = $8, device_id = $9, error_code = $10, error_message = $11, operation = $12, etag = $13, updated = $14, error_number = $15, payload = $16,
+		latest_kind = $17, latest_id = $18, taken_by = $19
+		WHERE instance = $20 AND id_key = $21 AND etag = $22`,
 			r.EntryKind,
-			reg.Entry.Key(),
+			r.entryKey(),
 			r.EntryID,
 			r.Attestation,
 			r.Evidence,
@@ -194,6 +229,9 @@ func putRegistration(t tx, reg dps.Registration, ifMatch dps.ETag) error {
 			r.Updated,
 			r.ErrorNumber,
 			r.Payload,
+			r.LatestKind,
+			r.LatestID,
+			r.TakenBy,
 			r.Instance,
 			reg.ID.Key(),
 			string(ifMatch),

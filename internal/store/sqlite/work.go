@@ -14,6 +14,8 @@ type workRow struct {
 	ID          string          `json:"id"`
 	APIVersion  string          `json:"apiVersion"`
 	Remote      string          `json:"remote,omitempty"`
+	TrackingID  string          `json:"trackingId,omitempty"`
+	Transport   string          `json:"transport,omitempty"`
 	Certificate []byte          `json:"certificate,omitempty"`
 	KeyOf       string          `json:"keyOf,omitempty"`
 	Payload     json.RawMessage `json:"payload,omitempty"`
@@ -49,6 +51,8 @@ func putWork(t tx, w dps.Work) error {
 		ID:         string(w.ID),
 		APIVersion: w.APIVersion,
 		Remote:     w.Remote,
+		TrackingID: w.TrackingID,
+		Transport:  string(w.Transport),
 		KeyOf:      string(w.KeyOf),
 		Payload:    w.Payload,
 		Twin:       w.Twin,
@@ -80,7 +84,7 @@ func scanWork(row scanner) (dps.Work, error) {
 	}
 	w := dps.Work{
 		Instance: dps.InstanceID(in), ID: dps.RegistrationID(r.ID), Operation: dps.OperationID(operation),
-		APIVersion: r.APIVersion, Remote: r.Remote, KeyOf: dps.RegistrationID(r.KeyOf), Payload: r.Payload,
+		APIVersion: r.APIVersion, Remote: r.Remote, TrackingID: r.TrackingID, Transport: dps.Transport(r.Transport), KeyOf: dps.RegistrationID(r.KeyOf), Payload: r.Payload,
 		Hub: dps.HubID(hub), Twin: r.Twin, Returned: r.Returned, Since: fromNanos(since),
 	}
 	if r.Certificate != nil {
@@ -169,7 +173,7 @@ func (s *Store) settleRemnants(t tx, c dps.RegistrationChange) error {
 
 // leave makes a place one to clean up, unless another device has it by its record.
 func (s *Store) leave(t tx, reg dps.Registration, stand dps.HubStand) error {
-	taken, err := assigned(t, reg.Instance, stand)
+	taken, err := named(t, reg.Instance, stand, "")
 	if err != nil || taken {
 		return err
 	}
@@ -187,14 +191,16 @@ func (s *Store) leave(t tx, reg dps.Registration, stand dps.HubStand) error {
 	)
 }
 
-// assigned reports whether a record has a place: its device is called like its
-// registration, as most are, or is one of the few that are not.
-func assigned(t tx, in dps.InstanceID, stand dps.HubStand) (bool, error) {
+// named reports whether a record names a place, other than that of one device, whose ID
+// is "" for none. A device is called like its registration, as most are, or is one of the
+// few that are not.
+func named(t tx, in dps.InstanceID, stand dps.HubStand, but dps.RegistrationID) (bool, error) {
 	var n int
-	err := t.row(context.Background(), `SELECT
-		(SELECT count(*) FROM registrations WHERE instance = $1 AND id_key = $2 AND hub = $3 AND device_id = $4) +
-		(SELECT count(*) FROM registrations WHERE instance = $1 AND hub = $3 AND device_id = $4 AND device_id <> id AND hub <> '')`,
-		string(in), dps.RegistrationID(stand.DeviceID).Key(), string(stand.Hub), string(stand.DeviceID)).Scan(&n)
+	err := t.row(context.Background(), `SELECT (SELECT count(*) FROM registrations
+		WHERE instance = $1 AND id_key = $2 AND hub = $3 AND device_id = $4 AND id_key <> $5) +
+		(SELECT count(*) FROM registrations
+		WHERE instance = $1 AND hub = $3 AND device_id = $4 AND device_id <> id AND hub <> '' AND id_key <> $5)`,
+		string(in), dps.RegistrationID(stand.DeviceID).Key(), string(stand.Hub), string(stand.DeviceID), but.Key()).Scan(&n)
 	return n > 0, err
 }
 
@@ -218,7 +224,8 @@ func (s *Store) ClaimPlace(ctx context.Context, c dps.Claim) (before dps.Remnant
 			return err
 		}
 		if c.State != dps.Leaving {
-			return claimPlacing(t, c, before)
+			before, err = claimPlacing(t, c, before)
+			return err
 		}
 		claimed, err := claimLeaving(t, c, before)
 		if !claimed {
@@ -234,7 +241,7 @@ func claimLeaving(t tx, c dps.Claim, before dps.Remnant) (claimed bool, err erro
 	if before.State != dps.Leaving {
 		return false, changedMeanwhile()
 	}
-	taken, err := assigned(t, c.Instance, c.HubStand)
+	taken, err := named(t, c.Instance, c.HubStand, "")
 	if err != nil {
 		return false, err
 	}
@@ -253,14 +260,27 @@ func claimLeaving(t tx, c dps.Claim, before dps.Remnant) (claimed bool, err erro
 		c.Owner, c.Until.UnixNano(), string(c.Instance), string(c.Hub), string(c.DeviceID))
 }
 
-// claimPlacing: where something is to be removed first, nothing that removes may be
-// under way any more.
-func claimPlacing(t tx, c dps.Claim, before dps.Remnant) error {
-	stale := before.State == dps.Leaving || before.Stale
-	if stale && before.BusyUntil.After(c.Now) {
-		return busy(before, c)
+// claimPlacing: where something is to be removed first, or another device is being
+// placed, nothing of that may be under way any more. Where another record names the
+// identity, nothing is removed. It returns before as the caller may rely on it.
+func claimPlacing(t tx, c dps.Claim, before dps.Remnant) (dps.Remnant, error) {
+	holder, err := recordHolder(context.Background(), t, c.Instance, c.HubStand, c.ID)
+	if err != nil {
+		return before, err
 	}
-	return t.exec(
+	if !sameHolder(holder, c.From) {
+		return before, changedMeanwhile()
+	}
+	stale := before.State == dps.Leaving || before.Stale
+	rival := before.State == dps.Placing && before.ID.Key() != c.ID.Key()
+	if (stale || rival) && before.BusyUntil.After(c.Now) {
+		return before, busy(before, c)
+	}
+	if before.Kept, err = named(t, c.Instance, c.HubStand, c.ID); err != nil {
+		return before, err
+	}
+	stale = stale && !before.Kept
+	return before, t.exec(
 		`INSERT INTO remnants (instance, hub, device_id, id_key, id, state, stale, since, attempts, due, last_error, owner, busy_until)
 		VALUES ($1, $2, $3, $4, $5, 'placing', 0, $6, 0, $6, '', $7, $8)
 		ON CONFLICT (instance, hub, device_id) DO UPDATE SET state = 'placing', stale = $9, id_key = excluded.id_key, id = excluded.id,

@@ -157,7 +157,9 @@ func registration(id dps.RegistrationID) dps.Registration {
 	return dps.Registration{
 		Instance: here, ID: id, Entry: group("line"), Attestation: dps.X509, Evidence: "x509:" + string(id),
 		Status: dps.Assigned, Operation: dps.NewOperationID(), ETag: dps.NewETag(), Created: start, Updated: start,
-		Assignment: &dps.Assignment{Hub: dps.EmbeddedHub, DeviceID: dps.DeviceID(id), Substatus: dps.InitialAssignment},
+		Assignment: &dps.Assignment{
+			Hub: dps.EmbeddedHub, DeviceID: dps.DeviceID(id), Substatus: dps.InitialAssignment, Entry: group("line"),
+		},
 	}
 }
 

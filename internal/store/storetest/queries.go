@@ -119,7 +119,7 @@ func (w *world) fleet(t *testing.T) []query.Record {
 func (w *world) registered(t *testing.T, in dps.InstanceID, ref dps.EntryRef, i int) *dps.Registration {
 	t.Helper()
 	reg := registration(dps.RegistrationID(strings.ToUpper(ref.ID)))
-	reg.Instance, reg.Entry = in, ref
+	reg.Instance, reg.Entry, reg.Assignment.Entry = in, ref, ref
 	if i%4 == 0 {
 		reg.Status, reg.Assignment, reg.Failure = dps.Failed, nil, &dps.Failure{Code: dps.NoHub, Message: "No hub."}
 	}
@@ -322,7 +322,7 @@ func (w *world) members(t *testing.T, group, text string, size int) []string {
 func groupRegistrations(t *testing.T, w *world) {
 	for i, id := range []dps.RegistrationID{"c", "A", "b", "D", "e"} {
 		reg := registration(id)
-		reg.Entry, reg.Updated = group("Line"), start.Add(time.Duration(i%2)*time.Second)
+		reg.Entry, reg.Assignment.Entry, reg.Updated = group("Line"), group("Line"), start.Add(time.Duration(i%2)*time.Second)
 		if i == 4 {
 			reg.Status, reg.Assignment, reg.Failure = dps.Failed, nil, &dps.Failure{Code: dps.NoHub, Message: "No hub."}
 		}
@@ -331,6 +331,7 @@ func groupRegistrations(t *testing.T, w *world) {
 	alone, elsewhere, foreign := registration("alone"), registration("elsewhere"), registration("b")
 	alone.Entry, elsewhere.Entry, foreign.Instance, foreign.Entry = individual("Line"), group("line-2"), there, group("Line")
 	for _, reg := range []dps.Registration{alone, elsewhere, foreign} {
+		reg.Assignment.Entry = reg.Entry
 		w.commit(t, dps.RegistrationChange{Registration: reg})
 	}
 	for text, want := range map[string][]string{

@@ -125,7 +125,11 @@ func foundByID(t *testing.T, w *world) {
 		case "pumpe":
 			reg.Assignment.DeviceID = "Other"
 		}
-		w.commit(t, dps.RegistrationChange{Registration: reg})
+		c := dps.RegistrationChange{Registration: reg}
+		if id == "valve" {
+			c.From = &dps.Holder{ID: "pump-2", Entry: group("line")}
+		}
+		w.commit(t, c)
 	}
 	foreign := registration("pump-2")
 	foreign.Instance = there
@@ -197,6 +201,8 @@ func drawRegistration(rt *rapid.T) dps.Registration {
 			Substatus: rapid.SampledFrom([]dps.Substatus{
 				dps.InitialAssignment, dps.DeviceDataMigrated, dps.DeviceDataReset, dps.ReprovisionedToInitialAssignment,
 			}).Draw(rt, "substatus"),
+			Entry:   rapid.SampledFrom([]dps.EntryRef{individual("Drawn"), group("Line"), group("Other")}).Draw(rt, "assigned by"),
+			TakenBy: rapid.SampledFrom([]dps.RegistrationID{"", "Pump"}).Draw(rt, "taken by"),
 		}
 	}))
 	reg.Failure = drawn(rt, "failure", rapid.Custom(func(rt *rapid.T) dps.Failure {

@@ -121,6 +121,7 @@ func Run(t *testing.T, open Open) {
 		{"operations", operationCases},
 		{"open registrations", workCases},
 		{"remnants", remnantCases},
+		{"holders of identities", holderCases},
 		{"hub devices", deviceCases},
 		{"audit", auditCases},
 		{"portal", portalCases},
