@@ -21,6 +21,7 @@ CACHE  := $(CURDIR)/.cache
 VENV   := $(CACHE)/venv
 PYTHON := $(VENV)/bin/python
 NODE_DIR := $(CURDIR)/test/interop/node
+JAVA_DIR := $(CACHE)/java
 
 LINT := $(GO) tool -modfile=tools/go.mod golangci-lint
 # golangci-lint keeps its results here, so that a second run is quick.
@@ -39,12 +40,15 @@ RACE_TIMEOUT := 30m
 # The platforms, beside the one it runs on, that the binary is compiled for.
 PLATFORMS := linux/arm64 darwin/arm64 windows/amd64
 
-# Written by pip and npm themselves or after them; newer than the pins means up to date.
+# Written by pip, npm and Maven themselves or after them; newer than the pins means up to date.
 PIP_PINS   := $(wildcard test/*/*/requirements.txt)
 PIP_STAMP  := $(if $(PIP_PINS),$(VENV)/.installed)
 NPM_LOCKS  := $(wildcard test/*/package-lock.json test/*/*/package-lock.json)
 NPM_STAMPS := $(NPM_LOCKS:package-lock.json=node_modules/.package-lock.json)
+MVN_PINS   := test/interop/java/pom.xml
+MVN_STAMP  := $(JAVA_DIR)/.installed
 
+comma := ,
 say = @printf '\n== %s\n' '$(1)'
 
 .PHONY: help
@@ -54,7 +58,7 @@ help: ## list the targets
 	@echo '  ARGS="--hostname dps.example --log-level debug" goes to make run, FUZZTIME=1m to make fuzz.'
 
 .PHONY: deps
-deps: deps-check deps-go deps-tools $(PIP_STAMP) $(NPM_STAMPS) ## install what the tests need into .cache and node_modules
+deps: deps-check deps-go deps-tools $(PIP_STAMP) $(NPM_STAMPS) $(MVN_STAMP) ## install what the tests need into .cache and node_modules
 	@echo 'deps: everything is there'
 
 .PHONY: build
@@ -112,12 +116,13 @@ fuzz: ## every fuzz target for FUZZTIME; the go command keeps what it finds in i
 	@FUZZTIME=$(FUZZTIME) tools/fuzz.sh
 
 .PHONY: interop
-interop: $(PIP_STAMP) $(NPM_STAMPS) ## the official SDKs against a real service
-	$(call say,official SDKs: Python and Node.js)
+interop: $(PIP_STAMP) $(NPM_STAMPS) $(MVN_STAMP) ## the official SDKs against a real service
+	$(call say,official SDKs: Python$(comma) Node.js and Java)
 	MOORING_TEST_REQUIRE=interop,fault \
 	MOORING_TEST_PYTHON=$(PYTHON) \
 	MOORING_TEST_NODE_DIR=$(NODE_DIR) \
-		$(GO) test -race -count=1 -timeout 10m ./test/interop/...
+	MOORING_TEST_JAVA_DIR=$(JAVA_DIR) \
+		$(GO) test -race -count=1 -timeout 20m ./test/interop/...
 
 .PHONY: fault
 fault: ## kill -9, a full disk: nothing acknowledged is lost
@@ -175,4 +180,10 @@ $(VENV)/.installed: $(PIP_PINS)
 %/node_modules/.package-lock.json: %/package-lock.json
 	@echo 'deps: Node.js packages into $*/node_modules'
 	@cd $* && npm ci --no-audit --no-fund --loglevel=error
+	@touch $@
+
+$(MVN_STAMP): $(MVN_PINS)
+	@echo 'deps: Java libraries into .cache/java'
+	@rm -rf $(JAVA_DIR)
+	@mvn -q -B -f $(MVN_PINS) dependency:copy-dependencies -DoutputDirectory=$(JAVA_DIR)
 	@touch $@

@@ -16,6 +16,9 @@ need node "Node.js 20 or newer, for the device SDK tests (Debian: apt-get instal
 need npm "comes with Node.js (Debian: apt-get install npm)"
 need python3 "Python 3.11 or newer, for the service SDK tests (Debian: apt-get install python3-venv)"
 
+need java "Java 17 or newer, for the Java SDK tests (Debian: apt-get install default-jdk-headless)"
+need mvn "Maven 3.8 or newer, for the Java SDKs (Debian: apt-get install maven)"
+
 if command -v python3 >/dev/null && ! python3 -c 'import ensurepip, venv' 2>/dev/null; then
     echo "deps: python3 cannot make virtual environments (Debian: apt-get install python3-venv)" >&2
     missing=1

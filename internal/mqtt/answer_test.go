@@ -9,6 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/mooring-iot/mooring/internal/dps"
+	"github.com/mooring-iot/mooring/internal/mqtt"
 	"github.com/mooring-iot/mooring/internal/mqtt/packet"
 	"github.com/mooring-iot/mooring/internal/pki"
 	"github.com/mooring-iot/mooring/wire"
@@ -248,4 +249,40 @@ func TestSameClientTwice(t *testing.T) {
 		t.Errorf("poll on the other connection: %+v", a)
 	}
 	first.alive(t)
+}
+
+// The Java device SDK loses an answer that comes before it waits for it. Nobody else waits.
+func TestAnswerDelay(t *testing.T) {
+	tests := []struct {
+		name, client string
+		want         []time.Duration
+	}{
+		{"Java", "&ClientVersion=" + version, []time.Duration{mqtt.JavaAnswerDelay}},
+		{"Java, after another parameter", "&x=1&ClientVersion=" + version, []time.Duration{mqtt.JavaAnswerDelay}},
+		{"Python", "&ClientVersion=azure-iot-device-provisioning-py%2F2.14.0", nil},
+		{"its api-version in another member", "&ClientRevision=" + version, nil},
+		{"none", "", nil},
+		{"empty", "&ClientVersion=", nil},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			w := newWorld(t)
+			var waited []time.Duration // written by the connection's goroutine before the answer, read after it
+			w.SetAfter(func(d time.Duration) <-chan time.Time {
+				waited = append(waited, d)
+				over := make(chan time.Time)
+				close(over)
+				return over
+			})
+			hello := w.hello("dev-1", w.token("dev-1", w.keyed(t, dps.Individual, "dev-1", nil).Primary))
+			hello.Username += tt.client
+			c := w.device(t, hello, nil, packet.AtLeastOnce)
+			c.send(t, &packet.Publish{Topic: registerTopic("1"), QoS: packet.AtLeastOnce, PacketID: 7})
+			next[*packet.Puback](t, c)
+			next[*packet.Publish](t, c)
+			if diff := cmp.Diff(tt.want, waited); diff != "" {
+				t.Errorf("waited (-want +got):\n%s", diff)
+			}
+		})
+	}
 }

@@ -237,6 +237,13 @@ func (c *conn) publish(p *packet.Publish) error {
 		if err != nil {
 			return err
 		}
+		if delay := c.id.answerDelay(); delay > 0 {
+			if err := c.write(packets...); err != nil {
+				return err
+			}
+			packets = packets[:0]
+			<-c.server.after(delay)
+		}
 		packets = append(packets, answer)
 	}
 	return c.write(packets...)

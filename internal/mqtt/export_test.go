@@ -1,6 +1,10 @@
 package mqtt
 
-import "github.com/mooring-iot/mooring/internal/dps"
+import (
+	"time"
+
+	"github.com/mooring-iot/mooring/internal/dps"
+)
 
 // Names for the tests outside.
 var (
@@ -15,3 +19,8 @@ func ParseTopic(topic string) (poll bool, requestID string, operation dps.Operat
 	r, err := parseTopic(topic)
 	return r.poll, r.requestID, r.operation, err
 }
+
+const JavaAnswerDelay = javaAnswerDelay
+
+// SetAfter replaces the clock by which s delays answers.
+func (s *Server) SetAfter(after func(time.Duration) <-chan time.Time) { s.after = after }

@@ -50,8 +50,8 @@ type Options struct {
 	Register   *register.Service
 	Observer   Observer
 	Handshakes Handshakes // nil if nobody wants to know
-	Log      *slog.Logger
-	Now      func() time.Time
+	Log        *slog.Logger
+	Now        func() time.Time
 }
 
 // Server answers devices. It is safe for concurrent use.
@@ -61,6 +61,7 @@ type Server struct {
 	handshakes Handshakes
 	log        *slog.Logger
 	now        func() time.Time
+	after      func(time.Duration) <-chan time.Time // time.After, but in tests
 
 	mu      sync.Mutex
 	closing bool
@@ -71,7 +72,8 @@ type Server struct {
 // New returns a Server.
 func New(o Options) *Server {
 	return &Server{
-		register: o.Register, observer: o.Observer, handshakes: o.Handshakes, log: o.Log, now: o.Now, open: make(map[*conn]struct{}),
+		register: o.Register, observer: o.Observer, handshakes: o.Handshakes, log: o.Log, now: o.Now, after: time.After,
+		open: make(map[*conn]struct{}),
 	}
 }
 

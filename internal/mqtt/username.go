@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net/url"
 	"strings"
+	"time"
 
 	"github.com/mooring-iot/mooring/internal/dps"
 )
@@ -13,6 +14,22 @@ type identity struct {
 	Scope      dps.IDScope
 	ID         dps.RegistrationID
 	APIVersion string // as sent; whether it is known is seen when it is used
+	Client     string // ClientVersion as sent: name and version of the SDK; often empty
+}
+
+// javaAnswerDelay is how long an answer to the Java device SDK waits. The SDK publishes a
+// request and then starts to wait for the answer; an answer that comes in between is lost,
+// and with it 12 to 60 seconds. docs/divergences.md has what was measured.
+// Source: azure-iot-sdk-java, provisioning-device-client, ContractAPIMqtt.java.
+const javaAnswerDelay = 100 * time.Millisecond
+
+// answerDelay returns how long an answer has to wait before the client can take it; 0 for all
+// clients but the Java device SDK, the only one that sends its api-version as ClientVersion.
+func (i identity) answerDelay() time.Duration {
+	if i.Client == i.APIVersion {
+		return javaAnswerDelay
+	}
+	return 0
 }
 
 // maxUsername bounds a user name, in bytes. Real ones are under 400.
@@ -46,9 +63,19 @@ func parseUsername(name string) (identity, error) {
 	if err != nil {
 		return identity{}, err
 	}
-	version, _, _ := strings.Cut(query, "&")
+	version, rest, _ := strings.Cut(query, "&")
 	if version, err = url.PathUnescape(version); err != nil || version == "" {
 		return identity{}, errUsername
 	}
-	return identity{Scope: dps.IDScope(scope), ID: id, APIVersion: version}, nil
+	return identity{Scope: dps.IDScope(scope), ID: id, APIVersion: version, Client: clientVersion(rest)}, nil
+}
+
+// clientVersion returns the value of ClientVersion in the rest of a user name, as sent.
+func clientVersion(rest string) string {
+	for parameter := range strings.SplitSeq(rest, "&") {
+		if value, found := strings.CutPrefix(parameter, "ClientVersion="); found {
+			return value
+		}
+	}
+	return ""
 }

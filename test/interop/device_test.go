@@ -90,6 +90,7 @@ func deviceSDKs() []deviceSDK {
 	return []deviceSDK{
 		{"python", []string{overMQTT, overMQTTWS}, false, func(t *testing.T) { requirePython(t) }, (*service).runPython},
 		{"node", []string{overHTTPS, overMQTT, overMQTTWS}, true, func(t *testing.T) { requireNode(t) }, (*service).runNode},
+		{"java", []string{overHTTPS, overMQTT, overMQTTWS}, false, func(t *testing.T) { requireJava(t) }, (*service).runJava},
 	}
 }
 
@@ -109,6 +110,16 @@ func (s *service) runNode(t *testing.T, b batch) report {
 		p.env = append(p.env, "NODE_EXTRA_CA_CERTS=")
 	}
 	return s.runBatch(t, b, p)
+}
+
+// runJava registers devices with the official Java SDK.
+func (s *service) runJava(t *testing.T, b batch) report {
+	t.Helper()
+	store := ""
+	if !b.distrust {
+		store = s.trustStore(t)
+	}
+	return s.runBatch(t, b, java(t, store, "Register.java"))
 }
 
 // runBatch runs p and returns its report, which has an outcome for each device.

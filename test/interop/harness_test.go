@@ -5,9 +5,9 @@
 // in a network namespace of its own, where every port is free and nothing has to be
 // cleaned up; where that is not possible it uses the machine's own ports.
 //
-// MOORING_TEST_PYTHON names the Python interpreter and MOORING_TEST_NODE_DIR the
-// directory whose node_modules hold the SDKs of requirements.txt and
-// package-lock.json. Without them, or without the ports, tests skip, or fail when
+// MOORING_TEST_PYTHON names the Python interpreter that has the SDKs of requirements.txt,
+// MOORING_TEST_NODE_DIR the directory whose node_modules hold those of package-lock.json, and
+// MOORING_TEST_JAVA_DIR the directory with those of pom.xml. Without them, or without the ports, tests skip, or fail when
 // MOORING_TEST_REQUIRE contains "interop". MOORING_TEST_BINARY names a mooring to
 // test instead of the one that is built from the source. With MOORING_TEST_UPDATE the
 // table of refusals in the documentation is written instead of compared.

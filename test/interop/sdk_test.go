@@ -14,6 +14,7 @@ import (
 const (
 	pythonVar  = "MOORING_TEST_PYTHON"
 	nodeDirVar = "MOORING_TEST_NODE_DIR"
+	javaDirVar = "MOORING_TEST_JAVA_DIR"
 
 	sdkTimeout = 2 * time.Minute // of one program
 )
