@@ -74,6 +74,7 @@ type answer struct {
 	ErrorCode  int    `json:"errorCode"`  // of the error body
 	TrackingID string `json:"trackingId"` // of the error body
 	Status     string `json:"status"`     // of the registration, in a final answer
+	Untold     bool   `json:"untold"`     // there was one, but the SDK does not repeat it
 }
 
 // deviceSDK is an official SDK for devices.

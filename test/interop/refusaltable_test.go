@@ -122,12 +122,13 @@ const refusalIntroduction = `# What the official SDKs report when a device is re
 What Mooring answers to a device that it does not let in, and what the device's program
 then sees of it. Which check failed is not told to the device; ` + "`mooring why`" + ` says it, for
 the registration ID or for the tracking ID of the answer. The Node.js SDK has that ID in the
-body of the answer, ` + "`err.result`" + ` or ` + "`err.responseBody`" + `; the Python SDK has it in its debug log.
+body of the answer, ` + "`err.result`" + ` or ` + "`err.responseBody`" + `; the Python SDK has it in its debug log; the Java SDK
+has it in the message of the exception's cause.
 
 - Over MQTT a request is answered on the topic ` + "`$dps/registrations/res/{status}/`" + `; CONNACK is the answer to
   CONNECT itself. *disabled* is no error status: it is the final answer to a poll.
-- Neither SDK has a name for *disabled*, so both report it as an answer that they do not
-  understand. They do the same with DPS.
+- No SDK has a name for *disabled*: Python and Node.js report an answer that they do not understand, and
+  Java an exception without a message. They do the same with DPS.
 - Names in ` + "`<...>`" + ` stand for what differs from one call to the next.
 
 The tests of the official SDKs (` + "`make interop`" + `) compare this page with what happens, and
@@ -171,6 +172,8 @@ var transportNames = map[string]string{overHTTPS: "HTTPS", overMQTT: "MQTT", ove
 // String returns the answer as a cell of the table.
 func (a answer) String() string {
 	switch {
+	case a.Untold:
+		return "not repeated by the SDK"
 	case a.Connack != 0:
 		return fmt.Sprintf("CONNACK %d", a.Connack)
 	case a.ErrorCode != 0:

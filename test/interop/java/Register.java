@@ -26,6 +26,7 @@ import java.util.ArrayList;
 import java.util.Base64;
 import java.util.List;
 import java.util.Map;
+import java.util.concurrent.ExecutionException;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
 import java.util.concurrent.Future;
@@ -33,6 +34,8 @@ import java.util.concurrent.TimeUnit;
 import java.util.concurrent.TimeoutException;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
+import javax.net.ssl.SSLException;
+import org.eclipse.paho.client.mqttv3.MqttSecurityException;
 
 /**
  * Registers devices with the official SDK, as its samples do, and prints how each ended.
@@ -145,10 +148,7 @@ public final class Register {
             outcome.add("assigned", describe(client.registerDeviceSync(more)));
         } catch (Throwable e) {
             outcome.add("error", describe(e));
-            JsonObject answer = answer(e);
-            if (answer != null) {
-                outcome.add("answer", answer);
-            }
+            outcome.add("answer", answer(e));
         } finally {
             if (client != null) {
                 client.close();
@@ -183,14 +183,20 @@ public final class Register {
     private static final Pattern BODY = Pattern.compile("\"errorCode\":(\\d+),\"trackingId\":\"([^\"]+)\"");
     private static final Pattern TOLD = Pattern.compile("Service error: (\\d+) - .* - TrackingId: (\\S+)");
 
-    /** Returns the answer that an error came from, as far as its messages tell it, or null. */
-    private static JsonObject answer(Throwable e) {
-        for (; e != null; e = e.getCause()) {
-            String text = String.valueOf(e.getMessage());
+    /** Returns the answer that an error came from, as far as the error tells it. */
+    private static JsonObject answer(Throwable error) {
+        JsonObject told = new JsonObject();
+        for (Throwable e = error; e != null; e = e.getCause()) {
+            if (e instanceof MqttSecurityException) {
+                told.addProperty("connack", ((MqttSecurityException) e).getReasonCode());
+                return told;
+            }
+            if (e instanceof SSLException || String.valueOf(e.getMessage()).contains("SSLHandshakeException")) {
+                return told; // nothing was answered
+            }
             for (Pattern pattern : List.of(BODY, TOLD)) {
-                Matcher found = pattern.matcher(text);
+                Matcher found = pattern.matcher(String.valueOf(e.getMessage()));
                 if (found.find()) {
-                    JsonObject told = new JsonObject();
                     told.addProperty("statusCode", Integer.parseInt(found.group(1)) / 1000);
                     told.addProperty("errorCode", Integer.parseInt(found.group(1)));
                     told.addProperty("trackingId", found.group(2));
@@ -198,10 +204,14 @@ public final class Register {
                 }
             }
         }
-        return null;
+        told.addProperty("untold", true);
+        return told;
     }
 
     private static JsonObject describe(Throwable e) {
+        if (e instanceof ExecutionException && e.getCause() != null) {
+            return describe(e.getCause()); // it only repeats its cause
+        }
         JsonObject told = new JsonObject();
         told.addProperty("name", e.getClass().getSimpleName());
         told.addProperty("message", e.getMessage() == null ? "" : e.getMessage());
