@@ -229,7 +229,7 @@ func TestOtherFormats(t *testing.T) {
 		"public key":            {string(public), "public key"},
 		"public key in PEM":     {block("PUBLIC KEY", public), "public key"},
 		"Java keystore":         {"\xfe\xed\xfe\xed\x00\x00\x00\x02", "keytool -exportcert"},
-		"private key":           {string(key), "is a private key"},
+		"private key":           {string(key), "holds a private key"},
 		"literal n":             {strings.ReplaceAll(text, "\n", `\n`), `printf '%b\n'`},
 		"literal r and n":       {strings.ReplaceAll(text, "\n", `\r\n`), `printf '%b\n'`},
 		"spaces":                {strings.ReplaceAll(text, "\n", " "), "spaces in their place; convert it with: sed"},

@@ -51,7 +51,7 @@ var (
 		"for example with: openssl x509 -req -in FILE -CA ca.pem -CAkey ca.key -out cert.pem")
 	errCRL        = errors.New("is a certificate revocation list (CRL), not a certificate")
 	errPublicKey  = errors.New("is a public key, not a certificate")
-	errPrivateKey = errors.New("is a private key, not a certificate; send the certificate, and replace the key if it left its machine")
+	errPrivateKey = errors.New("holds a private key, not a certificate; send the certificate, and replace the key if it left its machine")
 )
 
 // otherFormat returns the error that names the format of der, nil if it is unknown.

@@ -59,13 +59,26 @@ func (c CACertificate) Answer(proof Certificate, now time.Time) error {
 	if err != nil {
 		return err
 	}
-	if names := CommonNames(leaf); len(names) != 1 || !strings.EqualFold(names[0], c.Challenge.Code) {
-		return Invalidf("certificate", "its only common name must be the verification code of %s", c.Name)
+	if err := c.namedByCode(leaf); err != nil {
+		return err
 	}
 	if err := validNow(leaf, now); err != nil {
 		return err
 	}
 	return signedBy(leaf, c)
+}
+
+// namedByCode refuses a verification certificate with another common name than the code,
+// or with several.
+func (c CACertificate) namedByCode(leaf *x509.Certificate) error {
+	names := CommonNames(leaf)
+	if len(names) > 1 {
+		return Invalidf("certificate", "it has %d common names; the verification code of %s must be the only one", len(names), c.Name)
+	}
+	if len(names) == 0 || !strings.EqualFold(names[0], c.Challenge.Code) {
+		return Invalidf("certificate", "its common name must be the verification code of %s", c.Name)
+	}
+	return nil
 }
 
 // validNow refuses a verification certificate outside its validity: it may be an old

@@ -127,8 +127,8 @@ var badIndividuals = []badInput{
 	{name: "a bad reference", body: fmt.Sprintf(attested, `{"type": "x509", "x509": {"caReferences": {"secondary": "a b"}}}`), member: "attestation.x509.caReferences.secondary", rules: "must be the name of a CA certificate"},
 	{name: "no base64", body: fmt.Sprintf(certified, "????"), member: clientPrimary + ".certificate", rules: "not a valid base64 string value"},
 	{name: "base64 of something else", body: fmt.Sprintf(certified, "AAECAwQ="), member: clientPrimary + ".certificate", rules: "must be an X.509 certificate"},
-	{name: "PEM of something else", body: fmt.Sprintf(certified, "-----BEGIN CERTIFICATE REQUEST-----\nAAEC\n-----END CERTIFICATE REQUEST-----\n"), member: clientPrimary + ".certificate", rules: "no PEM block of type CERTIFICATE"},
-	{name: "PEM that is cut off", body: fmt.Sprintf(certified, "-----BEGIN CERTIFICATE-----\nMIIB"), member: clientPrimary + ".certificate", rules: "no PEM block of type CERTIFICATE"},
+	{name: "PEM of something else", body: fmt.Sprintf(certified, "-----BEGIN CERTIFICATE REQUEST-----\nAAEC\n-----END CERTIFICATE REQUEST-----\n"), member: clientPrimary + ".certificate", rules: "block 1 (CERTIFICATE REQUEST, line 1) is a certificate request (CSR)"},
+	{name: "PEM that is cut off", body: fmt.Sprintf(certified, "-----BEGIN CERTIFICATE-----\nMIIB"), member: clientPrimary + ".certificate", rules: "block 1 (CERTIFICATE, line 1): its END line is missing"},
 
 	{name: "twin of another type", body: member(`"initialTwin": [1]`), member: "initialTwin", rules: "must be an object"},
 	{name: "tags of another type", body: tags(`"a"`), member: "initialTwin.tags", rules: "must be an object"},
@@ -146,6 +146,9 @@ var badIndividuals = []badInput{
 	{name: "eleven levels", body: desired(nested(`{"a": `, "}", "1", 11)), member: "initialTwin.properties.desired.a.a.a.a.a.a.a.a.a.a", rules: "deeper than 10 levels"},
 	{name: "eleven levels with arrays", body: desired(`{"a": ` + nested("[", "]", "1", 10) + "}"), member: "initialTwin.properties.desired.a", rules: "deeper than 10 levels"},
 	{name: "an integer too large", body: desired(`{"a": 4503599627370496}`), member: "initialTwin.properties.desired.a", rules: "must be from -4503599627370496 to 4503599627370495"},
+	{name: "a number that is infinite", body: tags(`{"a": [1e999]}`), member: "initialTwin.tags.a", rules: "must have numbers between"},
+	{name: "a number that becomes zero", body: desired(`{"a": {"b": 1e-999}}`), member: "initialTwin.properties.desired.a.b", rules: "must have numbers that are 0"},
+	{name: "device information that is infinite", body: member(`"optionalDeviceInformation": {"a": -1e400}`), member: "optionalDeviceInformation", rules: "must have numbers between"},
 	{name: "an integer too small", body: desired(`{"a": -4503599627370497}`), member: "initialTwin.properties.desired.a", rules: "must be from"},
 }
 
