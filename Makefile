@@ -41,7 +41,7 @@ RACE_TIMEOUT := 30m
 PLATFORMS := linux/arm64 darwin/arm64 windows/amd64
 
 # Written by pip, npm and Maven themselves or after them; newer than the pins means up to date.
-PIP_PINS   := $(wildcard test/*/*/requirements.txt)
+PIP_PINS   := $(wildcard test/*/requirements.txt test/*/*/requirements.txt)
 PIP_STAMP  := $(if $(PIP_PINS),$(VENV)/.installed)
 NPM_LOCKS  := $(wildcard test/*/package-lock.json test/*/*/package-lock.json)
 NPM_STAMPS := $(NPM_LOCKS:package-lock.json=node_modules/.package-lock.json)
@@ -101,9 +101,10 @@ fmt: ## format the Go files with gofumpt
 	$(LINT) fmt
 
 .PHONY: race
-race: ## unit, store, architecture and command-line tests, and the seeds of the fuzz targets, under the race detector
+race: $(PIP_STAMP) ## unit, store, architecture and command-line tests, and the seeds of the fuzz targets, under the race detector
 	$(call say,go test -race (all but the stages that follow))
-	$(GO) test -race -timeout $(RACE_TIMEOUT) $$($(GO) list ./... | grep -Ev '/test/(interop|fault|portal)(/|$$)|/internal/($(COVER_PATTERN))$$')
+	MOORING_TEST_REQUIRE=pkits \
+		$(GO) test -race -timeout $(RACE_TIMEOUT) $$($(GO) list ./... | grep -Ev '/test/(interop|fault|portal)(/|$$)|/internal/($(COVER_PATTERN))$$')
 
 .PHONY: cover
 cover: ## tests of the rules under the race detector, with a floor for their coverage

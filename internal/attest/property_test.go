@@ -26,13 +26,21 @@ type tower struct {
 func drawTower(rt *rapid.T, t testing.TB) tower {
 	w := tower{root: ca(t, "Root", nil)}
 	signer := w.root
-	sameNames := rapid.Bool().Draw(rt, "same names")
-	for i := range rapid.IntRange(0, 8).Draw(rt, "depth") {
+	sameNames, keyIDs, most := rapid.Bool().Draw(rt, "same names"), rapid.Bool().Draw(rt, "key IDs"), 8
+	if sameNames && !keyIDs {
+		most = 3 // nothing tells them apart, and the tries are bounded
+	}
+	for i := range rapid.IntRange(0, most).Draw(rt, "depth") {
 		name := fmt.Sprintf("CA %d", i)
 		if sameNames {
 			name = "CA"
 		}
-		signer = ca(t, name, signer)
+		issuer := signer
+		signer = ca(t, name, issuer, func(c *x509.Certificate) {
+			if keyIDs { // else CreateCertificate leaves the issuer's out where issuer and subject are equal
+				c.AuthorityKeyId = issuer.cert.SubjectKeyId
+			}
+		})
 		w.between = append(w.between, signer)
 	}
 	w.leaf = device(t, "dev", signer)

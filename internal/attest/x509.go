@@ -1,7 +1,6 @@
 package attest
 
 import (
-	"bytes"
 	"crypto/x509"
 	"fmt"
 	"strings"
@@ -155,25 +154,26 @@ func (a *attempt) pinned(e dps.Enrollment) {
 		return
 	}
 	a.d.Pass(name, print256.String())
-	if selfIssued(a.leaf()) {
-		a.selfSigned()
+	if leaf := newNode(a.leaf(), nil); leaf.selfIssued() && a.selfSigned(leaf) {
 		return
 	}
 	a.follow(goal{accept: func(an *Anchor) bool { return an.Verified }})
 }
 
-func selfIssued(c *x509.Certificate) bool { return bytes.Equal(c.RawIssuer, c.RawSubject) }
-
-// selfSigned checks a leaf that needs no CA: the enrollment itself vouches for it.
-func (a *attempt) selfSigned() {
-	if !a.valid(a.leaf(), true) {
-		return
+// selfSigned decides about a leaf that needs no CA: the enrollment itself vouches for it.
+// It reports false for one that another key signed: a CA may have the same name.
+func (a *attempt) selfSigned(leaf *node) bool {
+	err := dps.CheckSignature(leaf.cert, leaf.cert)
+	switch {
+	case err != nil && isMismatch(err):
+		return false
+	case !a.valid(leaf.cert, true):
+	case err != nil:
+		a.refuseAlgorithm(leaf, err)
+	default:
+		a.d.Pass("signature", "self-signed")
 	}
-	if err := checkSignature(a.leaf(), a.leaf()); err != nil {
-		a.refuseSignature(a.leaf(), err)
-		return
-	}
-	a.d.Pass("signature", "self-signed")
+	return true
 }
 
 func (a *attempt) referenced(e dps.Enrollment) {

@@ -4,6 +4,7 @@ import (
 	"crypto/rand"
 	"crypto/x509"
 	"encoding/hex"
+	"errors"
 	"strings"
 	"time"
 )
@@ -99,15 +100,16 @@ func signedBy(leaf *x509.Certificate, c CACertificate) error {
 	if err != nil {
 		return err
 	}
-	if string(leaf.RawIssuer) != string(ca.RawSubject) {
+	if NameKey(leaf.RawIssuer) != NameKey(ca.RawSubject) {
 		return Invalidf("certificate", "its issuer must be the subject of %s, %q", c.Name, DistinguishedName(ca.RawSubject))
 	}
-	if SignedWithSHA1(leaf) {
-		return Invalidf("certificate", "it is signed with %s, which is not taken; sign it with SHA-256", leaf.SignatureAlgorithm)
+	// The signature alone: what counts is possession of the key, and CA certificates
+	// without extensions are accepted.
+	err = CheckSignature(leaf, ca)
+	if problem, ok := errors.AsType[*SignatureError](err); ok && problem.Problem != SignatureMismatch {
+		return Invalidf("certificate", "it %s; sign it with RSA or ECDSA and SHA-256", problem)
 	}
-	// CheckSignature and not CheckSignatureFrom: what counts is possession of the
-	// key, and CA certificates without extensions are accepted.
-	if err := ca.CheckSignature(leaf.SignatureAlgorithm, leaf.RawTBSCertificate, leaf.Signature); err != nil {
+	if err != nil {
 		return &Error{Code: Invalid, Err: err, Message: "certificate: it is not signed by the key of " + string(c.Name)}
 	}
 	return nil

@@ -44,6 +44,10 @@ var reasons = []reasonRow{
 		"The certificate of the device is enrolled under another registration ID.",
 		"Name the enrollment like the certificate's common name.",
 	}},
+	{ReasonSignerAsDevice, ReasonText{
+		"The device presented the certificate of a CA that is uploaded or enrolled, not one of its own.",
+		"Issue a certificate to the device with this CA, and let the device present it.",
+	}},
 	{ReasonLeafNotYetValid, ReasonText{
 		"The certificate of the device is not valid yet.",
 		"Check the clocks, or wait, or issue the certificate anew.",
@@ -71,6 +75,14 @@ var reasons = []reasonRow{
 	{ReasonWeakSignature, ReasonText{
 		"A certificate of the chain is signed in a way that proves nothing any more.",
 		"Issue the certificate with a SHA-256 signature, by a CA whose key is long enough.",
+	}},
+	{ReasonUnsupportedSignature, ReasonText{
+		"A certificate of the chain has a signature that cannot be verified, or was signed with such a key.",
+		"Issue the certificate with an RSA or ECDSA key, and a signature with SHA-256, SHA-384 or SHA-512.",
+	}},
+	{ReasonTooManySigners, ReasonText{
+		"So many certificates may have signed the chain that not all of them were tried.",
+		"Issue certificates with authority and subject key identifiers, and delete CA certificates of the same name that are no longer used.",
 	}},
 	{ReasonNotCA, ReasonText{
 		"A certificate of the chain signed another one without being a CA, or a CA that may.",

@@ -117,6 +117,9 @@ func (s *Service) anchors(ctx context.Context, in dps.InstanceID, chain []*x509.
 	var all []attest.Anchor
 	asked := make(map[string]bool)
 	wanted := issuersOf(chain, asked)
+	if leaf := chain[0]; leaf.IsCA && !asked[dps.NameKey(leaf.RawSubject)] {
+		wanted = append(wanted, leaf.RawSubject) // a device may present a CA's certificate as its own
+	}
 	for range attest.MaxChain {
 		if len(wanted) == 0 {
 			break
@@ -143,8 +146,8 @@ func (s *Service) anchors(ctx context.Context, in dps.InstanceID, chain []*x509.
 func issuersOf(certs []*x509.Certificate, asked map[string]bool) [][]byte {
 	var names [][]byte
 	for _, c := range certs {
-		if !asked[string(c.RawIssuer)] {
-			asked[string(c.RawIssuer)] = true
+		if key := dps.NameKey(c.RawIssuer); !asked[key] {
+			asked[key] = true
 			names = append(names, c.RawIssuer)
 		}
 	}

@@ -107,11 +107,11 @@ var refusals = []refusal{
 	},
 	{
 		name: "signature by a same-named other CA", certs: []string{rootCert, underRoot + " flaw other-key"}, setUp: []string{verifyRoot, byRoot}, with: "$dev",
-		status: 401, message: "Signing certificate info did not match chain elements.", reason: "signature-mismatch", check: `signature: FAILED (CN=dev-$ names the issuer "CN=Root $", but no certificate of that name signed it)`,
+		status: 401, message: "Signing certificate info did not match chain elements.", reason: "signature-mismatch", check: `signature: FAILED (CN=dev-$ names the issuer "CN=Root $", but was signed with another key than that of the known CA certificate of this name, or was changed)`,
 	},
 	{
 		name: "unverified root by reference", certs: []string{rootCert, underRoot}, setUp: []string{uploadRoot, byRef}, with: "$dev",
-		status: 401, message: "CA certificate not found.", reason: "ca-not-verified", check: "proof of possession: FAILED (CA certificate ca-$ is uploaded, but possession of its key was never proved)",
+		status: 401, message: "CA certificate not found.", reason: "ca-not-verified", check: "proof of possession: FAILED (CA certificate ca-$ is uploaded, but possession of its key was not proved)",
 	},
 	{
 		name: "unverified root by signing certificate", certs: []string{rootCert, underRoot}, setUp: []string{byRoot}, with: "$dev",
@@ -127,15 +127,15 @@ var refusals = []refusal{
 	},
 	{
 		name: "leaf with a SHA-1 signature", certs: []string{rootCert, underRoot + " flaw sha1"}, setUp: []string{verifyRoot, byRoot}, with: "$dev",
-		status: 401, message: "Invalid certificate", reason: "weak-signature", check: "signature: FAILED (CN=dev-$ is signed with ECDSA-SHA1, which is not taken)",
+		status: 401, message: "Invalid certificate", reason: "weak-signature", check: "signature: FAILED (CN=dev-$ is signed with ECDSA-SHA1, which is too weak)",
 	},
 	{
 		name: "intermediate with a SHA-1 signature", certs: []string{rootCert, midCert + " flaw sha1", devCert}, setUp: []string{verifyRoot, byRoot}, with: "$dev $mid",
-		status: 401, message: "Invalid certificate", reason: "weak-signature", check: "signature: FAILED (CN=Mid $ is signed with ECDSA-SHA1, which is not taken)",
+		status: 401, message: "Invalid certificate", reason: "weak-signature", check: "signature: FAILED (CN=Mid $ is signed with ECDSA-SHA1, which is too weak)",
 	},
 	{
 		name: "self-signed leaf with a SHA-1 signature", certs: []string{ownCert + " flaw sha1"}, setUp: []string{byLeaf}, with: "$dev",
-		status: 401, message: "Invalid certificate", reason: "weak-signature", check: "signature: FAILED (CN=dev-$ is signed with ECDSA-SHA1, which is not taken)",
+		status: 401, message: "Invalid certificate", reason: "weak-signature", check: "signature: FAILED (CN=dev-$ is signed with ECDSA-SHA1, which is too weak)",
 	},
 }
 

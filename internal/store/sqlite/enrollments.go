@@ -307,8 +307,9 @@ func subjectOf(c dps.Certificate) ([]byte, error) {
 	return subjectKey(parsed.RawSubject), nil
 }
 
+// subjectKey is the same for names that are equal, however they are encoded.
 func subjectKey(raw []byte) []byte {
-	sum := dps.ThumbprintOf(raw)
+	sum := dps.ThumbprintOf([]byte(dps.NameKey(raw)))
 	return sum[:]
 }
 

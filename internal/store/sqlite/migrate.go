@@ -62,7 +62,7 @@ func newProvider(db *sql.DB) (*goose.Provider, error) {
 	if err != nil {
 		return nil, err
 	}
-	return goose.NewProvider(goose.DialectSQLite3, db, files)
+	return goose.NewProvider(goose.DialectSQLite3, db, files, goose.WithGoMigrations(subjectsMigration()))
 }
 
 func newerSchema(current, latest int64) error {

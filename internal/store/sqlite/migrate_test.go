@@ -1,7 +1,14 @@
 package sqlite_test
 
 import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
 	"database/sql"
+	"encoding/asn1"
+	"math/big"
 	"os"
 	"strings"
 	"testing"
@@ -225,4 +232,63 @@ func TestPageSize(t *testing.T) {
 			t.Errorf("pages of %d bytes, want %d", size, want)
 		}
 	}
+}
+
+// Signers were found by a hash of the subject's DER.
+func TestMigrateSubjects(t *testing.T) {
+	p := newPlace(t)
+	db := migrateTo(t, p.path, 11)
+	tokenKey := p.key.Seal([]byte(`{"p":"c2VjcmV0IGtleSBvZiB0b2tlbnM="}`), []byte("instance\x00default"))
+	ca, own := signer(t, "Plant CA"), signer(t, "Line CA")
+	old := func(c dps.Certificate) []byte {
+		parsed, err := c.Parse()
+		must(t, err)
+		sum := dps.ThumbprintOf(parsed.RawSubject)
+		return sum[:]
+	}
+	print256 := func(c dps.Certificate) []byte {
+		sum := c.Thumbprint()
+		return sum[:]
+	}
+	for _, q := range []struct {
+		text string
+		args []any
+	}{
+		{`INSERT INTO instances (id, scope, allocation, token_key, created) VALUES ('default', '0ne0000000A', 'static', $1, 1)`, []any{tokenKey}},
+		{`INSERT INTO ca_certificates (instance, name_key, name, der, thumbprint, subject, verified, code, code_expires, etag, created, updated)
+			VALUES ('default', 'plant', 'plant', $1, $2, $3, 1, '', 0, 'e', 1, 1)`, []any{ca.DER, print256(ca), old(ca)}},
+		{`INSERT INTO enrollments (instance, kind, id_key, id, body, etag, created, updated)
+			VALUES ('default', 'group', 'line', 'line', '{"attestation":{"type":"x509"},"provisioningStatus":"enabled"}', 'e', 1, 1)`, nil},
+		{`INSERT INTO enrollment_certificates (instance, thumbprint, kind, id_key, id, subject, der)
+			VALUES ('default', $1, 'group', 'line', 'line', $2, $3)`, []any{print256(own), old(own), own.DER}},
+	} {
+		_, err := db.ExecContext(t.Context(), q.text, q.args...)
+		must(t, err)
+	}
+	must(t, db.Close())
+	s := p.open(t)
+	upper := func(cn string) []byte {
+		raw, err := asn1.Marshal(pkix.Name{CommonName: cn}.ToRDNSequence())
+		must(t, err)
+		return raw
+	}
+	got, err := s.Anchors(t.Context(), dps.DefaultInstance, [][]byte{upper("PLANT CA"), upper("line  ca")})
+	must(t, err)
+	want := []dps.Anchor{{Certificate: ca, CA: "plant", Verified: true}, {Certificate: own, Group: "line"}}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("anchors (-want +got):\n%s", diff)
+	}
+}
+
+// signer returns a self-signed CA certificate.
+func signer(t *testing.T, cn string) dps.Certificate {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	must(t, err)
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: cn}, NotAfter: start, IsCA: true, BasicConstraintsValid: true,
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	must(t, err)
+	return dps.Certificate{DER: der}
 }

@@ -146,5 +146,6 @@ func SchemaVersion() (int64, error) {
 	if err != nil {
 		return 0, err
 	}
-	return goose.NumericComponent(names[len(names)-1].Name()) // the last in order of name
+	last, err := goose.NumericComponent(names[len(names)-1].Name()) // the last in order of name
+	return max(last, subjectsVersion), err
 }

@@ -1,6 +1,8 @@
 package storetest
 
 import (
+	"crypto/x509/pkix"
+	"encoding/asn1"
 	"fmt"
 	"strings"
 	"testing"
@@ -229,6 +231,15 @@ var certificateCases = []testCase{
 	}},
 }
 
+// commonName returns a name of one attribute, whose value has the string type tag.
+func commonName(t *testing.T, tag int, value []byte) []byte {
+	t.Helper()
+	name := pkix.RDNSequence{{{Type: asn1.ObjectIdentifier{2, 5, 4, 3}, Value: asn1.RawValue{Tag: tag, Bytes: value}}}}
+	raw, err := asn1.Marshal(name)
+	must(t, err)
+	return raw
+}
+
 // anchors returns what is stored under the subjects of certs.
 func (w *world) anchors(t *testing.T, certs ...dps.Certificate) []dps.Anchor {
 	t.Helper()
@@ -255,6 +266,19 @@ var anchorCases = []testCase{
 		if got := w.anchors(t, root, line, dev); len(got) != 2 {
 			t.Errorf("all three = %+v, want two", got)
 		}
+	}},
+	{"found by an equal name in another encoding", func(t *testing.T, w *world) {
+		line := certificate(t, "Plant  line M\u00fcller")
+		w.put(t, enrollment(group("Line"), byX509(dps.X509Attestation{Primary: &line})))
+		want := []dps.Anchor{{Certificate: line, Group: "Line"}}
+		for _, name := range [][]byte{
+			commonName(t, asn1.TagUTF8String, []byte(" plant LINE m\u00dcller ")),
+			commonName(t, asn1.TagT61String, []byte("Plant line M\xfcller")),
+		} {
+			same(t, "anchors", read[[]dps.Anchor](t)(w.Anchors(t.Context(), here, [][]byte{name})), want)
+		}
+		other := commonName(t, asn1.TagUTF8String, []byte("Plantline M\u00fcller"))
+		same(t, "another name", read[[]dps.Anchor](t)(w.Anchors(t.Context(), here, [][]byte{other})), []dps.Anchor(nil))
 	}},
 	{"several of one subject", func(t *testing.T, w *world) {
 		one, two := certificate(t, "same"), certificate(t, "same")
