@@ -42,11 +42,21 @@ type ProvisioningServiceProperties struct {
 type LinkedHub struct {
 	ConnectionString      string `json:"connectionString,omitempty"` // read with **** in place of the key; written so, the key stays
 	Location              string `json:"location,omitempty"`
-	Name                  string `json:"name,omitempty"` // the host name; set by the service
-	Kind                  string `json:"kind,omitempty"` // Mooring's own: iothub, or embedded for a hub inside the service
+	Name                  string `json:"name,omitempty"`     // the host name; set by the service
+	HostName              string `json:"hostName,omitempty"` // the same, in newer api-versions
+	Kind                  string `json:"kind,omitempty"`     // Mooring's own: iothub, or embedded for a hub inside the service
 	AllocationWeight      *int   `json:"allocationWeight,omitempty"`
 	ApplyAllocationPolicy *bool  `json:"applyAllocationPolicy,omitempty"`
+
+	// AuthenticationType is always AuthenticationKeyBased: hubs are called with the key in
+	// ConnectionString. Managed identities are not supported.
+	AuthenticationType                     string          `json:"authenticationType,omitempty"`
+	SelectedUserAssignedIdentityResourceID json.RawMessage `json:"selectedUserAssignedIdentityResourceId,omitempty"`
 }
+
+// AuthenticationKeyBased is how linked hubs are called.
+// Source: azure-mgmt-iothubprovisioningservices 2.1.0, IotHubAuthenticationType.
+const AuthenticationKeyBased = "KeyBased"
 
 // The kinds of linked hubs.
 const (
@@ -70,6 +80,15 @@ type SharedAccessPolicy struct {
 	PrimaryKey   string `json:"primaryKey,omitempty"`
 	SecondaryKey string `json:"secondaryKey,omitempty"`
 	Rights       string `json:"rights"` // separated by comma and blank
+}
+
+// SharedAccessPolicyRequest is a policy as clients write it. A key that is absent stays as
+// it is, null asks for a new one.
+type SharedAccessPolicyRequest struct {
+	KeyName      string         `json:"keyName"`
+	PrimaryKey   NullableString `json:"primaryKey,omitzero"`
+	SecondaryKey NullableString `json:"secondaryKey,omitzero"`
+	Rights       string         `json:"rights"`
 }
 
 // List is the answer to a list of the control plane.
@@ -99,15 +118,17 @@ type ProvisioningServiceRequest struct {
 // out stays as it is.
 type ProvisioningServiceChanges struct {
 	AllocationPolicy      string               `json:"allocationPolicy,omitempty"`
-	AuthorizationPolicies []SharedAccessPolicy `json:"authorizationPolicies,omitempty"` // all there shall be; one without keys keeps its own
+	AuthorizationPolicies []SharedAccessPolicy `json:"authorizationPolicies,omitempty"` // all there shall be; see SharedAccessPolicyRequest
 	IotHubs               []LinkedHub          `json:"iotHubs,omitzero"`                // all there shall be; nil leaves them
 
-	// Not offered: these may only say what holds anyway.
+	// Not supported: these may only say what holds anyway.
 	PublicNetworkAccess        string            `json:"publicNetworkAccess,omitempty"`
 	IPFilterRules              []json.RawMessage `json:"ipFilterRules,omitempty"`
 	PrivateEndpointConnections []json.RawMessage `json:"privateEndpointConnections,omitempty"`
 	EnableDataResidency        bool              `json:"enableDataResidency,omitempty"`
+	DisableLocalAuth           bool              `json:"disableLocalAuth,omitempty"`
 	DeviceRegistryNamespace    json.RawMessage   `json:"deviceRegistryNamespace,omitempty"`
+	DeviceRegistryNamespaces   []json.RawMessage `json:"deviceRegistryNamespaces,omitempty"`
 
 	// Set by the service alone.
 	State                      json.RawMessage `json:"state,omitempty"`

@@ -90,12 +90,12 @@ func TestLinkUpdateUnlink(t *testing.T) {
 	want := []wire.LinkedHub{
 		hubs[0],
 		{
-			ConnectionString: hubString("Plant.example:8443", "****"), Name: "Plant.example", Kind: "iothub", Location: "West Europe",
-			AllocationWeight: &five, ApplyAllocationPolicy: &no,
+			ConnectionString: hubString("Plant.example:8443", "****"), Name: "Plant.example", HostName: "Plant.example", Kind: "iothub", Location: "West Europe",
+			AllocationWeight: &five, ApplyAllocationPolicy: &no, AuthenticationType: "KeyBased",
 		},
 		{
-			ConnectionString: hubString("hub-a.example", "****"), Name: "hub-a.example", Kind: "embedded", Location: "local",
-			AllocationWeight: &one, ApplyAllocationPolicy: &yes,
+			ConnectionString: hubString("hub-a.example", "****"), Name: "hub-a.example", HostName: "hub-a.example", Kind: "embedded",
+			Location: "local", AllocationWeight: &one, ApplyAllocationPolicy: &yes, AuthenticationType: "KeyBased",
 		},
 	}
 	if diff := cmp.Diff(want, got.Properties.IotHubs); diff != "" {
@@ -301,7 +301,11 @@ func TestRefusedHubs(t *testing.T) {
 		{"an embedded hub with a key", `{"kind":"embedded","connectionString":"` + hubString("new.example", hubKey) + `"}`, "must be HostName=NAME alone"},
 		{"an embedded hub with a port", `{"kind":"embedded","connectionString":"HostName=new.example:8443"}`, "must be HostName=NAME alone"},
 		{"an embedded hub without", `{"kind":"embedded","name":"new.example"}`, "must be HostName=NAME alone"},
-		{"a member that nobody knows", `{"name":"plant.example","selectedIdentity":"x"}`, "properties.iotHubs[0].selectedIdentity: is nothing"},
+		{"a member that nobody knows", `{"name":"plant.example","selectedIdentity":"x"}`, "properties.iotHubs[0].selectedIdentity: is not supported"},
+		{"a managed identity", `{"name":"plant.example","authenticationType":"SystemAssigned"}`, "[0].authenticationType: must be KeyBased: managed identities"},
+		{"an identity of the user", `{"name":"plant.example","selectedUserAssignedIdentityResourceId":"/subscriptions/x"}`, "selectedUserAssignedIdentityResourceId: is not supported"},
+		{"two host names", `{"hostName":"other.example","connectionString":"` + hubString("plant.example", "****") + `"}`, "[0].hostName: must be the HostName of the connection string, plant.example"},
+		{"a host name that nobody knows", `{"hostName":"other.example"}`, "[0].connectionString: is required: other.example is not linked yet"},
 	}
 	for _, tt := range tests {
 		res := p.call(t, "PUT", servicePath, `{"properties":{"iotHubs":[`+tt.hub+`]}}`)

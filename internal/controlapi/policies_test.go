@@ -116,6 +116,23 @@ func TestPoliciesChange(t *testing.T) {
 		t.Error(diff)
 	}
 
+	// null asks for a new key, an empty text is refused.
+	p.put(t, `{"properties":{"authorizationPolicies":[{"keyName":"`+dps.OwnerPolicy+`"},{"keyName":"reader","primaryKey":null,"rights":"EnrollmentRead"},{"keyName":"writer","secondaryKey":null}]}}`)
+	after := p.policies(t)
+	if r := after["Reader"]; r.PrimaryKey == now["Reader"].PrimaryKey || r.PrimaryKey == "" || r.SecondaryKey != now["Reader"].SecondaryKey {
+		t.Errorf("Reader = %+v, was %+v", r, now["Reader"])
+	}
+	if w := after["writer"]; w.SecondaryKey == now["writer"].SecondaryKey || w.SecondaryKey == "" || w.PrimaryKey != now["writer"].PrimaryKey {
+		t.Errorf("writer = %+v, was %+v", w, now["writer"])
+	}
+	if p.admits(t, "reader", now["Reader"].PrimaryKey, dps.EnrollmentRead) || !p.admits(t, "reader", after["Reader"].PrimaryKey, dps.EnrollmentRead) {
+		t.Error("the leaked key still works, or the new one does not")
+	}
+	for _, member := range []string{"primaryKey", "secondaryKey"} {
+		res := p.call(t, "PUT", servicePath, `{"properties":{"authorizationPolicies":[{"keyName":"`+dps.OwnerPolicy+`","`+member+`":""}]}}`)
+		refuses(t, member, res, 400, "InvalidArgument", "properties.authorizationPolicies[0]."+member+": is empty; send null for a new key")
+	}
+
 	// Removed: gone at once, the owner too as long as someone can configure.
 	answerOf[wire.ProvisioningService](t, p.putPolicies(t, wire.SharedAccessPolicy{KeyName: "writer", Rights: "ServiceConfig"}))
 	if left := p.policies(t); len(left) != 1 || left["writer"].Rights != "ServiceConfig" {

@@ -32,7 +32,37 @@ func (s *server) resourceRoutes() []route.Route {
 		{Method: "POST", Pattern: service + "/listkeys", Handle: s.on(s.listKeys)},
 		{Method: "POST", Pattern: service + "/keys/{key}/listkeys", Handle: s.on(s.listKey)},
 		{Method: "GET", Pattern: service + "/operationresults/{operation}", Handle: s.on(s.operationResult)},
+		{Method: "GET", Pattern: service + "/privateLinkResources", Handle: s.on(s.privateLinks)},
+		{Method: "GET", Pattern: service + "/privateLinkResources/{link}", Handle: s.on(s.noPrivateLink)},
+		{Method: "GET", Pattern: service + "/privateEndpointConnections", Handle: s.on(s.privateEndpoints)},
+		{Method: "GET", Pattern: service + "/privateEndpointConnections/{endpoint}", Handle: s.on(s.noPrivateEndpoint)},
+		{Method: "PUT", Pattern: service + "/privateEndpointConnections/{endpoint}", Handle: s.on(s.refusePrivateEndpoint)},
+		{Method: "DELETE", Pattern: service + "/privateEndpointConnections/{endpoint}", Handle: s.on(s.noPrivateEndpoint)},
 	}
+}
+
+// privateLinks lists the private links: there are none.
+func (s *server) privateLinks(w http.ResponseWriter, _ *http.Request, _ target) error {
+	return httpio.WriteJSON(w, http.StatusOK, wire.List[struct{}]{Value: []struct{}{}})
+}
+
+// privateEndpoints lists the private endpoints: there are none. The list is a bare array.
+// Source: azure-rest-api-specs, iotdps.json, IotDpsResource_ListPrivateEndpointConnections.
+func (s *server) privateEndpoints(w http.ResponseWriter, _ *http.Request, _ target) error {
+	return httpio.WriteJSON(w, http.StatusOK, []struct{}{})
+}
+
+func (s *server) noPrivateLink(http.ResponseWriter, *http.Request, target) error {
+	return dps.Errorf(dps.RouteNotFound, "This service has no private links.")
+}
+
+// noPrivateEndpoint refuses DELETE too: the SDK for Node.js expects a body from any success.
+func (s *server) noPrivateEndpoint(http.ResponseWriter, *http.Request, target) error {
+	return dps.Errorf(dps.RouteNotFound, "This service has no private endpoint connections.")
+}
+
+func (s *server) refusePrivateEndpoint(http.ResponseWriter, *http.Request, target) error {
+	return dps.Invalidf("privateEndpointConnections", "is not supported; restrict access by the addresses of the listeners and by firewalls")
 }
 
 func (s *server) place(in dps.InstanceID) translate.Place {

@@ -193,7 +193,8 @@ func TestResource(t *testing.T) {
 			"serviceOperationsHostName": "dps.example:8443", "deviceProvisioningHostName": "dps.example:8443",
 			"iotHubs": []any{map[string]any{
 				"connectionString": "HostName=hub.example;SharedAccessKeyName=iothubowner;SharedAccessKey=****",
-				"location":         "local", "name": "hub.example", "kind": "embedded", "allocationWeight": 3.0, "applyAllocationPolicy": true,
+				"location":         "local", "name": "hub.example", "hostName": "hub.example", "kind": "embedded",
+				"allocationWeight": 3.0, "applyAllocationPolicy": true, "authenticationType": "KeyBased",
 			}},
 		},
 	}
@@ -216,6 +217,8 @@ func TestSmallAnswers(t *testing.T) {
 		{"POST", check, `{"name":"DEFAULT"}`, `{"nameAvailable":false,"reason":"AlreadyExists","message":"The provisioning service default exists."}`},
 		{"POST", check, `{"name":"other"}`, `"nameAvailable":false,"reason":"Invalid","message":"Not available: this server has one`},
 		{"POST", check, `{"name":"no_underscores"}`, `"nameAvailable":false,"reason":"Invalid","message":"A name must`},
+		{"GET", servicePath + "/privateLinkResources", "", `{"value":[]}`},
+		{"GET", servicePath + "/privateEndpointConnections", "", `[]`},
 		{"GET", "/providers/Microsoft.Devices/operations", "", `"name":"Microsoft.Devices/provisioningServices/certificates/verify/action"`},
 	}
 	for _, tt := range tests {
@@ -226,7 +229,11 @@ func TestSmallAnswers(t *testing.T) {
 	refuses(t, "no name", p.call(t, "POST", check, `{}`), 400, "InvalidArgument", "name: is required")
 	refuses(t, "no JSON", p.call(t, "POST", check, ``), 400, "BadRequest", "body")
 	refuses(t, "operation", p.call(t, "GET", servicePath+"/operationResults/abc", ""), 404, "ResourceNotFound", "done when it is answered")
-	refuses(t, "private endpoints", p.call(t, "GET", servicePath+"/privateEndpointConnections", ""), 404, "NotFound", "")
+	refuses(t, "private link", p.call(t, "GET", servicePath+"/privateLinkResources/iotDps", ""), 404, "NotFound", "no private links")
+	endpoint := servicePath + "/privateEndpointConnections/one"
+	refuses(t, "private endpoint", p.call(t, "GET", endpoint, ""), 404, "NotFound", "no private endpoint connections")
+	refuses(t, "new private endpoint", p.call(t, "PUT", endpoint, `{}`), 400, "InvalidArgument", "privateEndpointConnections: is not supported")
+	refuses(t, "delete private endpoint", p.call(t, "DELETE", endpoint, ""), 404, "NotFound", "no private endpoint connections")
 	refuses(t, "method", p.call(t, "POST", servicePath, ""), 405, "MethodNotAllowed", "DELETE, GET, PATCH, PUT")
 	refuses(t, "delete", p.call(t, "DELETE", servicePath, ""), 409, "Conflict", "data directory")
 	p.resource(t)
@@ -346,6 +353,10 @@ func TestRefusedMembers(t *testing.T) {
 		`{"identity":null,"properties":{"publicNetworkAccess":"Enabled","ipFilterRules":[],"privateEndpointConnections":[],"enableDataResidency":false}}`,
 		`{"identity":{"type":"None"},"properties":{"deviceRegistryNamespace":null,"ipFilterRules":null,"publicNetworkAccess":null}}`,
 		`{"systemData":{"createdBy":"x"},"zones":null,"properties":{"state":"Deleted","provisioningState":"x","idScope":"0neX","portalOperationsHostName":"x","unknown":null}}`,
+		`{"zones":[],"extendedLocation":{},"properties":{"disableLocalAuth":false,"deviceRegistryNamespaces":[],"deviceRegistryNamespace":{},"unknown":[],"strange":""}}`,
+		`{"identity":{"type":"None","userAssignedIdentities":{}},"properties":{"disableLocalAuth":null}}`,
+		`{"properties":{"iotHubs":[{"hostName":"HUB.example","authenticationType":"keybased","selectedUserAssignedIdentityResourceId":null}]}}`,
+		`{"properties":{"iotHubs":[{"hostName":"hub.example","name":"hub.example","selectedUserAssignedIdentityResourceId":"","authenticationType":null,"connectionString":"HostName=hub.example;SharedAccessKeyName=iothubowner;SharedAccessKey=****"}]}}`,
 		`{"properties":null}`, `{}`, `{"sku":{"name":"S1","tier":"Standard"}}`,
 		`{"properties":{"iotHubs":[{"name":"HUB.example"}]}}`,
 		`{"properties":{"iotHubs":[{"connectionString":"HostName=hub.example;SharedAccessKeyName=iothubowner;SharedAccessKey=` + p.setup.HubPolicy.Keys.Secondary.Base64() + `","location":"local"}]}}`,
@@ -359,15 +370,18 @@ func TestRefusedMembers(t *testing.T) {
 		{`{"location":"westus"}`, "location: must be"},
 		{`{"sku":{"name":"S2"}}`, "sku: must be S1"},
 		{`{"sku":{"name":"S1","capacity":2}}`, "sku: must be S1"},
-		{`{"identity":{"type":"SystemAssigned"}}`, "identity: is not offered"},
-		{`{"zones":["1"]}`, "zones: is nothing"},
+		{`{"identity":{"type":"SystemAssigned"}}`, "identity: is not supported"},
+		{`{"zones":["1"]}`, "zones: is not supported"},
 		{`{"properties":{"publicNetworkAccess":"Disabled"}}`, "properties.publicNetworkAccess: must be Enabled"},
-		{`{"properties":{"ipFilterRules":[{"filterName":"x","action":"Reject","ipMask":"0.0.0.0/0"}]}}`, "properties.ipFilterRules: is not offered"},
-		{`{"properties":{"privateEndpointConnections":[{}]}}`, "properties.privateEndpointConnections: is not offered"},
-		{`{"properties":{"enableDataResidency":true}}`, "properties.enableDataResidency: is not offered"},
-		{`{"properties":{"deviceRegistryNamespace":{"resourceId":"x"}}}`, "properties.deviceRegistryNamespace: is not offered"},
-		{`{"properties":{"minTlsVersion":"1.2"}}`, "properties.minTlsVersion: is nothing"},
-		{`{"Properties":{"minTlsVersion":"1.2"}}`, "properties.minTlsVersion: is nothing"},
+		{`{"properties":{"ipFilterRules":[{"filterName":"x","action":"Reject","ipMask":"0.0.0.0/0"}]}}`, "properties.ipFilterRules: is not supported"},
+		{`{"properties":{"privateEndpointConnections":[{}]}}`, "properties.privateEndpointConnections: is not supported"},
+		{`{"properties":{"enableDataResidency":true}}`, "properties.enableDataResidency: is not supported"},
+		{`{"properties":{"disableLocalAuth":true}}`, "properties.disableLocalAuth: must be false"},
+		{`{"properties":{"deviceRegistryNamespaces":[{"resourceId":"x"}]}}`, "properties.deviceRegistryNamespaces: is not supported"},
+		{`{"identity":{"type":"None","userAssignedIdentities":{"/subscriptions/x":{}}}}`, "identity: is not supported"},
+		{`{"properties":{"deviceRegistryNamespace":{"resourceId":"x"}}}`, "properties.deviceRegistryNamespace: is not supported"},
+		{`{"properties":{"minTlsVersion":"1.2"}}`, "properties.minTlsVersion: is not supported"},
+		{`{"Properties":{"minTlsVersion":"1.2"}}`, "properties.minTlsVersion: is not supported"},
 		{`{"properties":{"allocationPolicy":"Custom"}}`, "must be Hashed"},
 		{`{"properties":{"iotHubs":[{"name":"other.example"}]}}`, "properties.iotHubs[0].connectionString: is required"},
 		{`{"properties":{"iotHubs":[{"name":"hub.example"},{"name":"hub.example"}]}}`, "properties.iotHubs[1].name: hub.example is there twice"},
@@ -394,7 +408,7 @@ func TestRefusedMembers(t *testing.T) {
 		p.call(t, "PATCH", servicePath, `{"tags":{},"properties":{"allocationPolicy":"Static"}}`),
 		400,
 		"InvalidArgument",
-		"properties: is nothing",
+		"properties: is not supported",
 	)
 	if diff := cmp.Diff(before, p.resource(t)); diff != "" {
 		t.Errorf("a refused request changed the resource:\n%s", diff)

@@ -1,6 +1,7 @@
 package translate
 
 import (
+	"cmp"
 	"encoding/json"
 	"net"
 	"reflect"
@@ -26,8 +27,8 @@ func LinkedHub(l dps.HubLink) wire.LinkedHub {
 	}
 	return wire.LinkedHub{
 		ConnectionString: "HostName=" + host + ";SharedAccessKeyName=" + l.Policy.Name + ";SharedAccessKey=" + keyMask,
-		Location:         location, Name: string(l.Hub.HostName), Kind: string(l.Hub.Kind),
-		AllocationWeight: &l.Hub.Weight, ApplyAllocationPolicy: &l.Hub.ApplyPolicy,
+		Location:         location, Name: string(l.Hub.HostName), HostName: string(l.Hub.HostName), Kind: string(l.Hub.Kind),
+		AllocationWeight: &l.Hub.Weight, ApplyAllocationPolicy: &l.Hub.ApplyPolicy, AuthenticationType: wire.AuthenticationKeyBased,
 	}
 }
 
@@ -68,12 +69,18 @@ func hubDrafts(hubs []wire.LinkedHub) ([]dps.HubDraft, error) {
 }
 
 func hubDraft(h wire.LinkedHub) (dps.HubDraft, error) {
-	draft := dps.HubDraft{HostName: dps.HostName(h.Name)}
+	if err := keyBased(h); err != nil {
+		return dps.HubDraft{}, err
+	}
+	draft := dps.HubDraft{HostName: dps.HostName(cmp.Or(h.HostName, h.Name))}
 	if h.ConnectionString != "" {
 		var err error
 		if draft, err = hubConnection(h.ConnectionString); err != nil {
 			return draft, err
 		}
+	}
+	if h.HostName != "" && !draft.HostName.Equal(dps.HostName(h.HostName)) {
+		return draft, dps.Invalidf("hostName", "must be the HostName of the connection string, %s", draft.HostName)
 	}
 	if draft.HostName == "" {
 		return draft, dps.Invalidf("connectionString", "must name the hub: HostName=...;SharedAccessKeyName=...;SharedAccessKey=...")
@@ -86,6 +93,17 @@ func hubDraft(h wire.LinkedHub) (dps.HubDraft, error) {
 		}
 	}
 	return draft, dps.Invalidf("kind", "must be %s or %s", dps.KindIoTHub, dps.KindEmbedded)
+}
+
+// keyBased refuses what asks for calls by a managed identity.
+func keyBased(h wire.LinkedHub) error {
+	if h.AuthenticationType != "" && !strings.EqualFold(h.AuthenticationType, wire.AuthenticationKeyBased) {
+		return dps.Invalidf("authenticationType", "must be %s: managed identities are not supported", wire.AuthenticationKeyBased)
+	}
+	if !saysNothing(h.SelectedUserAssignedIdentityResourceID) {
+		return dps.Invalidf("selectedUserAssignedIdentityResourceId", "is not supported; leave it out")
+	}
+	return nil
 }
 
 // maxConnectionString bounds the connection string of a hub, in bytes.

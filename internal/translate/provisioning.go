@@ -83,7 +83,7 @@ func InstanceDraft(body []byte) (dps.InstanceDraft, string, error) {
 	if draft.Allocation, err = armAllocation(req.Properties.AllocationPolicy); err != nil {
 		return draft, "", err
 	}
-	if draft.Policies, err = policyDrafts(req.Properties.AuthorizationPolicies); err != nil {
+	if draft.Policies, err = policyDrafts(body); err != nil {
 		return draft, "", err
 	}
 	if err := knownOfHubs(body); err != nil {
@@ -146,8 +146,8 @@ func known(prefix string, members map[string]json.RawMessage, shape reflect.Type
 	}
 	for name, value := range members {
 		fits := func(n string) bool { return strings.EqualFold(n, name) } // as encoding/json does
-		if !slices.ContainsFunc(names, fits) && !empty(value) {
-			return dps.Invalidf(prefix+name, "is nothing that can be changed here")
+		if !slices.ContainsFunc(names, fits) && !saysNothing(value) {
+			return dps.Invalidf(prefix+name, "is not supported; leave it out")
 		}
 	}
 	return nil
@@ -159,18 +159,35 @@ func empty(raw json.RawMessage) bool {
 	return len(text) == 0 || string(text) == "null"
 }
 
+// saysNothing reports whether a member asks for nothing: it is absent, null, false, or an
+// empty list, object or string.
+func saysNothing(raw json.RawMessage) bool {
+	var value any
+	if empty(raw) || json.Unmarshal(raw, &value) != nil {
+		return empty(raw)
+	}
+	switch v := value.(type) {
+	case []any:
+		return len(v) == 0
+	case map[string]any:
+		return len(v) == 0
+	default:
+		return v == false || v == ""
+	}
+}
+
 // unchangeable refuses what this service does not act on, unless it says what holds
 // anyway.
 func unchangeable(req wire.ProvisioningServiceRequest) error {
 	p := req.Properties
-	const notOffered = "is not offered by this service; leave it out"
+	const notSupported = "is not supported; leave it out"
 	switch {
 	case req.Location != "" && !strings.EqualFold(req.Location, Location):
 		return dps.Invalidf("location", "must be %q: this service has no regions", Location)
 	case req.SKU != nil && (!strings.EqualFold(req.SKU.Name, skuName) || (req.SKU.Capacity != nil && *req.SKU.Capacity != 1)):
 		return dps.Invalidf("sku", "must be %s with capacity 1: this service has one size", skuName)
 	case !noIdentity(req.Identity):
-		return dps.Invalidf("identity", notOffered)
+		return dps.Invalidf("identity", notSupported)
 	case p.PublicNetworkAccess != "" && !strings.EqualFold(p.PublicNetworkAccess, networked):
 		return dps.Invalidf(
 			"properties.publicNetworkAccess",
@@ -178,13 +195,17 @@ func unchangeable(req wire.ProvisioningServiceRequest) error {
 			networked,
 		)
 	case len(p.IPFilterRules) > 0:
-		return dps.Invalidf("properties.ipFilterRules", notOffered)
+		return dps.Invalidf("properties.ipFilterRules", notSupported)
 	case len(p.PrivateEndpointConnections) > 0:
-		return dps.Invalidf("properties.privateEndpointConnections", notOffered)
+		return dps.Invalidf("properties.privateEndpointConnections", notSupported)
 	case p.EnableDataResidency:
-		return dps.Invalidf("properties.enableDataResidency", notOffered)
-	case !empty(p.DeviceRegistryNamespace):
-		return dps.Invalidf("properties.deviceRegistryNamespace", notOffered)
+		return dps.Invalidf("properties.enableDataResidency", notSupported)
+	case p.DisableLocalAuth:
+		return dps.Invalidf("properties.disableLocalAuth", "must be false: clients sign in with the keys of policies")
+	case !saysNothing(p.DeviceRegistryNamespace):
+		return dps.Invalidf("properties.deviceRegistryNamespace", notSupported)
+	case len(p.DeviceRegistryNamespaces) > 0:
+		return dps.Invalidf("properties.deviceRegistryNamespaces", notSupported)
 	}
 	return nil
 }
@@ -192,9 +213,11 @@ func unchangeable(req wire.ProvisioningServiceRequest) error {
 // noIdentity reports whether no managed identity is asked for.
 func noIdentity(raw json.RawMessage) bool {
 	var identity struct {
-		Type string `json:"type"`
+		Type string          `json:"type"`
+		User json.RawMessage `json:"userAssignedIdentities"`
 	}
-	return empty(raw) || (json.Unmarshal(raw, &identity) == nil && strings.EqualFold(identity.Type, "None"))
+	return saysNothing(raw) ||
+		(json.Unmarshal(raw, &identity) == nil && strings.EqualFold(identity.Type, "None") && saysNothing(identity.User))
 }
 
 func armAllocation(text string) (dps.AllocationPolicy, error) {
@@ -209,8 +232,17 @@ func armAllocation(text string) (dps.AllocationPolicy, error) {
 	return "", dps.Invalidf("properties.allocationPolicy", "must be Hashed, GeoLatency or Static")
 }
 
-// policyDrafts reads policies; nil stays nil.
-func policyDrafts(policies []wire.SharedAccessPolicy) ([]dps.Policy, error) {
+// policyDrafts reads the policies of a PUT; nil where there are none.
+func policyDrafts(body []byte) ([]dps.Policy, error) {
+	var req struct {
+		Properties struct {
+			AuthorizationPolicies []wire.SharedAccessPolicyRequest `json:"authorizationPolicies"`
+		} `json:"properties"`
+	}
+	if err := Decode(body, &req); err != nil {
+		return nil, err
+	}
+	policies := req.Properties.AuthorizationPolicies
 	if policies == nil {
 		return nil, nil
 	}
@@ -224,7 +256,7 @@ func policyDrafts(policies []wire.SharedAccessPolicy) ([]dps.Policy, error) {
 	return drafts, nil
 }
 
-func policyDraft(p wire.SharedAccessPolicy) (dps.Policy, error) {
+func policyDraft(p wire.SharedAccessPolicyRequest) (dps.Policy, error) {
 	var draft dps.Policy
 	var err error
 	if draft.Name, err = dps.ParsePolicyName(p.KeyName); err != nil {
@@ -235,11 +267,26 @@ func policyDraft(p wire.SharedAccessPolicy) (dps.Policy, error) {
 			return draft, err
 		}
 	}
-	if draft.Keys.Primary, err = dps.ParseKey("primaryKey", p.PrimaryKey); err != nil {
+	if draft.Keys.Primary, err = policyKey("primaryKey", p.PrimaryKey); err != nil {
 		return draft, err
 	}
-	draft.Keys.Secondary, err = dps.ParseKey("secondaryKey", p.SecondaryKey)
+	draft.Keys.Secondary, err = policyKey("secondaryKey", p.SecondaryKey)
 	return draft, err
+}
+
+// policyKey reads a key of a policy: none if it is absent, a new one for null. An empty
+// text is refused, because clients that send it expect that the old key no longer works.
+func policyKey(field string, key wire.NullableString) (dps.Secret, error) {
+	switch {
+	case !key.Present:
+		return dps.Secret{}, nil
+	case key.Null:
+		return dps.NewKey(), nil
+	case key.Value == "":
+		return dps.Secret{}, dps.Invalidf(field, "is empty; send null for a new key, or leave it out to keep the key")
+	default:
+		return dps.ParseKey(field, key.Value)
+	}
 }
 
 // prefixed puts the path of an object before the member that an error names.
