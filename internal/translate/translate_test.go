@@ -250,6 +250,10 @@ func (emptyStore) Enrollment(context.Context, dps.InstanceID, dps.EntryRef) (dps
 	return dps.Enrollment{}, dps.Errorf(dps.EnrollmentNotFound, "none")
 }
 
+func (emptyStore) CACertificate(context.Context, dps.InstanceID, dps.CAName) (dps.CACertificate, error) {
+	return dps.CACertificate{}, dps.Errorf(dps.CertificateNotFound, "none")
+}
+
 func (emptyStore) PutEnrollment(context.Context, dps.Enrollment, dps.ETag) error { return nil }
 
 // comesBack checks that an answer can be written, and sent back by a client.
