@@ -351,7 +351,9 @@ func TestHTTPServer(t *testing.T) {
 	must(t, err)
 	srv := &http.Server{
 		ReadHeaderTimeout: patience, ConnState: w.ConnState, ErrorLog: slog.NewLogLogger(slog.DiscardHandler, slog.LevelInfo),
-		Handler: http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) { _, _ = io.WriteString(rw, r.TLS.PeerCertificates[0].Subject.CommonName) }),
+		Handler: http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+			_, _ = io.WriteString(rw, r.TLS.PeerCertificates[0].Subject.CommonName)
+		}),
 	}
 	var serving sync.WaitGroup
 	serving.Go(func() { _ = srv.Serve(tls.NewListener(w.Listener(l, dps.HTTPS), w.server)) })

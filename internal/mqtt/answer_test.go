@@ -225,14 +225,25 @@ func TestThrottled(t *testing.T) {
 	}
 }
 
-// What is not subscribed is not begun either: nobody would hear of it.
+// A request whose answer could not be sent is not begun: the connection is closed, and
+// with QoS 1 there is no PUBACK that says otherwise.
 func TestNotSubscribed(t *testing.T) {
 	w := newWorld(t)
 	key := w.keyed(t, dps.Individual, "dev-1", nil).Primary
-	c := open(t, w.Server, nil)
-	c.accepted(t, w.hello("dev-1", w.token("dev-1", key)))
-	c.send(t, &packet.Publish{Topic: registerTopic("1")})
-	c.alive(t)
+	for _, filters := range [][]packet.Subscription{nil, {{Filter: "/registrations/res/#", QoS: 1}}, {{Filter: "$dps/registrations/res/200/#"}}} {
+		for _, qos := range []packet.QoS{packet.AtMostOnce, packet.AtLeastOnce} {
+			c := open(t, w.Server, nil)
+			c.accepted(t, w.hello("dev-1", w.token("dev-1", key)))
+			if filters != nil {
+				c.send(t, &packet.Subscribe{PacketID: 1, Subscriptions: filters})
+				if ack := next[*packet.Suback](t, c); ack.Codes[0] != packet.SubscribeFailed {
+					t.Errorf("SUBACK = %+v", ack)
+				}
+			}
+			c.send(t, &packet.Publish{Topic: registerTopic("1"), QoS: qos, PacketID: uint16(qos)})
+			c.closed(t, "not subscribed")
+		}
+	}
 	if _, err := w.store.Registration(t.Context(), in, "dev-1"); dps.CodeOf(err) != dps.RegistrationNotFound {
 		t.Errorf("the device is registered: %v", err)
 	}

@@ -33,6 +33,7 @@ type conn struct {
 	silence   time.Duration // longest pause between two packets
 
 	subscribed bool
+	misled     bool       // a subscription was refused, and that is recorded
 	qos        packet.QoS // of the subscription
 	lastID     uint16     // packet identifier of the latest answer
 	out        []byte     // being written; kept for the next answer
@@ -41,13 +42,7 @@ type conn struct {
 	stopping bool
 }
 
-var (
-	errDisconnect    = errors.New("the client disconnected")
-	errSecondConnect = errors.New("a second CONNECT")
-	errNotConnect    = errors.New("the first packet is not CONNECT")
-	errQoS2          = errors.New("a PUBLISH at QoS 2")
-	errDirection     = errors.New("a packet that only servers send")
-)
+var errDisconnect = errors.New("the client disconnected")
 
 // handshake shakes hands, unless the server stops meanwhile, and takes the client's
 // certificates.
@@ -121,16 +116,13 @@ func (c *conn) connect() error {
 	}
 	hello, ok := p.(*packet.Connect)
 	if !ok {
-		return errNotConnect
+		return breach(dps.ReasonPacketMalformed, "the first packet is not CONNECT")
 	}
-	code, reason := c.admit(hello)
-	if err := c.write(&packet.Connack{Code: code}); err != nil {
+	if v := c.admit(hello); v != nil {
+		return errors.Join(v, c.write(&packet.Connack{Code: v.code}))
+	}
+	if err := c.write(&packet.Connack{}); err != nil {
 		return err
-	}
-	if code != packet.Accepted {
-		c.server.log.Info("connection refused", "remote", c.remote, "clientId", clip(hello.ClientID),
-			"code", code.String(), "reason", reason)
-		return fmt.Errorf("CONNECT refused: %s", reason)
 	}
 	c.silence = idleTime
 	if hello.KeepAlive > 0 {
@@ -139,42 +131,38 @@ func (c *conn) connect() error {
 	return nil
 }
 
-// clip bounds what the log repeats of a device's words.
-func clip(text string) string {
-	const most = 200
-	if len(text) > most {
-		return text[:most] + "..."
-	}
-	return text
-}
-
 // admit decides on CONNECT by what can be seen on the connection itself. Whatever
 // needs the enrollments is told as the answer to a request, as DPS does. A will is
 // taken and never published: there is nobody to publish it to.
 // Source: azure-docs issues 43157 and 69882.
-func (c *conn) admit(p *packet.Connect) (packet.ReturnCode, string) {
+func (c *conn) admit(p *packet.Connect) *violation {
+	if id, err := dps.ParseRegistrationID(p.ClientID); err == nil {
+		c.id.ID = id // until the user name says more
+	}
 	if p.Level != packet.ProtocolLevel {
-		return packet.BadProtocolVersion, "only MQTT 3.1.1 is spoken here"
+		return refused(packet.BadProtocolVersion, dps.ReasonMQTTVersion, "MQTT version", "the client speaks "+versionName(p.Level))
 	}
 	id, err := parseUsername(p.Username)
 	if err != nil {
-		return packet.BadCredentials, err.Error()
+		return refused(packet.BadCredentials, dps.ReasonUsernameMalformed, "user name", describeUsername(p, err))
 	}
 	c.id = id
 	if !sameID(p.ClientID, id.ID) {
-		return packet.NotAuthorized, "the client ID is not the registration ID in the user name"
+		return refused(packet.NotAuthorized, dps.ReasonClientIDMismatch, "client ID",
+			fmt.Sprintf("the client ID is %q, the registration ID in the user name is %q", clip(p.ClientID), id.ID))
 	}
 	if len(p.Password) > 0 {
 		c.evidence.Token = string(p.Password)
-		return packet.Accepted, ""
+		return nil
 	}
 	if len(c.evidence.Chain) == 0 {
-		return packet.NotAuthorized, "neither a client certificate nor a password"
+		return refused(packet.NotAuthorized, dps.ReasonNoEvidence, "evidence", "neither a client certificate nor a password")
 	}
-	if !sameID(c.evidence.Chain[0].Subject.CommonName, id.ID) {
-		return packet.NotAuthorized, "the certificate's common name is not the registration ID"
+	if name := c.evidence.Chain[0].Subject.CommonName; !sameID(name, id.ID) {
+		return refused(packet.NotAuthorized, dps.ReasonNameMismatch, "common name",
+			fmt.Sprintf("the certificate's common name is %q, the registration ID is %q", clip(name), id.ID))
 	}
-	return packet.Accepted, ""
+	return nil
 }
 
 func sameID(text string, id dps.RegistrationID) bool {
@@ -200,9 +188,9 @@ func (c *conn) handle(p packet.Packet) error {
 	case *packet.Disconnect:
 		return errDisconnect
 	case *packet.Connect:
-		return errSecondConnect
+		return breach(dps.ReasonPacketMalformed, "a second CONNECT")
 	default:
-		return errDirection
+		return breach(dps.ReasonPacketMalformed, "a packet that only servers send")
 	}
 }
 
@@ -211,6 +199,7 @@ func (c *conn) subscribe(p *packet.Subscribe) error {
 	for _, s := range p.Subscriptions {
 		if s.Filter != answerFilter {
 			answer.Codes = append(answer.Codes, packet.SubscribeFailed)
+			c.filterRefused(s.Filter)
 			continue
 		}
 		c.subscribed, c.qos = true, min(s.QoS, packet.AtLeastOnce)
@@ -222,31 +211,31 @@ func (c *conn) subscribe(p *packet.Subscribe) error {
 // publish answers a request. PUBACK goes first; some clients take no other order.
 func (c *conn) publish(p *packet.Publish) error {
 	if p.QoS == packet.ExactlyOnce {
-		return errQoS2
+		return breach(dps.ReasonQoS2, "a PUBLISH with QoS 2")
 	}
 	r, err := parseTopic(p.Topic)
 	if err != nil {
-		return err
+		return topicViolation(p.Topic, err)
+	}
+	if !c.subscribed { // the answer could not be sent, so nothing is started
+		return breach(dps.ReasonNotSubscribed, "a request without a subscription to "+answerFilter)
 	}
 	var packets []packet.Packet
 	if p.QoS == packet.AtLeastOnce {
 		packets = append(packets, &packet.Puback{PacketID: p.PacketID})
 	}
-	if c.subscribed { // nobody hears the answer otherwise, so nothing is begun
-		answer, err := c.answer(r, p.Payload)
-		if err != nil {
+	answer, err := c.answer(r, p.Payload)
+	if err != nil {
+		return err
+	}
+	if delay := c.id.answerDelay(); delay > 0 {
+		if err := c.write(packets...); err != nil {
 			return err
 		}
-		if delay := c.id.answerDelay(); delay > 0 {
-			if err := c.write(packets...); err != nil {
-				return err
-			}
-			packets = packets[:0]
-			<-c.server.after(delay)
-		}
-		packets = append(packets, answer)
+		packets = packets[:0]
+		<-c.server.after(delay)
 	}
-	return c.write(packets...)
+	return c.write(append(packets, answer)...)
 }
 
 // answer runs a request and returns its outcome as a packet.
@@ -277,6 +266,7 @@ func (c *conn) run(r request, payload []byte, trackingID string) (int, any, time
 			c.logFailure(err, trackingID)
 		}
 		status, refusal := translate.Error(err, trackingID, c.server.now())
+		c.server.register.Failed(c.request(trackingID), err, fmt.Sprintf("status %d: %s", status, refusal.Message))
 		return status, refusal, translate.RetryAfter(err)
 	}
 	return status, body, retryAfter
@@ -297,14 +287,19 @@ const (
 	statusPending = 202
 )
 
-func (c *conn) call(r request, payload []byte, trackingID string) (int, *wire.RegistrationOperation, time.Duration, error) {
-	if err := dps.CheckAPIVersion("api-version", c.id.APIVersion); err != nil {
-		return 0, nil, 0, err
-	}
-	req := register.Request{
+// request is what the connection says of every call.
+func (c *conn) request(trackingID string) register.Request {
+	return register.Request{
 		Scope: c.id.Scope, ID: c.id.ID, Evidence: c.evidence, APIVersion: c.id.APIVersion,
 		Transport: c.transport, TrackingID: trackingID, Remote: c.remote,
 	}
+}
+
+func (c *conn) call(r request, payload []byte, trackingID string) (int, *wire.RegistrationOperation, time.Duration, error) {
+	if err := dps.CheckAPIVersion("api-version", c.id.APIVersion); err != nil {
+		return 0, nil, 0, dps.Because(dps.ReasonAPIVersion, err)
+	}
+	req := c.request(trackingID)
 	// What was begun for a device is finished, and found by its next call.
 	ctx := context.Background()
 	if !r.poll {

@@ -177,6 +177,9 @@ func (s *Server) serve(c *conn) {
 		_ = lowest(c.net).Close()
 		return
 	}
+	if v := violationOf(err); v != nil {
+		c.report(v.decision)
+	}
 	s.log.Debug("MQTT connection ended", "remote", c.remote, "registrationId", string(c.id.ID), "err", err)
 	_ = c.net.Close()
 }

@@ -50,6 +50,7 @@ type world struct {
 	scope  string
 	root   *pki.Issued
 	log    *logBuffer
+	kept   *kept
 
 	mu  sync.Mutex // guards now
 	now time.Time
@@ -69,7 +70,7 @@ func (w *world) advance(d time.Duration) {
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	w := &world{now: time.Now().UTC(), log: &logBuffer{}}
+	w := &world{now: time.Now().UTC(), log: &logBuffer{}, kept: &kept{}}
 	w.openStore(t)
 	setup := dps.Setup{
 		Instance:  dps.NewInstance(in, w.now),
@@ -94,7 +95,7 @@ func newWorld(t *testing.T) *world {
 // the test.
 func (w *world) over(s register.Store) *mqtt.Server {
 	log := slog.New(slog.NewJSONHandler(w.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
-	return newServer(register.New(register.Options{Store: s, Observer: deaf{}, Log: log, Now: w.clock}), log)
+	return newServer(register.New(register.Options{Store: s, Observer: deaf{}, Decisions: w.kept, Log: log, Now: w.clock}), log)
 }
 
 func newServer(s *register.Service, log *slog.Logger) *mqtt.Server {
@@ -121,6 +122,27 @@ func (deaf) Committed(int, time.Duration, error) {}
 func (deaf) Connected(string) func() { return func() {} }
 
 func (deaf) Registered(dps.AttestationType, dps.RegistrationStatus, dps.Reason, time.Duration) {}
+
+// kept is what was recorded of refusals.
+type kept struct {
+	mu  sync.Mutex // guards all
+	all []dps.Refusal
+}
+
+func (k *kept) Refused(r dps.Refusal) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.all = append(k.all, r)
+}
+
+// take returns what was recorded since the last call.
+func (k *kept) take() []dps.Refusal {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	all := k.all
+	k.all = nil
+	return all
+}
 
 type logBuffer struct {
 	mu   sync.Mutex // guards text

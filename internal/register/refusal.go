@@ -7,6 +7,25 @@ import (
 	"github.com/mooring-iot/mooring/internal/sas"
 )
 
+// Refused records a call that its transport refused before the service saw it. A call
+// without a registration ID is filed under the common name of the device's certificate.
+func (s *Service) Refused(req Request, d dps.Decision) {
+	if len(req.Evidence.Chain) > 0 && req.ID == "" {
+		if id, err := dps.ParseRegistrationID(req.Evidence.Chain[0].Subject.CommonName); err == nil {
+			req.ID = id
+		}
+	}
+	s.keep(s.refusal(s.home, req, &d))
+}
+
+// Failed records a call that ends with err, where the device is at fault and there is no
+// decision yet. answer is what the device receives.
+func (s *Service) Failed(req Request, err error, answer string) {
+	if reason := dps.ReasonOf(err); reason != dps.ReasonNone {
+		s.Refused(req, dps.RefusedFor(reason, "request", dps.MessageOf(err), answer, ""))
+	}
+}
+
 // keep hands a refusal to whoever keeps them.
 func (s *Service) keep(r dps.Refusal) {
 	if s.decisions != nil {

@@ -150,7 +150,7 @@ type Record struct {
 // at once would be fine, but zero makes some clients fall back to their default.
 const ReadyAfter = time.Second
 
-// Options are what a Service needs; all are required but Decisions, Rate, Networks and
+// Options are what a Service needs; all are required but Decisions, Rate, Networks, Home and
 // the budgets, and Hubs and Webhook where no enrollment leads to them.
 type Options struct {
 	Store     Store
@@ -163,6 +163,10 @@ type Options struct {
 	Takeover  dps.Takeover       // whether devices may take over identities; "" is TakeoverAllow
 	Rate      int                // registrations per minute, for the whole service; 0 is no limit
 	Networks  *allocate.Networks // which locations are near to whom; nil is none
+
+	// Home is the instance whose record has refusals of calls that name no instance yet; ""
+	// is dps.DefaultInstance.
+	Home dps.InstanceID
 
 	HubBudget     time.Duration // for a hub that is slow, from the first attempt on; 0 is DefaultHubBudget
 	WebhookBudget time.Duration // for a webhook that fails; 0 is DefaultWebhookBudget
@@ -185,6 +189,7 @@ type Service struct {
 	now       func() time.Time
 	networks  *allocate.Networks
 	takeover  dps.Takeover
+	home      dps.InstanceID
 
 	line          *line
 	budget        time.Duration
@@ -201,6 +206,7 @@ func New(o Options) *Service {
 	s := &Service{
 		store: o.Store, hubs: o.Hubs, webhook: o.Webhook, observer: o.Observer, decisions: o.Decisions, log: o.Log, now: o.Now, networks: o.Networks,
 		takeover: cmp.Or(o.Takeover, dps.TakeoverAllow),
+		home:     cmp.Or(o.Home, dps.DefaultInstance),
 		budget:   cmp.Or(o.HubBudget, DefaultHubBudget), webhookBudget: cmp.Or(o.WebhookBudget, DefaultWebhookBudget),
 		registrations: newRateLimit(o.Rate), polls: newPollLimit(),
 		recent: &recent{}, links: &attest.Links{},

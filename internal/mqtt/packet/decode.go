@@ -208,15 +208,20 @@ func (d *decoder) text() string {
 
 func (d *decoder) connect() *Connect {
 	p := &Connect{}
-	if name := d.text(); name != protocolName {
+	switch name := d.text(); name {
+	case protocolName:
+		p.Level = d.byte()
+	case oldName:
+		p.Level = OldLevel
+		d.byte()
+	default:
 		d.fail("protocol name")
 		return p
 	}
-	p.Level = d.byte()
 	flags := d.byte()
 	p.KeepAlive = d.uint16()
 	if p.Level != ProtocolLevel {
-		d.rest = nil // another version: its rest may look different, and is not needed
+		p.ClientID = d.otherClientID(p.Level)
 		return p
 	}
 	d.connectFlags(flags)
@@ -232,6 +237,23 @@ func (d *decoder) connect() *Connect {
 		p.Password = d.bytes()
 	}
 	return p
+}
+
+// otherClientID reads the client ID of another version's CONNECT, as far as it is there,
+// and passes over the rest. MQTT 5 has properties before it (MQTT 5.0, section 3.1.2.11).
+func (d *decoder) otherClientID(level byte) string {
+	skip := 0
+	for i := 0; level == Level5 && i < maxLengthBytes; i++ {
+		b := d.byte()
+		skip |= int(b&0x7f) << (7 * i)
+		if b < 0x80 {
+			break
+		}
+	}
+	d.take(skip)
+	id := d.text()
+	d.rest, d.err = nil, nil
+	return id
 }
 
 // connectFlags checks what the flags of Connect may not say together (3.1.2.3 to 3.1.2.9).

@@ -35,6 +35,9 @@ const (
 
 const protocolName = "MQTT"
 
+// oldName is the protocol name of MQTT 3.1.
+const oldName = "MQIsdp"
+
 // Append writes the packet behind b.
 func (p *Connect) Append(b []byte) []byte {
 	n := lengthBytes + len(protocolName) + 1 + 1 + lengthBytes + lengthBytes + len(p.ClientID)

@@ -99,9 +99,16 @@ const SubscribeFailed = 0x80
 // ProtocolLevel is that of MQTT 3.1.1 (3.1.2.2).
 const ProtocolLevel = 4
 
+// OldLevel is that of MQTT 3.1, which has a protocol name of its own; a client that gives
+// that name is taken for it, whatever the level (MQTT V3.1, section 3.1).
+const OldLevel = 3
+
+// Level5 is that of MQTT 5.
+const Level5 = 5
+
 // Connect opens a session (3.1).
 type Connect struct {
-	Level        byte // ProtocolLevel, or what the client speaks instead
+	Level        byte // ProtocolLevel, or what the client speaks instead: then only the client ID is read
 	CleanSession bool
 	KeepAlive    uint16 // seconds; 0 is none
 	ClientID     string

@@ -112,6 +112,30 @@ func TestOtherProtocolLevelIsRead(t *testing.T) {
 	}
 }
 
+// MQTT 3.1 has another protocol name, and MQTT 5 properties before the client ID: both are
+// told, with the client ID for the record, however damaged the rest is.
+func TestOtherVersions(t *testing.T) {
+	for name, tt := range map[string]struct {
+		in    string
+		level byte
+		id    string
+	}{
+		"3.1":                   {"\x00\x06MQIsdp\x03\x02\x00\x3c\x00\x05dev-1rest", 3, "dev-1"},
+		"3.1 without client ID": {"\x00\x06MQIsdp\x03\x02\x00\x3c", 3, ""},
+		"3.1, level of 3.1.1":   {"\x00\x06MQIsdp\x04\x02\x00\x3c\x00\x05dev-1", 3, "dev-1"},
+		"5":                     {"\x00\x04MQTT\x05\x02\x00\x3c\x05\x11\x00\x00\x00\x0a\x00\x05dev-1", 5, "dev-1"},
+		"5, endless properties": {"\x00\x04MQTT\x05\x02\x00\x3c\xff\xff\xff\x7f\x00\x05dev-1", 5, ""},
+		"3.1.1 of a bridge":     {"\x00\x04MQTT\x84\x02\x00\x3c\x00\x05dev-1", 0x84, "dev-1"},
+	} {
+		in := append([]byte{0x10, byte(len(tt.in))}, tt.in...)
+		p, err := packet.NewReader(bytes.NewReader(in), 100).Read()
+		c, ok := p.(*packet.Connect)
+		if err != nil || !ok || c.Level != tt.level || c.ClientID != tt.id {
+			t.Errorf("%s: Read() = %+v, %v; want level %d of %q", name, p, err, tt.level, tt.id)
+		}
+	}
+}
+
 // A peer that announces much and sends little costs little.
 func TestAnnouncedLengthIsNotAllocated(t *testing.T) {
 	in := append([]byte{0x30, 0xff, 0xff, 0x7f}, make([]byte, 100)...)
