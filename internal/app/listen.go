@@ -14,6 +14,8 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/google/uuid"
+
 	"github.com/mooring-iot/mooring/internal/audit"
 	"github.com/mooring-iot/mooring/internal/controlapi"
 	"github.com/mooring-iot/mooring/internal/deviceapi"
@@ -274,9 +276,19 @@ func isWebSocket(r *http.Request) bool {
 func (a *App) webSocket(w http.ResponseWriter, r *http.Request) {
 	c, _, err := wsconn.Accept(w, r, "mqtt")
 	if err != nil {
-		a.options.Log.Info("WebSocket refused", "remote", r.RemoteAddr, "err", err)
+		a.refuseWebSocket(r, err)
 		return
 	}
 	defer a.metrics.Connected("websocket")()
 	a.mqtt.ServeConn(c, r.TLS.PeerCertificates)
+}
+
+// refuseWebSocket records a WebSocket handshake that was refused.
+func (a *App) refuseWebSocket(r *http.Request, err error) {
+	req := register.Request{
+		Evidence: register.Evidence{Chain: r.TLS.PeerCertificates}, Transport: dps.MQTTWebSocket, TrackingID: uuid.NewString(), Remote: r.RemoteAddr,
+	}
+	d := dps.RefusedFor(dps.ReasonWebSocketRefused, "WebSocket handshake", err.Error(), "An HTTP status with the reason.", "")
+	a.devices.Refused(req, d)
+	a.options.Log.Info("WebSocket refused", "trackingId", req.TrackingID, "remote", r.RemoteAddr, "decision", &d)
 }

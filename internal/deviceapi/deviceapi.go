@@ -5,8 +5,12 @@ package deviceapi
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"log/slog"
 	"net/http"
+	"net/url"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/mooring-iot/mooring/internal/dps"
@@ -49,6 +53,12 @@ func New(o Options) http.Handler {
 
 func (s *server) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	status, body := translate.Error(err, httpio.TrackingID(r.Context()), s.Now())
+	if isUpgrade(r) && dps.CodeOf(err) == dps.RouteNotFound {
+		err = dps.Because(dps.ReasonWebSocketRefused, err)
+	}
+	if req, ok := caller(r); ok {
+		s.Register.Failed(req, err, fmt.Sprintf("status %d: %s", status, body.Message))
+	}
 	w.Header().Set(wire.HeaderRequestID, body.TrackingID)
 	httpio.RefusalHeaders(w, body.ErrorCode, translate.RetryAfter(err))
 	_ = httpio.WriteJSON(w, status, body)
@@ -58,21 +68,47 @@ func (s *server) refuse(w http.ResponseWriter, r *http.Request, err error) {
 func request(r *http.Request, p route.Params) (register.Request, error) {
 	version := r.URL.Query().Get("api-version")
 	if err := dps.CheckAPIVersion("api-version", version); err != nil {
-		return register.Request{}, err
+		return register.Request{}, dps.Because(dps.ReasonAPIVersion, err)
 	}
 	id, err := dps.ParseRegistrationID(p["id"])
 	if err != nil {
-		return register.Request{}, err
+		return register.Request{}, dps.Because(dps.ReasonRegistrationIDMalformed, err)
 	}
+	req := connection(r)
+	req.Scope, req.ID, req.APIVersion = dps.IDScope(p["scope"]), id, version
+	return req, nil
+}
+
+// connection is what the connection and the headers say of a call.
+func connection(r *http.Request) register.Request {
 	req := register.Request{
-		Scope: dps.IDScope(p["scope"]), ID: id, APIVersion: version,
 		Evidence:  register.Evidence{Token: r.Header.Get("Authorization")},
 		Transport: dps.HTTPS, TrackingID: httpio.TrackingID(r.Context()), Remote: r.RemoteAddr,
 	}
 	if r.TLS != nil {
 		req.Evidence.Chain = r.TLS.PeerCertificates
 	}
-	return req, nil
+	return req
+}
+
+// isUpgrade reports whether a call asks for a WebSocket, which no path here has.
+func isUpgrade(r *http.Request) bool { return strings.EqualFold(r.Header.Get("Upgrade"), "websocket") }
+
+// caller returns who made a call that may have any path. ok is false for calls that no
+// device makes: they show no evidence, and their path has nothing of a registration's.
+func caller(r *http.Request) (req register.Request, ok bool) {
+	req = connection(r)
+	segments := strings.Split(strings.Trim(r.URL.EscapedPath(), "/"), "/")
+	i := slices.IndexFunc(segments, func(s string) bool { return strings.EqualFold(s, "registrations") })
+	if i >= 0 && i+1 < len(segments) {
+		if text, err := url.PathUnescape(segments[i+1]); err == nil {
+			req.ID, _ = dps.ParseRegistrationID(text)
+		}
+	}
+	if isUpgrade(r) {
+		req.Transport = dps.MQTTWebSocket
+	}
+	return req, i >= 0 || isUpgrade(r) || req.Evidence.Token != "" || len(req.Evidence.Chain) > 0
 }
 
 // readPayload checks the body of a request, which may be empty, and returns the payload

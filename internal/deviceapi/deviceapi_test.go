@@ -35,7 +35,11 @@ type world struct {
 	instance dps.Instance
 	device   *pki.Issued
 	log      bytes.Buffer
+	kept     []dps.Refusal
 }
+
+// Refused keeps a refusal.
+func (w *world) Refused(r dps.Refusal) { w.kept = append(w.kept, r) }
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
@@ -70,7 +74,7 @@ func newWorld(t *testing.T) *world {
 		t.Fatal(err)
 	}
 	w.enroll(t)
-	registering := register.New(register.Options{Store: w.store, Observer: observer{}, Log: log, Now: time.Now})
+	registering := register.New(register.Options{Store: w.store, Observer: observer{}, Decisions: w, Log: log, Now: time.Now})
 	w.Handler = httpio.Track(deviceapi.New(deviceapi.Options{Register: registering, Log: log, Now: time.Now}), log)
 	return w
 }
