@@ -19,46 +19,64 @@ import (
 
 // whyOptions are what the why command takes.
 type whyOptions struct {
-	login string
-	json  bool
+	login  string
+	remote string
+	json   bool
 }
 
-// logOnly says what is no refusal of a device.
-const logOnly = "A request that is refused before any device is looked at, such as one with a wrong ID scope, stands in the log only"
+// byAddress says where to look for devices that never said who they are.
+const byAddress = "A device that was refused before it sent its name is found by its address: mooring why --remote ADDRESS"
 
-// whyShown is how many refusals of a device are looked at: a service keeps ten.
-const whyShown = 10
+// How many refusals are shown: of a device a service keeps ten.
+const (
+	whyShown  = 10
+	whyRemote = 50
+)
 
 func whyCommand(e *env) *cobra.Command {
 	var o whyOptions
 	cmd := &cobra.Command{
-		Use: "why TRACKING-ID|REGISTRATION-ID", Short: "Say why a device was refused",
-		Long: `Say why a device was refused: the checks in the order in which they were made, the one
-that failed, what the device showed, and what mends it.
+		Use: "why {TRACKING-ID | REGISTRATION-ID | --remote ADDRESS}", Short: "Explain why a device was refused",
+		Long: `Explain why a device was refused: the checks in their order, the one that failed, what the
+device presented, and the remedy. Refused TLS handshakes and MQTT connections are included.
 
 The tracking ID is the one that the device was told, and that stands in the log. With a
 registration ID it is the latest refusal of the device, how often it was refused before
 for the same reason from the same address, and what its registration record says now.
 Refusals that repeat each other are found by the latest tracking ID only.
 
---json prints the decision of a tracking ID, and the page of decisions of a
-registration ID. The exit code is 1 when the service knows nothing of the one or the other.
+--remote finds the latest refusals from an IP address (an IPv6 address stands for its /64).
+Use it when a device cannot even connect: if the TLS handshake fails, its registration ID is
+known only where its certificate was readable.
+
+--json prints the decision of a tracking ID, and the page of decisions of a registration
+ID or an address. The exit code is 1 when nothing is recorded.
 
 The service is that of --login, else of MOORING_CONNECTION_STRING, else the running one
 of the data directory; the policy needs the right RegistrationStatusRead.`,
 		Example: `  mooring why sensor-7
+  mooring why --remote 192.0.2.7
   mooring why 0a60b0b8-91a0-4d61-9d6c-4c6aa1b3b02b --json`,
 		Args: func(cmd *cobra.Command, args []string) error {
-			if len(args) != 1 || args[0] == "" {
-				return usagef(cmd, "a tracking ID or a registration ID is required, and nothing else")
+			if o.remote != "" && len(args) == 0 {
+				return nil
+			}
+			if o.remote != "" || len(args) != 1 || args[0] == "" {
+				return usagef(cmd, "exactly one of a tracking ID, a registration ID and --remote is required")
 			}
 			return nil
 		},
 		ValidArgsFunction: cobra.NoFileCompletions,
-		RunE:              func(cmd *cobra.Command, args []string) error { return o.run(cmd, e, args[0]) },
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if o.remote != "" {
+				return o.run(cmd, e, "")
+			}
+			return o.run(cmd, e, args[0])
+		},
 	}
 	addDataFlag(cmd)
 	addLoginFlag(cmd, &o.login)
+	cmd.Flags().StringVar(&o.remote, "remote", "", "IP `address` of the device, instead of an ID")
 	cmd.Flags().BoolVar(&o.json, "json", false, "print the service's own JSON")
 	return cmd
 }
@@ -66,7 +84,7 @@ of the data directory; the policy needs the right RegistrationStatusRead.`,
 func (o *whyOptions) run(cmd *cobra.Command, e *env, id string) error {
 	_, notID := dps.ParseRegistrationID(id)
 	tracked := uuid.Validate(id) == nil
-	if notID != nil && !tracked {
+	if notID != nil && !tracked && o.remote == "" {
 		return usagef(cmd, "%q is neither a tracking ID nor a registration ID: %s", id, dps.MessageOf(notID))
 	}
 	client, err := newServiceClient(cmd, e, o.login)
@@ -77,6 +95,9 @@ func (o *whyOptions) run(cmd *cobra.Command, e *env, id string) error {
 	ctx, cancel := context.WithTimeout(cmd.Context(), callTimeout)
 	defer cancel()
 	w := why{options: o, env: e, client: client}
+	if o.remote != "" {
+		return explainTrust(w.remote(ctx, o.remote))
+	}
 	if tracked {
 		done, err := w.tracked(ctx, id)
 		if done || err != nil {
@@ -112,6 +133,28 @@ func (w why) tracked(ctx context.Context, id string) (done bool, err error) {
 	return true, w.print([]wire.Decision{*d}, record)
 }
 
+// remote answers about an address.
+func (w why) remote(ctx context.Context, address string) error {
+	page, err := w.client.Decisions().Page(ctx, service.DecisionFilter{Remote: address, PageSize: whyRemote})
+	if err != nil {
+		return err
+	}
+	if w.options.json {
+		page.Continuation = ""
+		if err := printJSON(w.env, page); err != nil {
+			return err
+		}
+	}
+	switch {
+	case len(page.Value) == 0:
+		return errors.New(nothingRecorded(address, page.Dropped) + " Does the device reach this service?")
+	case w.options.json:
+		return nil
+	default:
+		return w.print(page.Value, nil)
+	}
+}
+
 // device answers about a registration ID; tracked says that it was tried as a tracking
 // ID before.
 func (w why) device(ctx context.Context, id string, tracked bool) error {
@@ -125,9 +168,9 @@ func (w why) device(ctx context.Context, id string, tracked bool) error {
 	}
 	if len(page.Value) == 0 && record == nil && tracked {
 		return fmt.Errorf(
-			"no refusal with the tracking ID %s is recorded, and no device has it as its registration ID; of refusals that repeat each other only the latest can be found by its tracking ID, so ask by the registration ID. %s",
+			"no refusal with the tracking ID %s is recorded, and no device has it as its registration ID; of refusals that repeat each other only the latest can be found by its tracking ID, so use the registration ID. %s",
 			id,
-			logOnly,
+			byAddress,
 		)
 	}
 	if w.options.json {
@@ -142,7 +185,7 @@ func (w why) device(ctx context.Context, id string, tracked bool) error {
 			nothingRecorded(
 				id,
 				page.Dropped,
-			) + " It has no registration record either: it never proved who it is, or its record was deleted. Does it reach this service? " + logOnly,
+			) + " It has no registration record either: it never proved who it is, or its record was deleted. Does it reach this service? " + byAddress,
 		)
 	case w.options.json:
 		return nil
@@ -220,14 +263,15 @@ func (w why) print(all []wire.Decision, record *wire.RegistrationState) error {
 		}
 	}
 	if len(all) > 1 {
-		fmt.Fprint(out, "\nOTHER REFUSALS\tTIMES\tREASON\tREMOTE\tTRACKING ID\n")
+		fmt.Fprint(out, "\nOTHER REFUSALS\tTIMES\tREASON\tDEVICE\tREMOTE\tTRACKING ID\n")
 		for _, other := range all[1:] {
 			fmt.Fprintf(
 				out,
-				"%s\t%d\t%s\t%s\t%s\n",
+				"%s\t%d\t%s\t%s\t%s\t%s\n",
 				shortTime(other.Time),
 				other.Count,
 				other.Reason,
+				deviceText(other),
 				printable(other.Remote),
 				printable(other.TrackingID),
 			)
@@ -239,7 +283,7 @@ func (w why) print(all []wire.Decision, record *wire.RegistrationState) error {
 // printDecision shows what is no table.
 func printDecision(out *tabwriter.Writer, d wire.Decision, record *wire.RegistrationState) {
 	line := liner(out)
-	line("Registration ID", printable(d.RegistrationID))
+	line("Registration ID", deviceText(d))
 	if d.Reason == string(dps.ReasonIdentityMoved) {
 		line("Assigned", refusedText(d))
 	} else {
@@ -248,7 +292,7 @@ func printDecision(out *tabwriter.Writer, d wire.Decision, record *wire.Registra
 	line("Reason", d.Reason)
 	line("Meaning", d.Summary)
 	line("Remedy", onOneLine(d.Remedy))
-	line("Device was told", onOneLine(d.Answer))
+	line("Device received", onOneLine(d.Answer))
 	line("Tracking ID", printable(d.TrackingID))
 	line("From", printable(d.Remote)+" by "+d.Transport)
 	switch {
@@ -261,11 +305,42 @@ func printDecision(out *tabwriter.Writer, d wire.Decision, record *wire.Registra
 	if t := d.Evidence.Token; t != nil {
 		line("Token", fmt.Sprintf("for %s, until %s", printable(t.Resource), t.Expiry))
 	}
+	printHello(line, d.Evidence.ClientHello)
 	if chain := d.Evidence.Chain; len(chain) > 0 {
 		line("SHA-256 of leaf", chain[0].SHA256Thumbprint)
 	}
 	if record != nil {
 		line("Record now", recordText(record))
+	}
+}
+
+// deviceText names the device of a decision.
+func deviceText(d wire.Decision) string {
+	if d.RegistrationID == "" {
+		return "unknown"
+	}
+	return printable(d.RegistrationID)
+}
+
+// printHello shows what a client offered in TLS, one line for each list.
+func printHello(line func(name, value string), h *wire.DecisionClientHello) {
+	if h == nil {
+		return
+	}
+	for _, l := range []struct {
+		name   string
+		values []string
+	}{
+		{"Client offered", h.Versions},
+		{"  cipher suites", h.CipherSuites},
+		{"  groups", h.Groups},
+		{"  signatures", h.SignatureAlgorithms},
+		{"  ALPN", h.ApplicationProtocols},
+		{"  server name", []string{h.ServerName}},
+	} {
+		if text := onOneLine(strings.Join(l.values, ", ")); text != "" {
+			line(l.name, text)
+		}
 	}
 }
 
@@ -283,6 +358,8 @@ func refusedText(d wire.Decision) string {
 // shownText says what kind of proof a device showed.
 func shownText(d wire.Decision) string {
 	switch n := d.Evidence.Presented; {
+	case d.Attestation == "" && d.Evidence.ClientHello != nil:
+		return "no readable certificate: the TLS handshake failed"
 	case d.Attestation == "":
 		return "neither a certificate nor a token"
 	case n == 1:
