@@ -78,7 +78,7 @@ func (a *App) listen(ctx context.Context) error {
 		}
 		endpoint = withPort(c.Hostnames[0], l.Addr().String())
 		api = a.https(endpoint)
-		a.addHTTP(httpsListener, tls.NewListener(a.handshakes.Listener(l, dps.HTTPS), a.tlsConfig()), api)
+		a.addHTTP(httpsListener, tls.NewListener(a.handshakes.Listener(l, dps.HTTPS), a.deviceTLS()), api)
 	} else {
 		api = a.https(endpoint)
 	}
@@ -141,7 +141,7 @@ func (a *App) listenMQTT(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	config := a.tlsConfig()
+	config := a.deviceTLS()
 	config.NextProtos = nil // MQTT has no name that clients agree on
 	// A device does all of its registration on one connection: a ticket to resume it
 	// would cost each of them and serve none.
@@ -191,12 +191,9 @@ func fallbackNote(err error) string {
 	return fmt.Sprintf(cost, "is in use by another program", "To use it: stop that program, or give another address with --https.")
 }
 
-// tlsConfig requests client certificates and leaves judging them to attestation.
+// tlsConfig is what all listeners have.
 func (a *App) tlsConfig() *tls.Config {
-	return &tls.Config{
-		MinVersion: tls.VersionTLS12, GetCertificate: a.tls.GetCertificate, ClientAuth: tls.RequestClientCert,
-		NextProtos: []string{"http/1.1"}, GetConfigForClient: a.handshakes.Hello,
-	}
+	return &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: a.tls.GetCertificate, NextProtos: []string{"http/1.1"}}
 }
 
 // https is everything on the https listener: the API is told by the first segment

@@ -43,9 +43,7 @@ func (a *App) listenPortal(ctx context.Context, api http.Handler, endpoint strin
 	if isLoopback(l.Addr().String()) {
 		handler = knownHosts(append([]string{a.options.Config.Portal.Addr()}, a.options.Config.Hostnames...), handler)
 	} else {
-		config := a.tlsConfig()
-		config.ClientAuth = tls.NoClientCert // browsers would ask people for one
-		l = tls.NewListener(l, config)
+		l = tls.NewListener(l, a.tlsConfig()) // with client certificates, browsers would ask people for one
 	}
 	a.addHTTP(portalListener, l, handler)
 	return nil

@@ -38,6 +38,7 @@ type Config struct {
 
 	TLSCert   string // with TLSKey, or empty like it
 	TLSKey    string
+	TLSCompat bool   // whether old devices may use weak TLS
 	File      string // the YAML file that was read; empty if none
 	LogLevel  slog.Level
 	LogFormat LogFormat

@@ -82,7 +82,7 @@ func TestEverySource(t *testing.T) {
 	want := config.Config{
 		Data: "/d", Hostnames: []string{"a.example", "192.0.2.1"},
 		HTTPS: listen(t, "off"), MQTT: listen(t, "127.0.0.1:1"), Portal: listen(t, "[::1]:0"), RegistrationRate: 7, ManagementRate: 8,
-		TLSCert: "c.pem", TLSKey: "k.pem", AuditRetention: 36 * time.Hour, HubRates: config.HubRates{PerMinute: 8}, HubCA: "h.pem",
+		TLSCert: "c.pem", TLSKey: "k.pem", TLSCompat: true, AuditRetention: 36 * time.Hour, HubRates: config.HubRates{PerMinute: 8}, HubCA: "h.pem",
 		DecisionRetention: 48 * time.Hour, DecisionLimit: 500,
 		LogLevel: slog.LevelError, LogFormat: config.LogJSON,
 		Networks: []config.Network{
@@ -97,19 +97,19 @@ func TestEverySource(t *testing.T) {
 	}{
 		{"flags", "", source{args: []string{
 			"--data=/d", "--hostname=A.example", "--hostname=192.0.2.1", "--hostname=a.example", "--https=off", "--portal=[::1]:0",
-			"--tls-cert=c.pem", "--tls-key=k.pem", "--log-level=error", "--log-format=json", "--audit-retention=36h", "--mqtt=127.0.0.1:1", "--registration-rate=7", "--management-rate=8", "--hub-rate=8", "--hub-ca=h.pem",
+			"--tls-cert=c.pem", "--tls-key=k.pem", "--tls-compat", "--log-level=error", "--log-format=json", "--audit-retention=36h", "--mqtt=127.0.0.1:1", "--registration-rate=7", "--management-rate=8", "--hub-rate=8", "--hub-ca=h.pem",
 			"--network=10.20.0.0/16=West Europe,northeurope", "--network=2001:db8::/32=eastus", "--webhook-budget=90s", "--webhook-allow=http", "--webhook-allow=loopback",
 			"--decision-retention=2d", "--decision-limit=500", "--takeover=refuse",
 		}}},
 		{"environment", "", source{env: map[string]string{
 			"MOORING_DATA": "/d", "MOORING_HOSTNAME": "a.example, 192.0.2.1", "MOORING_HTTPS": "off", "MOORING_PORTAL": "[::1]:0",
-			"MOORING_TLS_CERT": "c.pem", "MOORING_TLS_KEY": "k.pem", "MOORING_LOG_LEVEL": "error", "MOORING_LOG_FORMAT": "json",
+			"MOORING_TLS_CERT": "c.pem", "MOORING_TLS_KEY": "k.pem", "MOORING_TLS_COMPAT": "true", "MOORING_LOG_LEVEL": "error", "MOORING_LOG_FORMAT": "json",
 			"MOORING_AUDIT_RETENTION": "36h", "MOORING_MQTT": "127.0.0.1:1", "MOORING_REGISTRATION_RATE": "7", "MOORING_MANAGEMENT_RATE": "8", "MOORING_HUB_RATE": "8", "MOORING_HUB_CA": "h.pem",
 			"MOORING_NETWORK": "10.20.0.0/16=West Europe, northeurope, 2001:db8::/32 = eastus", "MOORING_WEBHOOK_BUDGET": "1m30s", "MOORING_WEBHOOK_ALLOW": "http,loopback,http",
 			"MOORING_DECISION_RETENTION": "2d", "MOORING_DECISION_LIMIT": "500", "MOORING_TAKEOVER": "refuse",
 		}}},
 		{"file", "mooring.yaml", source{file: "data: /d\nhostname:\n- a.example\n- 192.0.2.1\nhttps: off\nportal: '[::1]:0'\n" +
-			"tls-cert: c.pem\ntls-key: k.pem\nlog-level: error\nlog-format: json\naudit-retention: 36h\nmqtt: 127.0.0.1:1\nregistration-rate: 7\nmanagement-rate: 8\nhub-rate: 8\nhub-ca: h.pem\n" +
+			"tls-cert: c.pem\ntls-key: k.pem\ntls-compat: true\nlog-level: error\nlog-format: json\naudit-retention: 36h\nmqtt: 127.0.0.1:1\nregistration-rate: 7\nmanagement-rate: 8\nhub-rate: 8\nhub-ca: h.pem\n" +
 			"network:\n- 10.20.0.0/16=West Europe,northeurope\n- 2001:db8::/32=eastus\nwebhook-budget: 90s\nwebhook-allow: [http, loopback]\n" +
 			"decision-retention: 2d\ndecision-limit: 500\ntakeover: refuse\n"}},
 	}
@@ -376,8 +376,8 @@ func TestHelp(t *testing.T) {
 		if !strings.Contains(help, "--"+f.Name+" "+f.Value) || !strings.Contains(help, f.Usage) {
 			t.Errorf("help lacks %s:\n%s", f.Name, help)
 		}
-		// pflag shows no default of 0.
-		if f.Default != "" && f.Default != "0" && !strings.Contains(help, "(default "+f.Default+")") {
+		// pflag shows no default of 0 and false.
+		if f.Default != "" && f.Default != "0" && f.Default != "false" && !strings.Contains(help, "(default "+f.Default+")") {
 			t.Errorf("help lacks the default of %s", f.Name)
 		}
 	}

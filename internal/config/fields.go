@@ -19,6 +19,8 @@ type Field struct {
 	// List says that several values may be given: the flag repeated, a YAML list, or
 	// any source with commas.
 	List bool
+	// Switch says that the flag alone, without a value, means true.
+	Switch bool
 	// InFile says whether the YAML file may have it.
 	InFile bool
 }
@@ -121,6 +123,16 @@ func endpointFields() []field {
 			Field: Field{Name: "tls-key", Value: "file", Usage: "private key of tls-cert in PEM"},
 			set:   one(func(c *Config) *string { return &c.TLSKey }, parseText),
 			check: checkTLSPair,
+		},
+		{
+			Field: Field{
+				Name:    "tls-compat",
+				Value:   "boolean",
+				Default: "false",
+				Usage:   "also accept TLS 1.0 and 1.1, weak cipher suites and SHA-1 signatures on the device listeners, for old devices",
+				Switch:  true,
+			},
+			set: one(func(c *Config) *bool { return &c.TLSCompat }, parseSwitch),
 		},
 	}
 }
@@ -302,6 +314,9 @@ func (f field) defaults() []string { return []string{f.Default} }
 
 func (f field) addFlag(fs *pflag.FlagSet) {
 	fs.Var(&flagValue{values: f.defaults(), field: f}, f.Name, f.Usage)
+	if f.Switch {
+		fs.Lookup(f.Name).NoOptDefVal = "true"
+	}
 }
 
 // fromFlag returns what the command line says, or nil.

@@ -113,6 +113,17 @@ func parseAll[T comparable](texts []string, parse func(string) (T, error)) ([]T,
 	return values, nil
 }
 
+// parseSwitch reads true or false.
+func parseSwitch(text string) (bool, error) {
+	switch strings.ToLower(text) {
+	case "true":
+		return true, nil
+	case "false":
+		return false, nil
+	}
+	return false, fmt.Errorf("%q is neither true nor false", text)
+}
+
 func parseText(text string) (string, error) { return text, nil }
 
 func parseDirectory(text string) (string, error) {

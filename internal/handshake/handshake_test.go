@@ -6,6 +6,7 @@ import (
 	"crypto"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/binary"
 	"errors"
 	"io"
 	"log/slog"
@@ -152,19 +153,34 @@ func brainpool(version uint16) func(net.Conn) {
 	return func(c net.Conn) {
 		shake(func(config *tls.Config) {
 			config.MaxVersion, config.CurvePreferences = version, []tls.CurveID{tls.CurveP256}
-		})(&rewriting{c, "\x00\x0a\x00\x04\x00\x02\x00\x17", "\x00\x0a\x00\x04\x00\x02\x00\x1a"})
+		})(&rewriting{c, 10, []byte{0, 26}})
 	}
 }
 
-// rewriting is a client's connection that sends other bytes than TLS wrote.
+// sha1Only is a client whose only signature algorithm is ECDSA with SHA-1.
+func sha1Only(c net.Conn) {
+	shake(func(config *tls.Config) { config.MaxVersion = tls.VersionTLS12 })(&rewriting{c, 13, []byte{2, 3}})
+}
+
+// rewriting is a client's connection that offers one value alone in the list of an
+// extension of its ClientHello.
 type rewriting struct {
 	net.Conn
-	from, to string
+	extension byte
+	value     []byte
 }
 
 func (c *rewriting) Write(p []byte) (int, error) {
-	_, err := c.Conn.Write(bytes.ReplaceAll(p, []byte(c.from), []byte(c.to)))
-	return len(p), err
+	p = bytes.Clone(p)
+	for i := range max(0, len(p)-6) {
+		outer, inner := binary.BigEndian.Uint16(p[i+2:]), int(binary.BigEndian.Uint16(p[i+4:]))
+		if p[i] != 0 || p[i+1] != c.extension || int(outer) != inner+2 || inner == 0 || i+6+inner > len(p) {
+			continue
+		}
+		copy(p[i+6:], bytes.Repeat(c.value, inner/len(c.value)))
+		break
+	}
+	return c.Conn.Write(p)
 }
 
 func TestReasons(t *testing.T) {
@@ -185,6 +201,7 @@ func TestReasons(t *testing.T) {
 		{"group of TLS 1.3", func(c *tls.Config) { c.CurvePreferences = []tls.CurveID{tls.CurveP384} }, shake(func(c *tls.Config) {
 			c.CurvePreferences = []tls.CurveID{tls.CurveP256}
 		}), dps.ReasonTLSGroup, "", "key exchanges"},
+		{"SHA-1 only", nil, sha1Only, dps.ReasonTLSSignatureAlgorithm, "", "signature algorithms"},
 		{"application protocol", nil, shake(func(c *tls.Config) { c.NextProtos = []string{"h2"} }), dps.ReasonTLSProtocol, "", `"h2"`},
 		{"server is not trusted", nil, shake(func(c *tls.Config) { c.InsecureSkipVerify, c.RootCAs = false, x509.NewCertPool() }), dps.ReasonServerRejected, "", "bad_certificate"},
 		{"MQTT", nil, send("\x10\x20\x00\x04MQTT\x04\x02"), dps.ReasonNotTLS, "", "MQTT"},
