@@ -51,10 +51,11 @@ const (
 type pollLimit struct {
 	mu           sync.Mutex
 	turned       time.Time // when current began
-	current, old map[pollKey]polls
+	current, old map[deviceKey]polls
 }
 
-type pollKey struct {
+// deviceKey names a device, however its ID is spelled.
+type deviceKey struct {
 	instance dps.InstanceID
 	id       string
 }
@@ -74,7 +75,7 @@ func (p polls) wait() time.Duration {
 }
 
 func newPollLimit() *pollLimit {
-	return &pollLimit{current: make(map[pollKey]polls)}
+	return &pollLimit{current: make(map[deviceKey]polls)}
 }
 
 // take counts one poll at now, or returns how long to wait for it.
@@ -82,7 +83,7 @@ func (l *pollLimit) take(in dps.InstanceID, id dps.RegistrationID, now time.Time
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.turn(now)
-	key := pollKey{in, id.Key()}
+	key := deviceKey{in, id.Key()}
 	p := l.bucket(key, now)
 	wait := p.wait()
 	if wait == 0 {
@@ -97,11 +98,11 @@ func (l *pollLimit) next(in dps.InstanceID, id dps.RegistrationID, now time.Time
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.turn(now)
-	return l.bucket(pollKey{in, id.Key()}, now).wait()
+	return l.bucket(deviceKey{in, id.Key()}, now).wait()
 }
 
 // bucket returns the bucket of a device as it is now.
-func (l *pollLimit) bucket(key pollKey, now time.Time) polls {
+func (l *pollLimit) bucket(key deviceKey, now time.Time) polls {
 	p, known := l.current[key]
 	if !known {
 		p = l.old[key]
@@ -115,9 +116,9 @@ func (l *pollLimit) bucket(key pollKey, now time.Time) polls {
 func (l *pollLimit) turn(now time.Time) {
 	switch age := now.Sub(l.turned); {
 	case age >= 2*pollWindow || age < 0:
-		l.old, l.current = nil, make(map[pollKey]polls)
+		l.old, l.current = nil, make(map[deviceKey]polls)
 	case age >= pollWindow:
-		l.old, l.current = l.current, make(map[pollKey]polls)
+		l.old, l.current = l.current, make(map[deviceKey]polls)
 	default:
 		return
 	}

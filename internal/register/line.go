@@ -68,7 +68,7 @@ type line struct {
 
 	mu      sync.Mutex // guards what follows
 	run     *run       // nil while nobody works the line
-	items   map[pollKey]*item
+	items   map[deviceKey]*item
 	places  map[placeKey]*item // to be cleaned up
 	lanes   map[laneKey]*lane
 	workers sync.WaitGroup
@@ -132,7 +132,7 @@ type item struct {
 
 func newLine(s *Service) *line {
 	return &line{
-		service: s, owner: uuid.NewString(), most: maxWaiting, items: make(map[pollKey]*item), places: make(map[placeKey]*item), lanes: make(map[laneKey]*lane),
+		service: s, owner: uuid.NewString(), most: maxWaiting, items: make(map[deviceKey]*item), places: make(map[placeKey]*item), lanes: make(map[laneKey]*lane),
 	}
 }
 
@@ -212,7 +212,7 @@ func (l *line) room(key laneKey) error {
 func (l *line) add(w dps.Work, at *dps.Assignment) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	key, to := pollKey{w.Instance, w.ID.Key()}, laneKey{w.Instance, w.Hub}
+	key, to := deviceKey{w.Instance, w.ID.Key()}, laneKey{w.Instance, w.Hub}
 	reboot := at != nil && at.Hub == w.Hub
 	it, known := l.items[key]
 	switch {
@@ -230,7 +230,7 @@ func (l *line) add(w dps.Work, at *dps.Assignment) {
 }
 
 // enter puts a new item for a registration at the end of a lane.
-func (l *line) enter(key pollKey, to laneKey, id dps.RegistrationID, reboot bool) {
+func (l *line) enter(key deviceKey, to laneKey, id dps.RegistrationID, reboot bool) {
 	it := &item{instance: key.instance, id: id, reboot: reboot}
 	l.items[key] = it
 	l.move(it, to)
@@ -344,7 +344,7 @@ func (l *line) put(r *run, it *item, v verdict) {
 		if it.place != nil {
 			delete(l.places, placeKey{it.instance, it.place.HubStand})
 		} else {
-			delete(l.items, pollKey{it.instance, it.id.Key()})
+			delete(l.items, deviceKey{it.instance, it.id.Key()})
 			l.leave(it)
 		}
 		return
@@ -377,7 +377,7 @@ func (l *line) put(r *run, it *item, v verdict) {
 func (l *line) wait(in dps.InstanceID, id dps.RegistrationID) time.Duration {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	it, ok := l.items[pollKey{in, id.Key()}]
+	it, ok := l.items[deviceKey{in, id.Key()}]
 	if !ok {
 		return ReadyAfter
 	}

@@ -24,7 +24,7 @@ const (
 type recent struct {
 	mu       sync.Mutex
 	turned   time.Time
-	now, old map[pollKey]dps.Registration
+	now, old map[deviceKey]dps.Registration
 }
 
 // keep remembers an outcome. One that is large is left to the store.
@@ -36,7 +36,7 @@ func (r *recent) keep(reg dps.Registration, at time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.turn(at)
-	r.now[pollKey{reg.Instance, reg.ID.Key()}] = reg
+	r.now[deviceKey{reg.Instance, reg.ID.Key()}] = reg
 }
 
 // operation returns the outcome of op, if it is the device's latest.
@@ -44,7 +44,7 @@ func (r *recent) operation(in dps.InstanceID, id dps.RegistrationID, op dps.Oper
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.turn(at)
-	key := pollKey{in, id.Key()}
+	key := deviceKey{in, id.Key()}
 	reg, ok := r.now[key]
 	if !ok {
 		reg, ok = r.old[key]
@@ -55,7 +55,7 @@ func (r *recent) operation(in dps.InstanceID, id dps.RegistrationID, op dps.Oper
 func (r *recent) forget(in dps.InstanceID, id dps.RegistrationID) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	key := pollKey{in, id.Key()}
+	key := deviceKey{in, id.Key()}
 	delete(r.now, key)
 	delete(r.old, key)
 }
@@ -70,5 +70,5 @@ func (r *recent) turn(at time.Time) {
 	if age < 0 || age >= 2*recentTime {
 		r.old = nil
 	}
-	r.now, r.turned = make(map[pollKey]dps.Registration), at
+	r.now, r.turned = make(map[deviceKey]dps.Registration), at
 }

@@ -124,7 +124,11 @@ func (s *Service) Find(
 // its hub stays; the device may register again. It fails with RegistrationNotFound or
 // PreconditionFailed.
 func (s *Service) Forget(ctx context.Context, in dps.InstanceID, id dps.RegistrationID, cond dps.Condition) error {
-	var err error
+	unlock, err := s.devices.Lock(ctx, deviceKey{in, id.Key()})
+	if err != nil {
+		return err
+	}
+	defer unlock()
 	for range maxAttempts {
 		var reg dps.Registration
 		if reg, err = s.store.Registration(ctx, in, id); err != nil {

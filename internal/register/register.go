@@ -18,6 +18,7 @@ import (
 	"github.com/mooring-iot/mooring/internal/allocate"
 	"github.com/mooring-iot/mooring/internal/attest"
 	"github.com/mooring-iot/mooring/internal/dps"
+	"github.com/mooring-iot/mooring/internal/keylock"
 	"github.com/mooring-iot/mooring/internal/query"
 )
 
@@ -197,6 +198,7 @@ type Service struct {
 
 	registrations *rateLimit
 	polls         *pollLimit
+	devices       keylock.Locks[deviceKey] // that are being registered
 	recent        *recent
 	links         *attest.Links
 }

@@ -9,16 +9,20 @@ import (
 	"github.com/mooring-iot/mooring/internal/dps"
 )
 
-// maxAttempts bounds how often a registration is made anew because another one of
-// the same device came between. Each time one of them succeeds, so it takes that
-// many calls at once of one device before one is told to come again.
+// maxAttempts bounds how often a registration is made anew because another change of the
+// same device came between. Registrations of one device wait for each other, so that only
+// a step at its hub, another process or an operator does.
 const maxAttempts = 128
 
 // settle works out the outcome of a proved registration and writes it, again and
 // again until no other writer came between. What has to be done at a hub over the
 // wire is left open.
 func (s *Service) settle(ctx context.Context, in dps.Instance, req Request, p proof) (dps.Registration, error) {
-	var err error
+	unlock, err := s.devices.Lock(ctx, deviceKey{in.ID, req.ID.Key()})
+	if err != nil {
+		return dps.Registration{}, err
+	}
+	defer unlock()
 	for attempt := range maxAttempts {
 		var c dps.RegistrationChange
 		var joined bool

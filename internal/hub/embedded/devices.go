@@ -115,7 +115,11 @@ func (s *server) remove(w http.ResponseWriter, r *http.Request, c call) error {
 }
 
 func (s *server) delete(ctx context.Context, c call, cond dps.Condition) error {
-	var err error
+	unlock, err := s.lock(ctx, c)
+	if err != nil {
+		return err
+	}
+	defer unlock()
 	for range maxAttempts {
 		var d dps.HubDevice
 		if d, err = s.Store.HubDevice(ctx, c.hub.Instance, c.hub.ID, c.id); err != nil {

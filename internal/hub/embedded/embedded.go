@@ -16,6 +16,7 @@ import (
 	"github.com/mooring-iot/mooring/internal/access"
 	"github.com/mooring-iot/mooring/internal/dps"
 	"github.com/mooring-iot/mooring/internal/httpio"
+	"github.com/mooring-iot/mooring/internal/keylock"
 	"github.com/mooring-iot/mooring/internal/route"
 	"github.com/mooring-iot/mooring/internal/translate"
 	"github.com/mooring-iot/mooring/wire"
@@ -96,11 +97,27 @@ func ByHost(store HubStore, in dps.InstanceID) func(ctx context.Context, host st
 }
 
 // server answers the operations.
-type server struct{ Options }
+type server struct {
+	Options
+	devices keylock.Locks[deviceKey] // that are being changed
+}
+
+// deviceKey names an identity.
+type deviceKey struct {
+	instance dps.InstanceID
+	hub      dps.HubID
+	id       dps.DeviceID
+}
+
+// lock lets one change of an identity at a time: those that name no version then never
+// meet each other.
+func (s *server) lock(ctx context.Context, c call) (unlock func(), err error) {
+	return s.devices.Lock(ctx, deviceKey{c.hub.Instance, c.hub.ID, c.id})
+}
 
 // New returns the handler of the API.
 func New(o Options) http.Handler {
-	s := &server{o}
+	s := &server{Options: o}
 	routes := []route.Route{
 		{Method: "GET", Pattern: "/devices", Handle: s.on(dps.RegistryRead, s.list)},
 		{Method: "POST", Pattern: "/devices", Handle: s.on(dps.RegistryWrite, s.bulk)},
@@ -187,8 +204,8 @@ func read(w http.ResponseWriter, r *http.Request, limit int64, v any) error {
 	return translate.Decode(body, v)
 }
 
-// maxAttempts bounds how often a change is made anew because another one of the same
-// device came between: each time one of them succeeds.
+// maxAttempts bounds how often a change is made anew because a registration of the same
+// device came between.
 const maxAttempts = 128
 
 // errUnchanged ends a change that has nothing to write.
@@ -197,7 +214,11 @@ var errUnchanged = errors.New("nothing changed")
 // change writes what edit makes of an identity, again and again until no other
 // writer came between. It returns the identity as it stands.
 func (s *server) change(ctx context.Context, c call, edit func(dps.HubDevice) (dps.HubDevice, error)) (dps.HubDevice, error) {
-	var err error
+	unlock, err := s.lock(ctx, c)
+	if err != nil {
+		return dps.HubDevice{}, err
+	}
+	defer unlock()
 	for range maxAttempts {
 		var was, d dps.HubDevice
 		if was, err = s.Store.HubDevice(ctx, c.hub.Instance, c.hub.ID, c.id); err != nil {
