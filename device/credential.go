@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/asn1"
 	"fmt"
 )
 
@@ -63,9 +64,22 @@ func (c certificate) prepare(id string) (proof, error) {
 		}
 	}
 	if id == "" {
+		if commonNames(leaf) > 1 {
+			return proof{}, badOption("RegistrationID", "is required: the certificate has several common names")
+		}
 		id = leaf.Subject.CommonName
 	}
 	return proof{registrationID: id, certificate: &c.Certificate}, nil
+}
+
+// commonNames counts the common names of a subject.
+func commonNames(c *x509.Certificate) (n int) {
+	for _, attr := range c.Subject.Names {
+		if attr.Type.Equal(asn1.ObjectIdentifier{2, 5, 4, 3}) {
+			n++
+		}
+	}
+	return n
 }
 
 // redacted is what a key prints as, whatever the verb.

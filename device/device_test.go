@@ -625,6 +625,7 @@ func TestOptions(t *testing.T) {
 		{"empty key", func(o *device.Options) { o.Credential = device.SymmetricKey(nil) }, "Credential: the key is empty"},
 		{"empty group key", func(o *device.Options) { o.Credential = device.GroupKey(nil) }, "Credential: the group's key is empty"},
 		{"no chain", func(o *device.Options) { c := newCertificate("a"); c.Certificate = nil; o.Credential = device.X509(c) }, "Credential: the X.509 chain"},
+		{"two common names", func(o *device.Options) { o.Credential, o.RegistrationID = device.X509(newCertificate("a", "b")), "" }, "RegistrationID: is required: the certificate has several common names"},
 		{"no private key", func(o *device.Options) { c := newCertificate("a"); c.PrivateKey = nil; o.Credential = device.X509(c) }, "Credential: a private key"},
 		{"broken leaf", func(o *device.Options) {
 			c := newCertificate("a")

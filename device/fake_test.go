@@ -9,6 +9,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/asn1"
 	"errors"
 	"fmt"
 	"io"
@@ -436,14 +437,18 @@ func everyTransport(t *testing.T, test func(t *testing.T, transport device.Trans
 	}
 }
 
-// newCertificate makes a self-signed certificate of a device.
-func newCertificate(commonName string) tls.Certificate {
+// newCertificate makes a self-signed certificate of a device with these common names.
+func newCertificate(commonNames ...string) tls.Certificate {
+	var subject pkix.Name
+	for _, name := range commonNames {
+		subject.ExtraNames = append(subject.ExtraNames, pkix.AttributeTypeAndValue{Type: asn1.ObjectIdentifier{2, 5, 4, 3}, Value: name})
+	}
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		panic(err)
 	}
 	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: commonName},
+		SerialNumber: big.NewInt(1), Subject: subject,
 		NotBefore: time.Date(1999, 1, 1, 0, 0, 0, 0, time.UTC), NotAfter: time.Date(2090, 1, 1, 0, 0, 0, 0, time.UTC),
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)

@@ -3,13 +3,11 @@ package main
 import (
 	"bytes"
 	"context"
-	"crypto/x509"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
-	"os"
 	"strings"
 	"text/tabwriter"
 
@@ -88,7 +86,7 @@ func certificateCreate(e *env) *cobra.Command {
 		Example: "  mooring certificate create --certificate-name factory --path factory-root.cert.pem",
 	}
 	cmd.RunE = onCertificate(e, &o, func(ctx context.Context, c *controlClient) error {
-		der, err := readCertificate("--path", o.path)
+		der, err := readCertificate(e.err, "--path", o.path)
 		if err != nil {
 			return err
 		}
@@ -100,7 +98,6 @@ func certificateCreate(e *env) *cobra.Command {
 		if err != nil {
 			return err
 		}
-		warnUnlessCA(e, der)
 		if o.json {
 			return printJSON(e, raw)
 		}
@@ -117,32 +114,24 @@ func certificateCreate(e *env) *cobra.Command {
 	return cmd
 }
 
-// readCertificate reads the first certificate of the file that a flag names.
-func readCertificate(flag, path string) ([]byte, error) {
-	f, err := os.Open(path)
+// readCertificate reads the one certificate that a flag names the file of. What else the
+// file holds is said on the error output, and not sent.
+func readCertificate(out io.Writer, flag, path string) ([]byte, error) {
+	text, err := readBounded(path)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", flag, err)
 	}
-	defer f.Close()
-	text, err := io.ReadAll(io.LimitReader(f, maxCertificateFile+1))
+	all, err := dps.ParseCertificates(flag, text)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", flag, err)
+		return nil, err
 	}
-	if len(text) > maxCertificateFile {
-		return nil, fmt.Errorf("%s: %s is larger than %d bytes", flag, path, maxCertificateFile)
+	if len(all) > 1 {
+		fmt.Fprintf(out, "%s holds %d certificates. The first one (%s) is used.\n", path, len(all), all[0].Name())
+		for _, text := range dps.Unused(all) {
+			fmt.Fprintln(out, "  "+text)
+		}
 	}
-	if !bytes.Contains(text, []byte("-----BEGIN")) {
-		text = []byte(base64.StdEncoding.EncodeToString(text))
-	}
-	cert, err := dps.ParseCertificate(flag, string(text))
-	return cert.DER, err
-}
-
-// warnUnlessCA tells early what devices would be refused for later.
-func warnUnlessCA(e *env, der []byte) {
-	if c, err := x509.ParseCertificate(der); err == nil && (!c.BasicConstraintsValid || !c.IsCA) {
-		fmt.Fprintln(e.err, "Warning: this certificate is not marked as a CA (basicConstraints CA:TRUE); devices that it signs will be refused.")
-	}
+	return all[0].DER, nil
 }
 
 func certificateShow(e *env) *cobra.Command {
@@ -259,7 +248,7 @@ common name is the verification code.`,
 		Example: "  mooring certificate verify --certificate-name factory --path verification.cert.pem",
 	}
 	cmd.RunE = onCertificate(e, &o, func(ctx context.Context, c *controlClient) error {
-		der, err := readCertificate("--path", o.path)
+		der, err := readCertificate(e.err, "--path", o.path)
 		if err != nil {
 			return err
 		}
@@ -325,9 +314,10 @@ func printCertificates(e *env, raw json.RawMessage) error {
 
 // controlClient calls the control plane of a running service.
 type controlClient struct {
-	http  *http.Client
-	base  string // URL of the instance
-	token string
+	http    *http.Client
+	base    string // URL of the instance
+	token   string
+	warning func(context.Context, string)
 }
 
 func newControlClient(cmd *cobra.Command, e *env) (*controlClient, error) {
@@ -338,7 +328,7 @@ func newControlClient(cmd *cobra.Command, e *env) (*controlClient, error) {
 	return &controlClient{
 		http:  client,
 		base:  "https://" + info.ServiceEndpoint + info.ControlPlane.ResourceID,
-		token: info.ControlPlane.Token,
+		token: info.ControlPlane.Token, warning: warnings(e),
 	}, nil
 }
 
@@ -398,6 +388,9 @@ func (c *controlClient) call(ctx context.Context, method, path, etag string, bod
 	}
 	if res.StatusCode >= http.StatusMultipleChoices {
 		return nil, controlError(res.StatusCode, answer)
+	}
+	for _, text := range res.Header.Values(wire.HeaderWarning) {
+		c.warning(ctx, text)
 	}
 	return answer, nil
 }

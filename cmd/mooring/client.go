@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"os"
@@ -14,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/mooring-iot/mooring/internal/app"
+	"github.com/mooring-iot/mooring/internal/certfile"
 )
 
 // callTimeout bounds one call to the service.
@@ -50,16 +52,53 @@ func running(cmd *cobra.Command, e *env) (app.Info, *http.Client, error) {
 // trust returns the certificates of file besides those that this machine trusts:
 // with an operator's own server certificate its CA may be known only there.
 func trust(file string) (*x509.CertPool, error) {
-	text, err := os.ReadFile(file)
-	if err != nil {
-		return nil, fmt.Errorf("reading the CA file: %w", err)
-	}
 	pool, err := x509.SystemCertPool()
 	if err != nil {
 		pool = x509.NewCertPool()
 	}
-	pool.AppendCertsFromPEM(text)
+	if err := addCertificates(pool, file); err != nil {
+		return nil, fmt.Errorf("reading the CA file: %w", err)
+	}
 	return pool, nil
+}
+
+// addCertificates adds all certificates of a file to pool.
+func addCertificates(pool *x509.CertPool, file string) error {
+	certs, err := readCertificates(file)
+	for _, c := range certs {
+		pool.AddCert(c)
+	}
+	return err
+}
+
+// readCertificates reads all certificates of a file, beside which a key may be.
+func readCertificates(file string) ([]*x509.Certificate, error) {
+	text, err := readBounded(file)
+	if err != nil {
+		return nil, err
+	}
+	certs, err := certfile.ReadWithKey(text)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", file, err)
+	}
+	return certs, nil
+}
+
+// readBounded reads a file of certificates or keys.
+func readBounded(file string) ([]byte, error) {
+	f, err := os.Open(file)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	text, err := io.ReadAll(io.LimitReader(f, maxCertificateFile+1))
+	if err != nil {
+		return nil, err
+	}
+	if len(text) > maxCertificateFile {
+		return nil, fmt.Errorf("%s: is larger than %d bytes", file, maxCertificateFile)
+	}
+	return text, nil
 }
 
 // local returns the address under which a listener is reached from this machine.

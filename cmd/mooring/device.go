@@ -22,6 +22,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/mooring-iot/mooring/device"
+	"github.com/mooring-iot/mooring/internal/certfile"
 )
 
 // Environment variables that hold keys in base64, for those who do not want them on
@@ -198,7 +199,18 @@ func (o *deviceOptions) x509() (device.Credential, error) {
 	if key == "" {
 		key = o.certificate
 	}
-	cert, err := tls.LoadX509KeyPair(o.certificate, key)
+	certs, err := readCertificates(o.certificate)
+	if err != nil {
+		return nil, fmt.Errorf("reading the certificate and its key: %w", err)
+	}
+	keyText, err := readBounded(key)
+	if err != nil {
+		return nil, fmt.Errorf("reading the certificate and its key: %w", err)
+	}
+	if keyText, err = certfile.Text(keyText); err != nil {
+		return nil, fmt.Errorf("reading the certificate and its key: %s %w", key, err)
+	}
+	cert, err := tls.X509KeyPair(certfile.Encode(certs), keyText)
 	if err != nil {
 		return nil, fmt.Errorf("reading the certificate and its key: %w", err)
 	}
@@ -275,13 +287,9 @@ func (o *deviceOptions) address(cmd *cobra.Command, e *env, d *device.Options) e
 	if o.caFile == "" {
 		return nil
 	}
-	text, err := os.ReadFile(o.caFile)
-	if err != nil {
-		return fmt.Errorf("--ca-file: %w", err)
-	}
 	d.RootCAs = x509.NewCertPool()
-	if !d.RootCAs.AppendCertsFromPEM(text) {
-		return fmt.Errorf("--ca-file: %s holds no certificate in PEM form", o.caFile)
+	if err := addCertificates(d.RootCAs, o.caFile); err != nil {
+		return fmt.Errorf("--ca-file: %w", err)
 	}
 	return nil
 }

@@ -51,7 +51,7 @@ func TestDeviceUsage(t *testing.T) {
 		{"no ID scope", []string{"a", "--key", secret, "--host", "x"}, nil, exitUsage, "--id-scope is required with --endpoint"},
 		{"endpoint and data", append(somewhere, "a", "--key", secret, "--data", "x"), nil, exitUsage, "--endpoint and --data: give only one"},
 		{"no data directory", []string{"a", "--key", secret, "--data", missing}, nil, exitError, missing},
-		{"CA file", append(somewhere, "a", "--key", secret, "--ca-file", empty), nil, exitError, "holds no certificate in PEM form"},
+		{"CA file", append(somewhere, "a", "--key", secret, "--ca-file", empty), nil, exitError, "is empty"},
 		{"endpoint", []string{"a", "--key", secret, "--host", "https://x", "--id-scope", "0ne1"}, nil, exitError, "Endpoint: "},
 		{"nobody there", append(somewhere, "a", "--key", secret), nil, exitError, `registering "a": connecting to 127.0.0.1:1: `},
 		{"nobody there, key of the environment", append(somewhere, "a"), map[string]string{deviceKeyVariable: secret}, exitError, "connecting to 127.0.0.1:1: "},

@@ -165,7 +165,7 @@ func TestCertificateFlags(t *testing.T) {
 		t.Fatal(out.String())
 	}
 	path := filepath.Join(dir, "plant.cert.pem")
-	der, err := readCertificate("--certificate-path", path)
+	der, err := readCertificate(io.Discard, "--certificate-path", path)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/base64"
 	"fmt"
+	"io"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -89,7 +90,7 @@ func (a *attestationFlags) parse(cmd *cobra.Command, kind dps.EntryKind, create 
 			return err
 		}
 	}
-	if err := a.readCertificates(); err != nil {
+	if err := a.readCertificates(cmd.ErrOrStderr()); err != nil {
 		return err
 	}
 	return a.readKeys(cmd)
@@ -151,12 +152,12 @@ func (a *attestationFlags) checkComplete(cmd *cobra.Command, kind dps.EntryKind)
 }
 
 // readCertificates puts certificates in place of the files that hold them.
-func (a *attestationFlags) readCertificates() error {
+func (a *attestationFlags) readCertificates(out io.Writer) error {
 	for _, f := range []flagText{{"certificate-path", &a.certificate}, {"secondary-certificate-path", &a.secondaryCertificate}} {
 		if *f.value == "" {
 			continue
 		}
-		der, err := readCertificate("--"+f.name, *f.value)
+		der, err := readCertificate(out, "--"+f.name, *f.value)
 		if err != nil {
 			return err
 		}

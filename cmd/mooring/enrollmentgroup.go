@@ -181,7 +181,7 @@ func addLoginFlag(cmd *cobra.Command, login *string) {
 // newServiceClient returns a client of the service that a command manages: that of
 // login, else of the environment, else the running one of the data directory.
 func newServiceClient(cmd *cobra.Command, e *env, login string) (*service.Client, error) {
-	options := &service.Options{UserAgent: "mooring/" + version, Now: time.Now}
+	options := &service.Options{UserAgent: "mooring/" + version, Now: time.Now, Warning: warnings(e)}
 	if text := cmp.Or(login, e.getenv(connectionStringVar)); text != "" {
 		client, err := service.NewClient(text, options)
 		if err != nil && login != "" {

@@ -54,8 +54,9 @@ type importSource struct {
 	name    string
 	file    *os.File // nil for the standard input, which cannot be resumed
 	lines   *transfer.Reader
-	header  []byte   // of CSV, with its line's end
-	refused *os.File // nil until a line is refused
+	header  []byte    // of CSV, with its line's end
+	refused *os.File  // nil until a line is refused
+	out     io.Writer // for warnings
 }
 
 // importPart is a part of the file.
@@ -78,7 +79,7 @@ type partRecord struct {
 
 // openImport opens a file at the place where an earlier import ended.
 func openImport(e *env, name string, id importIdentity, refused string) (*importSource, error) {
-	s := &importSource{name: name, importProgress: importProgress{importIdentity: id, Line: 1}}
+	s := &importSource{name: name, out: e.err, importProgress: importProgress{importIdentity: id, Line: 1}}
 	s.Refused = refused
 	file, reader, err := openFile(e, name)
 	if err != nil {
@@ -300,6 +301,7 @@ func (s *importSource) acknowledge(p *importPart, result *wire.ImportResult) err
 			return err
 		}
 	}
+	s.warn(p, result)
 	r := &s.Report
 	r.Created, r.Replaced, r.Unchanged = r.Created+result.Created, r.Replaced+result.Replaced, r.Unchanged+result.Unchanged
 	r.Refused += len(result.Refused) + len(p.bad)
@@ -308,6 +310,23 @@ func (s *importSource) acknowledge(p *importPart, result *wire.ImportResult) err
 		return nil
 	}
 	return s.save()
+}
+
+// warn prints the warnings about records of a part, with their lines in the file.
+func (s *importSource) warn(p *importPart, result *wire.ImportResult) {
+	next := 0
+	for _, w := range result.Warnings {
+		for next < len(p.records) && p.records[next].bodyLine < w.Line {
+			next++
+		}
+		if next == len(p.records) {
+			return // about a line that was not sent
+		}
+		fmt.Fprintf(s.out, "Warning: line %d (%s): %s\n", p.records[next].line, w.ID, w.Message)
+	}
+	if result.MoreWarnings > 0 {
+		fmt.Fprintf(s.out, "Warning: %d more warnings about lines before line %d are not shown\n", result.MoreWarnings, p.line)
+	}
 }
 
 // writeRefused writes a line below the reason for its refusal.

@@ -328,7 +328,7 @@ func newHubsClient(cmd *cobra.Command, e *env) (*hubsClient, error) {
 	if err != nil {
 		return nil, err
 	}
-	options := &service.Options{HTTPClient: client, UserAgent: "mooring/" + version, Now: time.Now}
+	options := &service.Options{HTTPClient: client, UserAgent: "mooring/" + version, Now: time.Now, Warning: warnings(e)}
 	token := service.StaticToken(info.ControlPlane.Token)
 	control, err := service.NewControlPlane(info.ServiceEndpoint, info.ControlPlane.ResourceID, token, options)
 	if err != nil {

@@ -7,6 +7,7 @@
 //	restart                       shut down, then serve again with the same flags
 //	other [flag...]               start a second one, on $OTHER
 //	put path file                 write an enrollment over the service API
+//	join file mark part...        write mark and the contents of the parts into file
 //	register id chain key status  be a device: register, poll, and end with status
 //
 // From then on $HTTPS and $PORTAL hold its listeners as host:port, and $SCOPE its ID
@@ -50,6 +51,19 @@ func buildAndRun(m *testing.M) int {
 	return m.Run()
 }
 
+// join is the command "join"; its mark is written as in a Go string.
+func join(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: join file mark part...")
+	}
+	out, err := strconv.Unquote(`"` + args[1] + `"`)
+	ts.Check(err)
+	for _, part := range args[2:] {
+		out += ts.ReadFile(part)
+	}
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(out), 0o600))
+}
+
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:                "testdata",
@@ -57,6 +71,7 @@ func TestScripts(t *testing.T) {
 		Setup:              setup,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"exitcode": exitCode,
+			"join":     join,
 			"serve":    serve,
 			"other":    other,
 			"shutdown": shutdown,
