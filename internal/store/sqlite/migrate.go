@@ -10,6 +10,8 @@ import (
 	"os"
 
 	"github.com/pressly/goose/v3"
+
+	"github.com/mooring-iot/mooring/internal/store/sqlite/pagesum"
 )
 
 //go:embed migrations/*.sql
@@ -34,7 +36,7 @@ func migrate(ctx context.Context, path string) error {
 	}
 	// The mode is written to a new file, which settles the size of its pages. It has a key of
 	// its own since the driver sorts the pragmas and takes such keys last.
-	db, err := sql.Open("sqlite", dsn(path, pageSize)+"&_journal_mode=WAL")
+	db, err := sql.Open("sqlite", dsn(path, pagesum.VFS, pageSize)+"&_journal_mode=WAL")
 	if err != nil {
 		return err
 	}

@@ -125,7 +125,7 @@ func (s *Snapshot) Close() error {
 // EndSessions removes who was signed in at the portal from the file of a snapshot, which
 // nobody else has open. The file may be of an earlier schema, which has none.
 func EndSessions(ctx context.Context, path string) (err error) {
-	db, err := sql.Open("sqlite", dsn(path)+"&mode=rw") // never creates the file
+	db, err := sql.Open("sqlite", dsn(path, "")+"&mode=rw") // never creates the file
 	if err != nil {
 		return err
 	}

@@ -23,6 +23,7 @@ import (
 
 	"github.com/mooring-iot/mooring/internal/dps"
 	"github.com/mooring-iot/mooring/internal/seal"
+	"github.com/mooring-iot/mooring/internal/store/sqlite/pagesum"
 )
 
 // Observer hears of every commit.
@@ -41,6 +42,9 @@ type Options struct {
 	Now      func() time.Time
 
 	AuditRetention time.Duration // how long audit entries are kept; 0 is for ever
+
+	// Damaged is called with each place in the file or its log that was found damaged; may be nil.
+	Damaged func(error)
 }
 
 // Store is an open database. It is safe for concurrent use.
@@ -56,14 +60,34 @@ type Store struct {
 
 	auditRetention time.Duration
 	decisions      tally
+	health         health
 }
 
-// Open opens the database, brings its schema up to date and starts the writer.
+// Open opens the database, brings its schema up to date and starts the writer. It fails with
+// ErrDamaged when committed changes are missing. After an unclean end, the whole file
+// is checked in the background; see [Store.Damage].
 func Open(ctx context.Context, o Options) (*Store, error) {
+	h := newHealth(o)
+	guard, err := pagesum.Open(pagesum.Options{Path: o.Path, Report: h.found})
+	if err != nil {
+		return nil, fmt.Errorf("opening %s: %w", o.Path, err)
+	}
+	s, err := open(ctx, o)
+	if err != nil {
+		return nil, errors.Join(err, guard.Close())
+	}
+	h.guard = guard
+	s.health = h
+	s.start(ctx)
+	return s, nil
+}
+
+// open opens the connections.
+func open(ctx context.Context, o Options) (*Store, error) {
 	if err := migrate(ctx, o.Path); err != nil {
 		return nil, fmt.Errorf("preparing %s: %w", o.Path, explain(err))
 	}
-	readers, err := openReader(o.Path)
+	readers, err := openReader(o.Path, pagesum.VFS)
 	if err != nil {
 		return nil, err
 	}
@@ -71,20 +95,21 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 	if err != nil {
 		return nil, errors.Join(err, readers.close())
 	}
+	return &Store{
+		readers: readers, writer: w, known: &settings{}, key: o.Key, now: o.Now, log: o.Log, auditRetention: o.AuditRetention,
+	}, nil
+}
+
+// start starts what runs in the background.
+func (s *Store) start(ctx context.Context) {
 	background, stop := context.WithCancel(context.WithoutCancel(ctx))
-	s := &Store{
-		readers:        readers,
-		writer:         w,
-		known:          &settings{},
-		key:            o.Key,
-		now:            o.Now,
-		log:            o.Log,
-		stop:           stop,
-		auditRetention: o.AuditRetention,
+	s.stop = stop
+	if s.health.guard.Unclean() {
+		s.writer.dirty = true // what a log holds is to be moved into the file before that is checked
+		s.tasks.Go(func() { s.checkFile(background) })
 	}
 	s.tasks.Go(func() { s.writer.run() })
 	s.tasks.Go(func() { s.sweep(background) })
-	return s, nil
 }
 
 // OpenReadOnly opens the database for reading beside a process that serves it.
@@ -94,14 +119,18 @@ func OpenReadOnly(path string, key *seal.Key, now func() time.Time) (*Store, err
 	if _, err := os.Stat(path); err != nil {
 		return nil, err
 	}
-	readers, err := openReader(path)
+	guard, err := pagesum.OpenReadOnly(pagesum.Options{Path: path})
 	if err != nil {
 		return nil, err
 	}
-	if err := checkSchema(context.Background(), readers.db); err != nil {
-		return nil, errors.Join(fmt.Errorf("reading %s: %w", path, err), readers.close())
+	readers, err := openReader(path, pagesum.VFSReadOnly)
+	if err != nil {
+		return nil, errors.Join(err, guard.Close())
 	}
-	return &Store{readers: readers, key: key, now: now, stop: func() {}}, nil
+	if err := checkSchema(context.Background(), readers.db); err != nil {
+		return nil, errors.Join(fmt.Errorf("reading %s: %w", path, explain(err)), readers.close(), guard.Close())
+	}
+	return &Store{readers: readers, key: key, now: now, stop: func() {}, health: health{guard: guard}}, nil
 }
 
 // Close ends the writer after what was accepted is committed, and closes the file.
@@ -113,19 +142,16 @@ func (s *Store) Close() error {
 		s.tasks.Wait()
 		err = s.writer.close()
 	}
-	return errors.Join(err, s.readers.close())
+	return errors.Join(err, s.readers.close(), s.health.guard.Close())
 }
 
-// Ping reports whether the database answers.
-func (s *Store) Ping(ctx context.Context) error {
-	var one int
-	return s.readers.row(ctx, `SELECT 1`).Scan(&one)
-}
-
-// dsn returns the data source name of path with pragmas, which have to stand there
-// so that every connection gets them.
-func dsn(path string, pragmas ...string) string {
+// dsn returns the data source name of path under a virtual file system ("" for SQLite's own), with
+// pragmas, which have to be there so that every connection gets them.
+func dsn(path, vfs string, pragmas ...string) string {
 	v := url.Values{}
+	if vfs != "" {
+		v.Set("vfs", vfs)
+	}
 	base := []string{"busy_timeout(10000)", "foreign_keys(1)", "synchronous(FULL)"}
 	for _, p := range append(base, pragmas...) {
 		v.Add("_pragma", p)
@@ -141,8 +167,8 @@ type reader struct {
 	statements map[string]*sql.Stmt // by text; texts are constants, so there are few
 }
 
-func openReader(path string) (*reader, error) {
-	db, err := sql.Open("sqlite", dsn(path, "query_only(1)")+"&mode=rw") // never creates the file
+func openReader(path, vfs string) (*reader, error) {
+	db, err := sql.Open("sqlite", dsn(path, vfs, "query_only(1)")+"&mode=rw") // never creates the file
 	if err != nil {
 		return nil, err
 	}
@@ -236,6 +262,9 @@ func storeError(err error) error {
 	}
 	var failure *sqlite.Error
 	if errors.As(err, &failure) {
+		if damaged(failure.Code()) {
+			return fmt.Errorf("%w: %w", ErrDamaged, err)
+		}
 		switch failure.Code() & 0xff {
 		case lib.SQLITE_FULL, lib.SQLITE_IOERR, lib.SQLITE_BUSY, lib.SQLITE_LOCKED, lib.SQLITE_READONLY, lib.SQLITE_CANTOPEN, lib.SQLITE_NOMEM:
 			return dps.Wrap(dps.Unavailable, err, "The service cannot reach its storage at the moment; try again later.")
@@ -249,8 +278,13 @@ func storeError(err error) error {
 // Source: sqlite.org, rescode.html, SQLITE_IOERR_SHMSIZE.
 func explain(err error) error {
 	var failure *sqlite.Error
-	if errors.As(err, &failure) && failure.Code() == lib.SQLITE_IOERR_SHMSIZE {
+	switch {
+	case !errors.As(err, &failure):
+		return err
+	case failure.Code() == lib.SQLITE_IOERR_SHMSIZE:
 		return fmt.Errorf("no space left for the index of the log: %w", err)
+	case damaged(failure.Code()):
+		return fmt.Errorf("%w: %w", ErrDamaged, err)
 	}
 	return err
 }

@@ -7,9 +7,11 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/mooring-iot/mooring/internal/dps"
+	"github.com/mooring-iot/mooring/internal/store/sqlite/pagesum"
 )
 
 // Bounds of the writer.
@@ -38,6 +40,12 @@ type write struct {
 	done  chan error // buffered: the writer never waits for a caller
 }
 
+// outcome is what became of a commit.
+type outcome struct {
+	at  time.Time
+	err error
+}
+
 // writer owns the one connection that writes.
 type writer struct {
 	db       *sql.DB
@@ -49,6 +57,10 @@ type writer struct {
 	closed bool
 	queue  chan write
 
+	last        atomic.Pointer[outcome] // of the latest commit; nil before the first
+	settled     chan struct{}           // closed when the log was in the file once
+	settledOnce sync.Once
+
 	// Used by the goroutine of run alone.
 	statements map[string]*sql.Stmt
 	dirty      bool      // something was committed since the last checkpoint
@@ -57,7 +69,7 @@ type writer struct {
 }
 
 func openWriter(ctx context.Context, o Options) (*writer, error) {
-	db, err := sql.Open("sqlite", dsn(o.Path, "wal_autocheckpoint(0)"))
+	db, err := sql.Open("sqlite", dsn(o.Path, pagesum.VFS, "wal_autocheckpoint(0)", "cache_spill(0)"))
 	if err != nil {
 		return nil, err
 	}
@@ -67,7 +79,7 @@ func openWriter(ctx context.Context, o Options) (*writer, error) {
 	}
 	return &writer{
 		db: db, conn: conn, observer: o.Observer, log: o.Log,
-		queue: make(chan write, maxQueue), statements: make(map[string]*sql.Stmt),
+		queue: make(chan write, maxQueue), settled: make(chan struct{}), statements: make(map[string]*sql.Stmt),
 	}, nil
 }
 
@@ -160,6 +172,7 @@ func (w *writer) commit(batch []write) {
 		err = storeError(fmt.Errorf("committing: %w", err))
 	}
 	w.dirty = true
+	w.last.Store(&outcome{at: time.Now(), err: err})
 	w.observer.Committed(len(batch), time.Since(start), err)
 	for i, wr := range batch {
 		if err != nil {
@@ -235,6 +248,9 @@ func (w *writer) checkpoint(mode string) {
 	}
 	w.stuck = false
 	w.dirty = moved < pages
+	if !w.dirty {
+		w.settledOnce.Do(func() { close(w.settled) })
+	}
 	if mode == "PASSIVE" && pages > walCapPages && time.Since(w.truncated) > truncateAgain {
 		w.truncate()
 	}
