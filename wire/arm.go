@@ -71,7 +71,8 @@ type Info struct {
 	ServiceEndpoint   string            `json:"serviceEndpoint"`
 	DeviceEndpoint    string            `json:"deviceEndpoint"`
 	IDScope           string            `json:"idScope"`
-	CAFile            string            `json:"caFile"`
+	CAFile            string            `json:"caFile"`             // "" where the CA of the operator's certificate is unknown
+	CAIssuer          string            `json:"caIssuer,omitempty"` // its name then
 	PortalURL         string            `json:"portalUrl,omitempty"`
 	PortalPassword    string            `json:"portalPassword,omitempty"` // until it is used
 	Listeners         map[string]string `json:"listeners"`

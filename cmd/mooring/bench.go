@@ -160,7 +160,7 @@ func benchService(cmd *cobra.Command, e *env) (*bench.Service, error) {
 	if err != nil {
 		return nil, err
 	}
-	roots, err := trust(info.CAFile)
+	roots, err := trust(info.Trust)
 	if err != nil {
 		return nil, err
 	}

@@ -36,7 +36,7 @@ func running(cmd *cobra.Command, e *env) (app.Info, *http.Client, error) {
 	if !on {
 		return info, nil, errors.New("the service runs without its https listener (--https off); nothing can be managed through it")
 	}
-	pool, err := trust(info.CAFile)
+	pool, err := trust(info.Trust)
 	if err != nil {
 		return info, nil, err
 	}

@@ -324,7 +324,7 @@ func (o *deviceOptions) localAddress(cmd *cobra.Command, e *env, d *device.Optio
 	d.Dial = func(ctx context.Context, network, _ string) (net.Conn, error) {
 		return new(net.Dialer).DialContext(ctx, network, local(listener))
 	}
-	d.RootCAs, err = trust(info.CAFile)
+	d.RootCAs, err = trust(info.Trust)
 	return err
 }
 

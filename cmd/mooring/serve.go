@@ -65,7 +65,11 @@ func announce(ctx context.Context, e *env, a *app.App, c config.Config) error {
 		fmt.Fprintln(e.out, note)
 	}
 	if a.FirstStart() {
-		fmt.Fprintf(e.out, "Mooring is ready. First start: %s was created.\n\n", c.Data)
+		created := "filled the existing directory"
+		if a.CreatedData() {
+			created = "created"
+		}
+		fmt.Fprintf(e.out, "Mooring is ready. First start: %s %s.\n\n", created, c.Data)
 		printInfo(e, info)
 		fmt.Fprintf(e.out, "\nTo see this again: mooring info --data %s\n", c.Data)
 		return nil
@@ -76,6 +80,15 @@ func announce(ctx context.Context, e *env, a *app.App, c config.Config) error {
 	}
 	fmt.Fprintf(e.out, "To see connection strings: mooring info --data %s\n", c.Data)
 	return nil
+}
+
+// caFileText is the CA file, or what is known where the operator's certificate came without one.
+func caFileText(info wire.Info) string {
+	if info.CAFile != "" {
+		return info.CAFile
+	}
+	return fmt.Sprintf("none known; clients must trust the CA that issued the certificate of --tls-cert (%s); set --tls-ca to show its file here",
+		info.CAIssuer)
 }
 
 func printInfo(e *env, info wire.Info) {
@@ -91,7 +104,7 @@ func printInfo(e *env, info wire.Info) {
 			fmt.Fprintf(w, "Hub %s\t%s\n", hub.HostName, text)
 		}
 	}
-	fmt.Fprintf(w, "CA file for clients\t%s\n", info.CAFile)
+	fmt.Fprintf(w, "CA file for clients\t%s\n", caFileText(info))
 	if info.PortalURL != "" {
 		fmt.Fprintf(w, "Portal\t%s\n", info.PortalURL)
 		if info.PortalPassword != "" {

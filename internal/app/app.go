@@ -56,6 +56,7 @@ type App struct {
 	closers     []func() error
 	notes       []string
 	first       bool
+	probe       probe
 
 	naming sync.Mutex // held from reading the names of hubs until the certificate has them
 }
@@ -84,8 +85,11 @@ func (a *App) open(ctx context.Context) error {
 		return err
 	}
 	a.closers = append(a.closers, a.data.unlock)
-	if err := a.openStore(ctx); err != nil {
+	if err := a.checkData(); err != nil {
 		return err
+	}
+	if err := a.openStore(ctx); err != nil {
+		return a.data.explainDamage(err)
 	}
 	if err := a.openTLS(ctx); err != nil {
 		return err
@@ -107,7 +111,25 @@ func (a *App) open(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return a.data.writeRuntime(r)
+	if err := a.data.writeRuntime(r); err != nil {
+		return err
+	}
+	return a.data.endFirstStart()
+}
+
+// checkData checks the data directory before anything of it is opened.
+func (a *App) checkData() error {
+	c, log := a.options.Config, a.options.Log
+	if err := a.data.protect(log); err != nil {
+		return err
+	}
+	if err := a.data.checkPieces(c.Recreate, c.TLSCert == ""); err != nil {
+		return err
+	}
+	if err := a.data.removeLeftovers(log); err != nil {
+		return err
+	}
+	return a.data.protectFiles(log)
 }
 
 func (a *App) openStore(ctx context.Context) error {
@@ -117,7 +139,7 @@ func (a *App) openStore(ctx context.Context) error {
 	}
 	a.store, err = sqlite.Open(ctx, sqlite.Options{
 		Path: a.data.database(), Key: key, Observer: a.metrics, Log: a.options.Log, Now: time.Now,
-		AuditRetention: a.options.Config.AuditRetention,
+		AuditRetention: a.options.Config.AuditRetention, Damaged: func(error) { a.metrics.Damaged() },
 	})
 	if err != nil {
 		return err
@@ -145,6 +167,9 @@ func (a *App) bootstrap(ctx context.Context) error {
 	host := dps.HostName(a.options.Config.Hostnames[0])
 	_, err := a.store.Instance(ctx, dps.DefaultInstance)
 	if dps.CodeOf(err) == dps.InstanceNotFound {
+		if err := a.data.mayCreate(a.options.Config.Recreate); err != nil {
+			return err
+		}
 		a.first = true
 		if err := a.store.Create(ctx, firstSetup(host, time.Now())); err != nil {
 			return err
@@ -225,6 +250,9 @@ func (a *App) Notes() []string { return a.notes }
 
 // FirstStart reports whether this start created the instance.
 func (a *App) FirstStart() bool { return a.first }
+
+// CreatedData reports whether this start created the data directory.
+func (a *App) CreatedData() bool { return a.data.created }
 
 // Run serves until ctx ends or a part fails, then stops taking requests, lets open
 // ones end, and closes everything.

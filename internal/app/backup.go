@@ -69,17 +69,10 @@ func WriteBackup(ctx context.Context, o BackupOptions) (made Backup, err error) 
 
 // openComplete opens the database, which must be there with its master key.
 func (d dataDir) openComplete() (*sqlite.Store, error) {
-	if _, err := os.Stat(d.database()); errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("%s holds no database: there is nothing to back up", d.path)
+	if err := d.checkDatabase(); err != nil {
+		return nil, fmt.Errorf("nothing to back up: %w", err)
 	}
 	key, err := d.masterKey(false)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf(
-			"%s is missing: nothing could use a backup without the master key of its database; put it back first: %w",
-			d.masterKeyFile(),
-			err,
-		)
-	}
 	if err != nil {
 		return nil, err
 	}

@@ -95,7 +95,7 @@ func TestBackupHoldsEveryFile(t *testing.T) {
 	made, err := writeBackup(t, data)
 	must(t, err)
 	for name := range tree(t, data) {
-		again := []string{"lock", "runtime.json", "mooring.db-wal", "mooring.db-shm"}
+		again := []string{"lock", "runtime.json", "mooring.db-wal", "mooring.db-shm", "mooring.db-sums"}
 		kept := slices.ContainsFunc(made.Files, func(f backup.File) bool { return f.Name == name })
 		if kept == slices.Contains(again, name) {
 			t.Errorf("%s is in the backup: %v", name, kept)
@@ -118,7 +118,7 @@ func TestRestore(t *testing.T) {
 			t.Errorf("%s has mode %v, %v", target, info.Mode(), err)
 		}
 		want, got := tree(t, data), tree(t, target)
-		for _, name := range []string{"runtime.json", "lock", "mooring.db-wal", "mooring.db-shm"} {
+		for _, name := range []string{"runtime.json", "lock", "mooring.db-wal", "mooring.db-shm", "mooring.db-sums"} {
 			delete(want, name)
 			delete(got, name)
 		}
@@ -183,7 +183,7 @@ func TestBackupUnderLoad(t *testing.T) {
 	if made.Records.Registrations < before {
 		t.Errorf("%d registrations of %d", made.Records.Registrations, before)
 	}
-	if err := restore(t, made.File, data); err == nil || !strings.Contains(err.Error(), "served") {
+	if err := restore(t, made.File, data); err == nil || !strings.Contains(err.Error(), "in use by a running mooring process") {
 		t.Errorf("restoring over a service: %v", err)
 	}
 	target := filepath.Join(t.TempDir(), "data")

@@ -18,8 +18,9 @@ import (
 
 // dataDir is the directory of everything that lasts.
 type dataDir struct {
-	path string
-	lock *flock.Flock // held by the process that serves it
+	path    string
+	lock    *flock.Flock // held by the process that serves it
+	created bool         // by this process
 }
 
 // How long and how often a start asks for the lock: not at once, as a command that
@@ -39,10 +40,11 @@ func openDataDir(ctx context.Context, path string) (dataDir, error) {
 	if err != nil {
 		return dataDir{}, err
 	}
+	created := !exists(abs)
 	if err := os.MkdirAll(abs, 0o700); err != nil {
 		return dataDir{}, fmt.Errorf("--data: cannot create the data directory: %w", err)
 	}
-	d := dataDir{path: abs, lock: flock.New(filepath.Join(abs, lockName), flock.SetPermissions(0o600))}
+	d := dataDir{path: abs, created: created, lock: flock.New(filepath.Join(abs, lockName), flock.SetPermissions(0o600))}
 	wait, cancel := context.WithTimeout(ctx, lockPatience)
 	defer cancel()
 	locked, err := d.lock.TryLockContext(wait, lockRetry)
@@ -51,7 +53,7 @@ func openDataDir(ctx context.Context, path string) (dataDir, error) {
 	}
 	if !locked {
 		return dataDir{}, fmt.Errorf(
-			"--data: %s is served by another mooring process; stop that one, or give this one a directory of its own",
+			"--data: %s is in use by another mooring process; stop that process, or use another directory",
 			abs,
 		)
 	}
@@ -66,10 +68,14 @@ func (d dataDir) tls() string { return filepath.Join(d.path, "tls") }
 
 func (d dataDir) masterKey(create bool) (*seal.Key, error) {
 	// A database without its key is lost: a new key would only hide that.
-	if _, err := os.Stat(d.database()); err == nil {
+	if d.databaseState() == "" {
 		create = false
 	}
-	return seal.OpenKey(d.masterKeyFile(), create)
+	key, err := seal.OpenKey(d.masterKeyFile(), create)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, d.noMasterKey(err)
+	}
+	return key, err
 }
 
 func (d dataDir) masterKeyFile() string { return filepath.Join(d.path, "master.key") }
@@ -78,7 +84,8 @@ func (d dataDir) masterKeyFile() string { return filepath.Join(d.path, "master.k
 // master key sealed.
 func (d dataDir) explain(err error) error {
 	if errors.Is(err, seal.ErrOpen) {
-		return fmt.Errorf("%s may be the key of another database; restore the right one: %w", d.masterKeyFile(), err)
+		return fmt.Errorf("%s and %s do not belong together: put the files of one installation, or of one backup, together: %w",
+			d.masterKeyFile(), d.database(), err)
 	}
 	return err
 }
@@ -86,16 +93,17 @@ func (d dataDir) explain(err error) error {
 // runtime is what a running service tells commands on the same machine.
 type runtime struct {
 	Hostnames []string          `json:"hostnames"`
-	Listeners map[string]string `json:"listeners"` // real addresses
-	CAFile    string            `json:"caFile"`
+	Listeners map[string]string `json:"listeners"`           // real addresses
+	CAFile    string            `json:"caFile"`              // what clients must trust; "" if unknown
+	TrustFile string            `json:"trustFile,omitempty"` // what commands on this machine trust; CAFile if ""
+	CAIssuer  string            `json:"caIssuer,omitempty"`  // of the operator's certificate, where CAFile is unknown
 }
 
 func (a *App) runtime() (runtime, error) {
-	ca, err := filepath.Abs(a.tls.CAFile())
-	if err != nil {
+	r := runtime{Hostnames: a.options.Config.Hostnames, Listeners: make(map[string]string)}
+	if err := a.describeTrust(&r); err != nil {
 		return runtime{}, err
 	}
-	r := runtime{Hostnames: a.options.Config.Hostnames, Listeners: make(map[string]string), CAFile: ca}
 	for _, s := range a.servers {
 		r.Listeners[s.name] = s.listener.Addr().String()
 	}
@@ -132,8 +140,8 @@ func (d dataDir) readRuntime() (runtime, error) {
 	if err != nil {
 		return r, err
 	}
-	if err := json.Unmarshal(text, &r); err != nil {
-		return r, fmt.Errorf("reading %s: %w", d.runtimeFile(), err)
+	if err := json.Unmarshal(text, &r); err != nil || len(r.Hostnames) == 0 {
+		return r, fmt.Errorf("%s is damaged; start the service once to write it again: mooring serve --data %s", d.runtimeFile(), d.path)
 	}
 	return r, nil
 }

@@ -23,6 +23,7 @@ type Info struct {
 	wire.Info
 	Data    string // the data directory
 	Running bool   // whether a process serves it now
+	Trust   string // the PEM file of what commands on this machine trust
 }
 
 // ReadInfo reads the data directory of a service, whether that runs or not.
@@ -33,9 +34,15 @@ func ReadInfo(ctx context.Context, data string) (info Info, err error) {
 	}
 	info.Data = abs
 	d := dataDir{path: abs}
+	if err := d.checkDatabase(); err != nil {
+		return info, err
+	}
 	r, err := d.readRuntime()
 	if err != nil {
 		return info, err
+	}
+	if info.Trust = r.TrustFile; info.Trust == "" {
+		info.Trust = r.CAFile
 	}
 	key, err := d.masterKey(false)
 	if err != nil {
@@ -47,7 +54,7 @@ func ReadInfo(ctx context.Context, data string) (info Info, err error) {
 	}
 	defer func() { err = errors.Join(err, store.Close()) }()
 	if info.Info, err = describe(ctx, store, r); err != nil {
-		return info, d.explain(err)
+		return info, d.explainDamage(d.explain(err))
 	}
 	info.Running, err = d.running()
 	return info, err
@@ -87,7 +94,7 @@ func describe(ctx context.Context, store *sqlite.Store, r runtime) (wire.Info, e
 	}
 	host := withPort(r.Hostnames[0], r.Listeners[httpsListener])
 	info := wire.Info{
-		ServiceEndpoint: host, DeviceEndpoint: host, IDScope: string(in.Scope), CAFile: r.CAFile, Listeners: r.Listeners,
+		ServiceEndpoint: host, DeviceEndpoint: host, IDScope: string(in.Scope), CAFile: r.CAFile, CAIssuer: r.CAIssuer, Listeners: r.Listeners,
 		ConnectionStrings: make(map[string]string),
 		ControlPlane:      wire.ControlPlane{ResourceID: controlapi.ResourceID(in.ID), Token: token},
 	}
@@ -132,6 +139,9 @@ func ResetPortalPassword(ctx context.Context, data string, log *slog.Logger) (pa
 		return "", err
 	}
 	defer func() { err = errors.Join(err, d.unlock()) }()
+	if err := d.checkDatabase(); err != nil {
+		return "", err
+	}
 	key, err := d.masterKey(false)
 	if err != nil {
 		return "", err

@@ -92,6 +92,10 @@ func (a *App) listen(ctx context.Context) error {
 			return err
 		}
 	}
+	if len(a.servers) == 0 {
+		return errors.New("nothing to listen on: https and portal are off, and the port of mqtt is in use by another program")
+	}
+	a.noteReach()
 	return nil
 }
 
@@ -133,7 +137,7 @@ func (a *App) listenMQTT(ctx context.Context) error {
 	addr := a.options.Config.MQTT
 	l, err := bind(ctx, "--mqtt", addr.Addr())
 	if err != nil && !addr.Explicit() && errors.Is(err, syscall.EADDRINUSE) {
-		note := "Port 8883 is in use by another program, so there is no MQTT (there is, over WebSocket). To have it: stop that program, or give another address with --mqtt."
+		note := "Port 8883 is in use by another program: MQTT is off, except over WebSocket. To use it, stop that program, or set another address with --mqtt."
 		a.notes = append(a.notes, note)
 		a.options.Log.Warn("no MQTT listener", "err", err)
 		return nil
@@ -168,7 +172,7 @@ func (a *App) listenHTTPS(ctx context.Context) (net.Listener, error) {
 	addr := a.options.Config.HTTPS
 	l, err := bind(ctx, "--https", addr.Addr())
 	if err == nil || addr.Explicit() || !(errors.Is(err, os.ErrPermission) || errors.Is(err, syscall.EADDRINUSE)) {
-		return l, err
+		return l, permitted(err, addr.Addr())
 	}
 	l, second := bind(ctx, "--https", fallbackHTTPS)
 	if second != nil {
@@ -176,19 +180,6 @@ func (a *App) listenHTTPS(ctx context.Context) (net.Listener, error) {
 	}
 	a.notes = append(a.notes, fallbackNote(err))
 	return l, nil
-}
-
-// fallbackNote says what the second choice costs and how to get the first.
-func fallbackNote(err error) string {
-	const cost = "Port 443 %s, so HTTPS is on 8443: most official SDKs only know 443. %s"
-	if errors.Is(err, os.ErrPermission) {
-		return fmt.Sprintf(
-			cost,
-			"may not be used by this user",
-			"To allow it: sudo setcap cap_net_bind_service=+ep $(command -v mooring), or sudo sysctl net.ipv4.ip_unprivileged_port_start=443.",
-		)
-	}
-	return fmt.Sprintf(cost, "is in use by another program", "To use it: stop that program, or give another address with --https.")
 }
 
 // tlsConfig is what all listeners have.

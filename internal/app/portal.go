@@ -32,9 +32,13 @@ func (a *App) listenPortal(ctx context.Context, api http.Handler, endpoint strin
 	if err != nil {
 		return err
 	}
+	var trust runtime
+	if err := a.describeTrust(&trust); err != nil {
+		return errors.Join(err, l.Close())
+	}
 	pages, err := portal.New(portal.Options{
 		SignIn: a.signin, API: portalAPI{app: a, endpoint: endpoint, http: &http.Client{Transport: inProcess{api, a.options.Log}}},
-		Secure: !isLoopback(l.Addr().String()), CAFile: a.tls.CAFile(), Version: a.options.Version, Log: a.options.Log, Now: time.Now,
+		Secure: !isLoopback(l.Addr().String()), CAFile: trust.CAFile, CAIssuer: trust.CAIssuer, Version: a.options.Version, Log: a.options.Log, Now: time.Now,
 	})
 	if err != nil {
 		return errors.Join(err, l.Close())
@@ -68,7 +72,7 @@ func (a *App) bindPortal(ctx context.Context) (net.Listener, error) {
 	a.notes = append(
 		a.notes,
 		fmt.Sprintf(
-			"Port 8080 is in use by another program, so the portal, health and metrics are on %s this time. For an address that stays, give one with --portal.",
+			"Port 8080 is in use by another program: the portal, health and metrics are on %s this time. To keep one address, set --portal.",
 			l.Addr(),
 		),
 	)
@@ -99,18 +103,6 @@ func (a *App) portal(pages http.Handler) http.Handler {
 	mux.Handle("GET /metrics", a.metrics.Handler())
 	mux.Handle("/", pages)
 	return mux
-}
-
-// ready says whether the service can do its work: its storage answers.
-func (a *App) ready(w http.ResponseWriter, r *http.Request) {
-	ctx, cancel := context.WithTimeout(r.Context(), readyTimeout)
-	defer cancel()
-	if err := a.store.Ping(ctx); err != nil {
-		a.options.Log.Warn("not ready", "err", err)
-		http.Error(w, "storage does not answer", http.StatusServiceUnavailable)
-		return
-	}
-	_, _ = w.Write([]byte("ready\n"))
 }
 
 // portalAPI gives the portal clients of the APIs of this process, authorized like

@@ -5,10 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"os"
 	"path"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"github.com/mooring-iot/mooring/internal/backup"
 	"github.com/mooring-iot/mooring/internal/store/sqlite"
@@ -35,6 +37,9 @@ func Restore(ctx context.Context, o RestoreOptions) (restored Backup, err error)
 		return restored, err
 	}
 	d := dataDir{path: data}
+	if err := d.removeStages(slog.New(slog.DiscardHandler)); err != nil {
+		return restored, err
+	}
 	exists, err := d.checkEmpty()
 	if err != nil {
 		return restored, err
@@ -60,7 +65,7 @@ func Restore(ctx context.Context, o RestoreOptions) (restored Backup, err error)
 }
 
 // checkEmpty reports whether the directory exists; then it must hold nothing but a
-// lock that nobody holds. It changes nothing.
+// lock that nobody holds, and what an interrupted restore left. It changes nothing.
 func (d dataDir) checkEmpty() (exists bool, err error) {
 	entries, err := os.ReadDir(d.path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -75,12 +80,12 @@ func (d dataDir) checkEmpty() (exists bool, err error) {
 			return true, err
 		}
 		if running {
-			return true, fmt.Errorf("%s is served by a running mooring process; restore into a directory of its own", d.path)
+			return true, fmt.Errorf("%s is in use by a running mooring process; restore into another directory", d.path)
 		}
 	}
-	if i := slices.IndexFunc(entries, func(e fs.DirEntry) bool { return !isLock(e) }); i >= 0 {
+	if i := slices.IndexFunc(entries, func(e fs.DirEntry) bool { return !isLock(e) && !isStage(e) }); i >= 0 {
 		return true, fmt.Errorf(
-			"%s is not empty (it holds %s): a backup is restored into an absent or empty directory only; nothing was changed",
+			"%s is not empty (it holds %s); restore into a directory that is absent or empty; nothing was changed",
 			d.path,
 			entries[i].Name(),
 		)
@@ -89,6 +94,11 @@ func (d dataDir) checkEmpty() (exists bool, err error) {
 }
 
 func isLock(e fs.DirEntry) bool { return e.Name() == lockName }
+
+// stagePrefix begins the name of a directory in which a restore works, inside the data directory.
+const stagePrefix = ".restore-"
+
+func isStage(e fs.DirEntry) bool { return e.IsDir() && strings.HasPrefix(e.Name(), stagePrefix) }
 
 // checkManifest refuses what this program could not serve.
 func (d dataDir) checkManifest(m backup.Manifest) error {
@@ -139,7 +149,7 @@ func (d dataDir) restoreBeside(ctx context.Context, b *backup.Backup) (err error
 	if err := os.MkdirAll(parent, 0o700); err != nil {
 		return err
 	}
-	temp, err := os.MkdirTemp(parent, "."+filepath.Base(d.path)+".restore-*") // mode 0700
+	temp, err := os.MkdirTemp(parent, d.stagePattern()+"*") // mode 0700
 	if err != nil {
 		return err
 	}
@@ -167,9 +177,12 @@ func (d dataDir) restoreInside(ctx context.Context, b *backup.Backup) (err error
 	}
 	defer func() { err = errors.Join(err, locked.unlock()) }()
 	if _, err := os.Stat(d.database()); err == nil {
-		return fmt.Errorf("%s is not empty any more; nothing was changed", d.path)
+		return fmt.Errorf("%s is no longer empty; nothing was changed", d.path)
 	}
-	temp, err := os.MkdirTemp(d.path, ".restore-*")
+	if err := d.removeLeftovers(slog.New(slog.DiscardHandler)); err != nil {
+		return err
+	}
+	temp, err := os.MkdirTemp(d.path, stagePrefix+"*")
 	if err != nil {
 		return err
 	}

@@ -39,6 +39,8 @@ type Config struct {
 	TLSCert   string // with TLSKey, or empty like it
 	TLSKey    string
 	TLSCompat bool   // whether old devices may use weak TLS
+	TLSCA     string // what clients must trust with TLSCert; may be empty
+	Recreate  []Part // parts of the data directory that may be created again, each once
 	File      string // the YAML file that was read; empty if none
 	LogLevel  slog.Level
 	LogFormat LogFormat

@@ -80,6 +80,15 @@ func endpointFields() []field {
 		},
 		{
 			Field: Field{
+				Name:  "recreate",
+				Value: "part",
+				Usage: "create a part again that is missing from a data directory that was in use: database (a new, empty service) or tls (a new TLS authority, which all clients have to trust anew); repeatable",
+				List:  true,
+			},
+			set: optional(func(c *Config) *[]Part { return &c.Recreate }, parsePart),
+		},
+		{
+			Field: Field{
 				Name:    "hostname",
 				Value:   "name",
 				Default: "localhost",
@@ -95,7 +104,8 @@ func endpointFields() []field {
 				Default: ":443",
 				Usage:   "address of HTTPS, or off; the default gives way to :8443 where 443 may not be bound",
 			},
-			set: address(func(c *Config) *Listen { return &c.HTTPS }, ParseListen),
+			set:   address(func(c *Config) *Listen { return &c.HTTPS }, ParseListen),
+			check: checkSomeListener,
 		},
 		{
 			Field: Field{Name: "mqtt", Value: "address", Default: ":8883", Usage: "address of MQTT for devices, or off"},
@@ -123,6 +133,15 @@ func endpointFields() []field {
 			Field: Field{Name: "tls-key", Value: "file", Usage: "private key of tls-cert in PEM"},
 			set:   one(func(c *Config) *string { return &c.TLSKey }, parseText),
 			check: checkTLSPair,
+		},
+		{
+			Field: Field{
+				Name:  "tls-ca",
+				Value: "file",
+				Usage: "CA certificates in PEM that clients must trust when tls-cert is used; shown by mooring info and the portal",
+			},
+			set:   one(func(c *Config) *string { return &c.TLSCA }, parseText),
+			check: checkTLSCA,
 		},
 		{
 			Field: Field{
@@ -293,6 +312,17 @@ func many[T comparable](at func(*Config) *[]T, parse func(string) (T, error)) fu
 		}
 		*at(c) = values
 		return nil
+	}
+}
+
+// optional is many for a list that may be empty.
+func optional[T comparable](at func(*Config) *[]T, parse func(string) (T, error)) func(*Config, input) error {
+	return func(c *Config, in input) error {
+		if len(in.values) == 0 || len(in.values) == 1 && in.values[0] == "" {
+			*at(c) = nil
+			return nil
+		}
+		return many(at, parse)(c, in)
 	}
 }
 

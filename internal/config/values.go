@@ -204,6 +204,38 @@ func parseLogFormat(text string) (LogFormat, error) {
 	return "", fmt.Errorf("%q is not a log format (want text or json)", text)
 }
 
+// Part is a part of the data directory.
+type Part string
+
+// The parts that may be created again.
+const (
+	PartDatabase Part = "database"
+	PartTLS      Part = "tls"
+)
+
+func parsePart(text string) (Part, error) {
+	if p := Part(text); p == PartDatabase || p == PartTLS {
+		return p, nil
+	}
+	return "", fmt.Errorf("%q is not a part of the data directory (want database or tls)", text)
+}
+
+// checkTLSCA refuses a CA for a certificate that the service issues itself.
+func checkTLSCA(c Config) error {
+	if c.TLSCA != "" && c.TLSCert == "" {
+		return errors.New("is for tls-cert, which is not given: clients trust the service's own TLS authority")
+	}
+	return nil
+}
+
+// checkSomeListener refuses a service that nobody could reach.
+func checkSomeListener(c Config) error {
+	if c.HTTPS.Off() && c.MQTT.Off() && c.Portal.Off() {
+		return errors.New("https, mqtt and portal are all off: there is nothing to listen on")
+	}
+	return nil
+}
+
 // checkTLSPair is the check of both fields, so it says which one is missing.
 func checkTLSPair(c Config) error {
 	switch {

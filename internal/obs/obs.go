@@ -41,6 +41,7 @@ type Metrics struct {
 	decisions     *prometheus.CounterVec
 	refusals      *prometheus.CounterVec
 	panics        *prometheus.CounterVec
+	damage        prometheus.Counter
 
 	mu   sync.Mutex
 	open map[net.Conn]struct{} // connections that are counted as open
@@ -88,6 +89,9 @@ func NewMetrics(version string) *Metrics {
 	)
 	m.panics = m.counters("mooring_panics_total", "Panics that were caught, by where: http, mqtt, worker, writer.", "where")
 	m.accepted = m.counters("mooring_connections_accepted_total", "Connections accepted, by listener.", "listener")
+	m.damage = prometheus.NewCounter(prometheus.CounterOpts{
+		Name: "mooring_store_damage_total", Help: "Places in the database or its log that were found damaged. Restore a backup when it is not 0.",
+	})
 	m.writes = prometheus.NewCounter(prometheus.CounterOpts{Name: "mooring_store_writes_total", Help: "Changes committed by the store."})
 	m.groupSize = prometheus.NewHistogram(prometheus.HistogramOpts{
 		Name: "mooring_store_group_size", Help: "Changes carried by one commit.", Buckets: prometheus.ExponentialBuckets(1, 2, 10),
@@ -100,7 +104,7 @@ func NewMetrics(version string) *Metrics {
 		[]string{"version"},
 	)
 	build.WithLabelValues(version).Set(1)
-	m.registry.MustRegister(m.connections, m.writes, m.groupSize, m.commitTime, build,
+	m.registry.MustRegister(m.connections, m.damage, m.writes, m.groupSize, m.commitTime, build,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
@@ -169,6 +173,9 @@ func (m *Metrics) Committed(changes int, took time.Duration, err error) {
 	m.writes.Add(float64(changes))
 	m.groupSize.Observe(float64(changes))
 }
+
+// Damaged counts one place of the store that was found damaged.
+func (m *Metrics) Damaged() { m.damage.Inc() }
 
 // Connected counts one connection of a listener until the returned function is
 // called.

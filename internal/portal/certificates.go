@@ -380,6 +380,9 @@ func (s *server) deleteCertificate(w http.ResponseWriter, r *http.Request, v *vi
 
 // caFile sends the CA that clients of this service have to trust. It is public.
 func (s *server) caFile(w http.ResponseWriter, r *http.Request, _ *visit) error {
+	if s.CAFile == "" {
+		return errNoPage
+	}
 	text, err := readCA(s.CAFile)
 	if err != nil {
 		return err

@@ -12,7 +12,8 @@ type overviewData struct {
 	Service  *wire.ProvisioningService
 	Hubs     []wire.HubStatus
 	Charts   chartsData
-	CAFile   string
+	CAFile   string // "" where it is unknown: then its name is CAIssuer
+	CAIssuer string
 	Refusals []wire.Decision
 	Steps    []step // what to do next, none once all of it is done
 }
@@ -36,7 +37,7 @@ func (s *server) overview(w http.ResponseWriter, r *http.Request, v *visit) erro
 	if err != nil {
 		return err
 	}
-	data := overviewData{Service: resource, CAFile: s.CAFile}
+	data := overviewData{Service: resource, CAFile: s.CAFile, CAIssuer: s.CAIssuer}
 	if data.Hubs, err = client.HubStatuses(r.Context()); err != nil {
 		return err
 	}

@@ -33,13 +33,15 @@ type API interface {
 
 // Options are what the portal needs; all are required.
 type Options struct {
-	SignIn  *signin.Service
-	API     API
-	Secure  bool   // whether browsers come over TLS
-	CAFile  string // the CA that clients of the service have to trust
-	Version string // of the program
-	Log     *slog.Logger
-	Now     func() time.Time
+	SignIn *signin.Service
+	API    API
+	Secure bool // whether browsers come over TLS
+	// CAFile is the CA that clients of the service must trust; "" where the operator's certificate came
+	// without: then CAIssuer is the name of that CA.
+	CAFile, CAIssuer string
+	Version          string // of the program
+	Log              *slog.Logger
+	Now              func() time.Time
 }
 
 // Caller is on whose behalf the portal calls an API.

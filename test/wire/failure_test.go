@@ -162,7 +162,7 @@ func (w *world) hasCause(t *testing.T, what string, r reply, logged string) {
 	var body struct{ TrackingID string }
 	_ = json.Unmarshal([]byte(r.body), &body) // the answer to a bulk operation has none
 	for line := range strings.Lines(logged) {
-		if strings.Contains(line, `"level":"ERROR"`) && strings.Contains(line, "malformed") && strings.Contains(line, body.TrackingID) {
+		if strings.Contains(line, `"level":"ERROR"`) && strings.Contains(line, "the database is damaged") && strings.Contains(line, body.TrackingID) {
 			return
 		}
 	}
