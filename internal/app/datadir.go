@@ -73,7 +73,7 @@ func (d dataDir) masterKey(create bool) (*seal.Key, error) {
 	}
 	key, err := seal.OpenKey(d.masterKeyFile(), create)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, d.noMasterKey(err)
+		return nil, d.noMasterKey()
 	}
 	return key, err
 }

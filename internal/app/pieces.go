@@ -75,7 +75,7 @@ func (d dataDir) pieces() []string {
 // checkBeside looks at what a database needs beside it.
 func (d dataDir) checkBeside(recreate []config.Part, ownTLS bool) error {
 	if !exists(d.masterKeyFile()) {
-		return d.noMasterKey(fs.ErrNotExist)
+		return d.noMasterKey()
 	}
 	if !ownTLS || slices.Contains(recreate, config.PartTLS) || d.authorityLeft() {
 		return nil
@@ -98,9 +98,9 @@ func (d dataDir) authorityLeft() bool {
 	return err == nil && len(found) > 0
 }
 
-func (d dataDir) noMasterKey(err error) error {
-	return fmt.Errorf("%s is missing, and the secrets in %s cannot be read without it. Put that file back. %s: %w",
-		d.masterKeyFile(), d.database(), d.restoreHint(), err)
+func (d dataDir) noMasterKey() error {
+	return fmt.Errorf("%s is missing, and the secrets in %s cannot be read without it. Put that file back. %s",
+		d.masterKeyFile(), d.database(), d.restoreHint())
 }
 
 // restoreHint is how to get back what is lost.

@@ -10,15 +10,14 @@ import (
 	"github.com/mooring-iot/mooring/internal/dps"
 )
 
-// probeEvery is how long the answer of a probe of the storage counts: a probe writes, and anybody
+// probeEvery is how long a successful probe of the storage counts: a probe writes, and anybody
 // who reaches the portal's listener may ask.
 const probeEvery = time.Second
 
-// probe remembers whether the storage could be read and written.
+// probe remembers when the storage could be read and written.
 type probe struct {
-	mu  sync.Mutex
-	at  time.Time
-	bad error
+	mu   sync.Mutex
+	good time.Time
 }
 
 // cause is what the log says about an error, for whoever watches the service.
@@ -49,11 +48,14 @@ func (a *App) ready(w http.ResponseWriter, r *http.Request) {
 func (p *probe) storage(ctx context.Context, ping func(context.Context) error) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if !p.at.IsZero() && time.Since(p.at) < probeEvery {
-		return p.bad
+	if time.Since(p.good) < probeEvery {
+		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, readyTimeout)
 	defer cancel()
-	p.bad, p.at = ping(ctx), time.Now()
-	return p.bad
+	err := ping(ctx)
+	if err == nil {
+		p.good = time.Now()
+	}
+	return err
 }

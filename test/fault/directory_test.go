@@ -91,7 +91,7 @@ func TestMasterKey(t *testing.T) {
 		mode    fs.FileMode
 		says    string
 	}{
-		{"missing", nil, 0, "no such file"},
+		{"missing", nil, 0, "is missing"},
 		{"empty", []byte{}, 0o600, "damaged"},
 		{"cut", right[:len(right)/2], 0o600, "damaged"},
 		{"no base64", []byte("not a key\n"), 0o600, "damaged"},

@@ -183,19 +183,34 @@ func (g *Guard) wholeForeignFrame(b []byte, offset, size int64) bool {
 	return false
 }
 
-// beforeLogWrite forgets the log when a new one begins: all of it is in the database.
+// beforeLogWrite forgets what is about to be overwritten: the whole log when a new one begins, as all of it
+// is in the database then; or the last commit, when its sync failed and SQLite uses its frames again.
 func (g *Guard) beforeLogWrite(b []byte, offset int64) error {
-	if offset != 0 || len(b) != logHeader {
-		return nil
-	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.wal = walState{size: int64(binary.BigEndian.Uint32(b[8:]))}
-	copy(g.wal.salts[:], b[16:])
+	w := &g.wal
+	if offset == 0 && len(b) == logHeader {
+		*w = walState{size: int64(binary.BigEndian.Uint32(b[8:]))}
+		copy(w.salts[:], b[16:])
+		return g.writeMark(mark{})
+	}
+	frame, ok := w.frame(offset + frameHeader)
+	if !ok || len(b) != frameHeader {
+		return nil
+	}
+	w.begun = mark{}
+	if frame < int64(w.committed.frames) {
+		w.committed = mark{}
+	}
+	if frame >= int64(w.marked.frames) {
+		return nil
+	}
+	w.marked = mark{}
 	return g.writeMark(mark{})
 }
 
-// logWritten takes over the checksum of a page, or what the header of a frame says about a commit.
+// logWritten takes over the checksum of a page, or what the header of a frame says about a commit, which
+// is written when its page is.
 func (g *Guard) logWritten(b []byte, offset int64) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -205,17 +220,18 @@ func (g *Guard) logWritten(b []byte, offset int64) {
 			w.sums = append(w.sums, 0)
 		}
 		w.sums[frame] = sumOf(b)
+		if int64(w.begun.frames) == frame+1 {
+			w.committed, w.begun = w.begun, mark{}
+		}
 		return
 	}
 	frame, ok := w.frame(offset + frameHeader)
-	if !ok || len(b) != frameHeader {
+	if !ok || len(b) != frameHeader || binary.BigEndian.Uint32(b[4:]) == 0 {
 		return
 	}
-	if binary.BigEndian.Uint32(b[4:]) != 0 {
-		w.committed = mark{frames: uint32(frame) + 1}
-		copy(w.committed.salts[:], b[8:])
-		copy(w.committed.sum[:], b[16:])
-	}
+	w.begun = mark{frames: uint32(frame) + 1}
+	copy(w.begun.salts[:], b[8:])
+	copy(w.begun.sum[:], b[16:])
 }
 
 // logSynced notes up to where the log is durable. That is not synced in its turn: it is only to be no

@@ -248,7 +248,7 @@ func (g *Guard) load() error {
 	if err := log.check(g.path, m); err != nil {
 		return err
 	}
-	g.wal = walState{sums: log.sums, size: log.pageSize, committed: log.last}
+	g.wal = walState{sums: log.sums, size: log.pageSize, committed: log.last, marked: m}
 	g.unclean = g.sums.pending || len(log.sums) > 0
 	g.sums.pending = g.unclean
 	if g.unclean {

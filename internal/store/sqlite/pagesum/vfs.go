@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"syscall"
 	"unsafe"
 
 	"modernc.org/libc"
@@ -215,7 +216,7 @@ func vfsDelete(tls *libc.TLS, vfs, name uintptr, syncDir int32) int32 {
 			return lib.SQLITE_IOERR_DELETE
 		}
 		if err := g.logGone(); err != nil {
-			return lib.SQLITE_IOERR_DELETE
+			return failure(err, lib.SQLITE_IOERR_DELETE)
 		}
 	}
 	return registry.system.remove(tls, registry.system.vfs, name, syncDir)
@@ -252,7 +253,7 @@ func fileWrite(tls *libc.TLS, file, buf uintptr, amount int32, offset int64) int
 	b := bytesAt(buf, amount)
 	if f.log {
 		if err := f.guard.beforeLogWrite(b, offset); err != nil {
-			return lib.SQLITE_IOERR_WRITE
+			return failure(err, lib.SQLITE_IOERR_WRITE)
 		}
 		rc := f.write(tls, file, buf, amount, offset)
 		if rc == lib.SQLITE_OK {
@@ -273,7 +274,7 @@ func fileTruncate(tls *libc.TLS, file uintptr, size int64) int32 {
 	f := fileOf(file)
 	if f.log && size == 0 {
 		if err := f.guard.logGone(); err != nil {
-			return lib.SQLITE_IOERR_TRUNCATE
+			return failure(err, lib.SQLITE_IOERR_TRUNCATE)
 		}
 	}
 	rc := f.truncate(tls, file, size)
@@ -287,7 +288,7 @@ func fileSync(tls *libc.TLS, file uintptr, flags int32) int32 {
 	f := fileOf(file)
 	if !f.log {
 		if err := f.guard.flush(); err != nil {
-			return lib.SQLITE_IOERR_FSYNC
+			return failure(err, lib.SQLITE_IOERR_FSYNC)
 		}
 		return f.sync(tls, file, flags)
 	}
@@ -296,6 +297,14 @@ func fileSync(tls *libc.TLS, file uintptr, flags int32) int32 {
 		f.guard.logSynced()
 	}
 	return rc
+}
+
+// failure returns the code of SQLite for an error of ours.
+func failure(err error, code int32) int32 {
+	if errors.Is(err, syscall.ENOSPC) {
+		return lib.SQLITE_FULL
+	}
+	return code
 }
 
 func refuseWrite(*libc.TLS, uintptr, uintptr, int32, int64) int32 { return lib.SQLITE_READONLY }

@@ -22,6 +22,7 @@ type walState struct {
 	sums      []uint32 // of the page in each frame; 0 if unknown
 	size      int64    // of a page
 	salts     [8]byte
+	begun     mark // the commit whose last frame has a header and no page yet
 	committed mark // the last commit that was written
 	marked    mark // the last commit that the file of checksums knows
 }
