@@ -33,8 +33,8 @@ type health struct {
 }
 
 type healthState struct {
-	mu     sync.Mutex
-	damage error // the first that was found
+	mu    sync.Mutex
+	first error // damage that was found
 }
 
 func newHealth(o Options) health {
@@ -46,8 +46,8 @@ func (h health) found(d pagesum.Damage) { h.note(d) }
 
 func (h health) note(err error) {
 	h.state.mu.Lock()
-	if h.state.damage == nil {
-		h.state.damage = err
+	if h.state.first == nil {
+		h.state.first = err
 	}
 	h.state.mu.Unlock()
 	h.log.Error("the database is damaged; restore a backup", "err", err)
@@ -59,12 +59,16 @@ func (h health) note(err error) {
 // Damage returns the first damage that was found since Open, or nil. What reads a damaged place
 // fails with ErrDamaged; everything else works.
 func (s *Store) Damage() error {
-	if s.health.state == nil {
+	return s.health.damage()
+}
+
+func (h health) damage() error {
+	if h.state == nil {
 		return nil
 	}
-	s.health.state.mu.Lock()
-	defer s.health.state.mu.Unlock()
-	return s.health.state.damage
+	h.state.mu.Lock()
+	defer h.state.mu.Unlock()
+	return h.state.first
 }
 
 // freshCommit is for how long a commit says that the next one will succeed.

@@ -74,6 +74,9 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 	}
 	s, err := open(ctx, o)
 	if err != nil {
+		if damage := h.damage(); damage != nil { // what failed may have taken it for something else
+			err = fmt.Errorf("opening %s: %w", o.Path, damage)
+		}
 		return nil, errors.Join(err, guard.Close())
 	}
 	h.guard = guard

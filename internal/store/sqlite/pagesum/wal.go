@@ -17,6 +17,10 @@ const (
 	logMagic    = 0x377f0682 // the last bit says that checksums are big-endian
 )
 
+// laterLogs is how many logs later than the mark a log may be after a power cut. The mark is made durable
+// with each checkpoint, and there is one before each new log: one or two are possible.
+const laterLogs = 16
+
 // walState is what is known of the log in memory.
 type walState struct {
 	sums      []uint32 // of the page in each frame; 0 if unknown
@@ -233,8 +237,8 @@ func (s scanned) check(path string, m mark) error {
 			return fmt.Errorf("%w: %s does not hold what was committed; %s", ErrDamaged, log, again)
 		}
 		return nil
-	case int32(mark{salts: s.salts}.generation()-m.generation()) > 0:
-		return nil // a later log: this one was complete in the database
+	case mark{salts: s.salts}.generation()-m.generation() <= laterLogs:
+		return nil // a later log: all of the one of the mark is in the database
 	}
 	return fmt.Errorf("%w: %s is an earlier log, or of another database; %s", ErrDamaged, log, again)
 }
