@@ -36,8 +36,8 @@ type Choice struct {
 // A hub that is down gets no device that is not on it already, while another candidate
 // is up; under the static policy there is no other.
 //
-// It fails with NoHub: no hub is linked, a named one is not, or static allocation has
-// not one hub to go to.
+// It fails with NoHub: no hub is linked, a named one is not, or static allocation does not
+// have exactly one candidate.
 func Choose(r Request) (Choice, error) { return r.choose(nil) }
 
 // Explain is Choose with the steps that led to the choice, or to the failure.
@@ -153,14 +153,25 @@ func (r Request) answering(candidates []dps.LinkedHub, t *trace) []dps.LinkedHub
 
 func (r Request) isUp(h dps.LinkedHub) bool { return !r.Down[h.ID] }
 
+// static returns the one hub that the enrollment names, or the only one that is linked
+// for allocation.
 func static(candidates []dps.LinkedHub, named []dps.HostName, t *trace) (dps.LinkedHub, error) {
-	if len(named) != 1 {
+	switch {
+	case len(named) > 1:
 		return dps.LinkedHub{}, t.fail(
 			dps.Errorf(dps.NoHub, "Static allocation needs exactly one hub in the enrollment's iotHubs; there are %d.", len(named)),
 		)
+	case len(candidates) > 1:
+		return dps.LinkedHub{}, t.fail(dps.Errorf(
+			dps.NoHub, "Static allocation needs one hub in the enrollment's iotHubs: it names none, and %d hubs are linked.", len(candidates),
+		))
 	}
 	if t.on() {
-		t.add(StepHub, string(candidates[0].HostName)+": the one that is named")
+		reason := "the one that is named"
+		if len(named) == 0 {
+			reason = "the only one that is linked"
+		}
+		t.add(StepHub, string(candidates[0].HostName)+": "+reason)
 	}
 	return candidates[0], nil
 }

@@ -25,6 +25,7 @@ func webhookRules(c config.Config) dps.WebhookRules {
 	allowed := func(t config.WebhookTarget) bool { return slices.Contains(c.WebhookAllow, t) }
 	return dps.WebhookRules{
 		HTTP: allowed(config.WebhookHTTP), Loopback: allowed(config.WebhookLoopback), LinkLocal: allowed(config.WebhookLinkLocal),
+		Own: outbound.IsOwn,
 	}
 }
 

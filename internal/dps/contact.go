@@ -25,6 +25,7 @@ const (
 	ReasonMQTTVersion         Reason = "mqtt-version"
 	ReasonPacketMalformed     Reason = "packet-malformed"
 	ReasonUsernameMalformed   Reason = "username-malformed"
+	ReasonHubLogin            Reason = "hub-login"
 	ReasonClientIDMismatch    Reason = "client-id-mismatch"
 	ReasonTopicUnknown        Reason = "topic-unknown"
 	ReasonQoS2                Reason = "qos-2"
@@ -107,6 +108,10 @@ var contactReasons = []reasonRow{
 	{ReasonUsernameMalformed, ReasonText{
 		"The MQTT user name does not have the required form.",
 		"Set the user name to {idScope}/registrations/{registrationId}/api-version=2019-03-31.",
+	}},
+	{ReasonHubLogin, ReasonText{
+		"The client logged in as a device of a hub, and devices cannot connect to an embedded hub.",
+		"Link an Azure IoT hub, or another service with its registry API, for devices that have to connect to their hub.",
 	}},
 	{ReasonClientIDMismatch, ReasonText{
 		"The MQTT client ID is not the registration ID in the user name.",

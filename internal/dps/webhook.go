@@ -9,11 +9,15 @@ import (
 
 // WebhookRules say which webhooks may be called. The URL comes from an operator of
 // enrollments, the call from this machine's network: by default it is https, and neither
-// this machine nor one next to it, where clouds have their metadata service.
+// this machine nor a link-local address, where clouds have their metadata service.
 type WebhookRules struct {
 	HTTP      bool // plain http too
-	Loopback  bool // this machine too
+	Loopback  bool // this machine too, by any of its addresses
 	LinkLocal bool // 169.254.0.0/16, fe80::/10 and the metadata addresses of clouds too
+
+	// Own reports whether an address belongs to an interface of this machine; nil: only
+	// loopback addresses are known to.
+	Own func(netip.Addr) bool
 }
 
 // maxWebhookURL bounds a webhook's URL, in bytes.
@@ -30,7 +34,7 @@ func (r WebhookRules) CheckURL(field, text string) error {
 	case "https":
 	case "http":
 		if !r.HTTP {
-			return Invalidf(field, "must be https; 'mooring serve --webhook-allow http' allows http")
+			return Invalidf(field, "must be https; start the service with --webhook-allow http to allow http")
 		}
 	default:
 		return Invalidf(field, "must be an absolute https URL of at most %d characters", maxWebhookURL)
@@ -98,17 +102,19 @@ var thisNetwork = netip.MustParsePrefix("0.0.0.0/8")
 // CheckAddr checks an address that is about to be called; field is named in the error.
 // It fails with Invalid.
 func (r WebhookRules) CheckAddr(field string, addr netip.Addr) error {
+	named := addr
 	addr = carried(addr)
+	own := r.Own != nil && (r.Own(named) || r.Own(addr))
 	switch {
-	case addr.IsLoopback() || addr.IsUnspecified() || thisNetwork.Contains(addr):
+	case addr.IsLoopback() || addr.IsUnspecified() || thisNetwork.Contains(addr) || own:
 		if !r.Loopback {
-			return Invalidf(field, "must not lead to this machine (%s); 'mooring serve --webhook-allow loopback' allows it", addr)
+			return Invalidf(field, "must not lead to this machine (%s); start the service with --webhook-allow loopback to allow it", addr)
 		}
 	case addr.IsLinkLocalUnicast() || slices.Contains(metadataAddrs, addr):
 		if !r.LinkLocal {
 			return Invalidf(
 				field,
-				"must not lead to a link-local or metadata address (%s); 'mooring serve --webhook-allow link-local' allows it",
+				"must not lead to a link-local or metadata address (%s); start the service with --webhook-allow link-local to allow it",
 				addr,
 			)
 		}

@@ -69,3 +69,28 @@ func TestWebhookRules(t *testing.T) {
 		}
 	}
 }
+
+// This machine has other addresses than loopback, and translators lead to them too.
+func TestWebhookRulesOwnAddresses(t *testing.T) {
+	t.Parallel()
+	own := map[netip.Addr]bool{netip.MustParseAddr("192.168.1.7"): true, netip.MustParseAddr("2001:db8::7"): true, netip.MustParseAddr("2002:c0a8:6401::1"): true}
+	rules := dps.WebhookRules{Own: func(a netip.Addr) bool { return own[a.Unmap().WithZone("")] }}
+	allowed := rules
+	allowed.Loopback = true
+	for text, want := range map[string]bool{
+		"192.168.1.7": false, "::ffff:192.168.1.7": false, "64:ff9b::c0a8:107": false, "2002:c0a8:107::1": false, "2001:db8::7": false,
+		"2002:c0a8:6401::1": false, "192.168.1.8": true, "2001:db8::8": true,
+	} {
+		addr := netip.MustParseAddr(text)
+		err := rules.CheckAddr("webhookUrl", addr)
+		if (err == nil) != want || err != nil && !strings.Contains(dps.MessageOf(err), "this machine") {
+			t.Errorf("%s: %v, want allowed %v", text, err, want)
+		}
+		if err := allowed.CheckAddr("webhookUrl", addr); err != nil {
+			t.Errorf("%s with loopback allowed: %v", text, err)
+		}
+	}
+	if err := rules.CheckURL("webhookUrl", "https://192.168.1.7/api"); dps.CodeOf(err) != dps.Invalid {
+		t.Errorf("URL of this machine: %v", err)
+	}
+}

@@ -18,6 +18,7 @@ type Store interface {
 	EnrollmentStore
 	ImportStore
 	CertificateStore
+	IdentityStore
 }
 
 // EnrollmentStore keeps individual enrollments and groups.

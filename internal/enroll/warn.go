@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/x509"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -14,6 +15,46 @@ import (
 // although it was accepted: one sentence each, which begins with the member. It fails
 // never: what storage does not answer is left out.
 func (s *Service) Warnings(ctx context.Context, e dps.Enrollment) []string {
+	return slices.Concat(s.attestationWarnings(ctx, e), s.hubWarnings(ctx, e), s.collisions(ctx, e))
+}
+
+// hubWarnings says that a registration finds no hub.
+func (s *Service) hubWarnings(ctx context.Context, e dps.Enrollment) []string {
+	hubs, err := s.store.Hubs(ctx, e.Instance)
+	if err != nil {
+		return nil
+	}
+	var all []string
+	linked := func(name dps.HostName) bool {
+		return slices.ContainsFunc(hubs, func(h dps.LinkedHub) bool { return h.HostName.Equal(name) })
+	}
+	named := e.Placement.IotHubs
+	for _, name := range named {
+		if !linked(name) {
+			all = append(all, fmt.Sprintf("iotHubs: the hub %s is not linked; registrations fail until it is", name))
+		}
+	}
+	if name := e.Placement.HubHostName; len(named) == 0 && name != "" {
+		if !linked(name) {
+			all = append(all, fmt.Sprintf("iotHubHostName: the hub %s is not linked; registrations fail until it is", name))
+		}
+		return all
+	}
+	if e.Placement.Policy != dps.Static || len(named) == 1 {
+		return all
+	}
+	candidates := len(named)
+	if candidates == 0 {
+		candidates = len(slices.DeleteFunc(slices.Clone(hubs), func(h dps.LinkedHub) bool { return !h.ApplyPolicy }))
+	}
+	if candidates != 1 {
+		all = append(all, fmt.Sprintf("iotHubs: static allocation needs exactly one hub, and there are %d to choose from; "+
+			"registrations fail until iotHubs names one", candidates))
+	}
+	return all
+}
+
+func (s *Service) attestationWarnings(ctx context.Context, e dps.Enrollment) []string {
 	x := e.Attestation.X509
 	if x == nil {
 		return nil

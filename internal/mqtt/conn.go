@@ -143,6 +143,9 @@ func (c *conn) admit(p *packet.Connect) *violation {
 		return refused(packet.BadProtocolVersion, dps.ReasonMQTTVersion, "MQTT version", "the client speaks "+versionName(p.Level))
 	}
 	id, err := parseUsername(p.Username)
+	if err != nil && isHubLogin(p.Username) {
+		return refused(packet.NotAuthorized, dps.ReasonHubLogin, "user name", fmt.Sprintf("the user name is %q: the login of a device at a hub", clip(p.Username)))
+	}
 	if err != nil {
 		return refused(packet.BadCredentials, dps.ReasonUsernameMalformed, "user name", describeUsername(p, err))
 	}

@@ -64,6 +64,7 @@ func TestConnectRefused(t *testing.T) {
 		{"bridge's level", func(p *packet.Connect) { p.Level = 0x84 }, nil, packet.BadProtocolVersion},
 		{"no user name", func(p *packet.Connect) { p.HasUsername, p.Username, p.HasPassword, p.Password = false, "", false, nil }, nil, packet.BadCredentials},
 		{"user name", func(p *packet.Connect) { p.Username = "dev-1" }, nil, packet.BadCredentials},
+		{"hub's user name", func(p *packet.Connect) { p.Username = "hub.example.com/dev-1/?api-version=2021-04-12" }, nil, packet.NotAuthorized},
 		{"long user name", func(p *packet.Connect) { p.Username += "&ClientVersion=" + strings.Repeat("x", 60000) }, nil, packet.BadCredentials},
 		{"client ID", func(p *packet.Connect) { p.ClientID = "dev-2" }, nil, packet.NotAuthorized},
 		{"no client ID", func(p *packet.Connect) { p.ClientID = "" }, nil, packet.NotAuthorized},

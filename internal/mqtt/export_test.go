@@ -10,6 +10,7 @@ import (
 var (
 	ParseUsername = parseUsername
 	AnswerTopic   = answerTopic
+	IsHubLogin    = isHubLogin
 )
 
 const MaxUnread = maxUnread

@@ -37,6 +37,22 @@ const maxUsername = 2048
 
 var errUsername = errors.New("user name is not {idScope}/registrations/{registrationId}/api-version={version}")
 
+// isHubLogin reports whether a user name is that of a device that connects to its hub,
+// {hub}/{deviceId}/?api-version={version}, with a module ID, without the slash or the version.
+// Source: azure-docs, articles/iot/iot-mqtt-connect-to-iot-hub.md.
+func isHubLogin(name string) bool {
+	path, query, _ := strings.Cut(name, "?")
+	parts := strings.Split(strings.TrimSuffix(path, "/"), "/")
+	if last := len(parts) - 1; last > 1 && strings.HasPrefix(parts[last], "api-version=") {
+		query, parts = parts[last], parts[:last]
+	}
+	const withModule = 3
+	if len(parts) < 2 || len(parts) > withModule || strings.EqualFold(parts[1], "registrations") {
+		return false
+	}
+	return strings.HasPrefix(query, "api-version=") && strings.Contains(name, "?") || strings.Contains(parts[0], ".")
+}
+
 // parseUsername reads the user name of CONNECT:
 //
 //	{idScope}/registrations/{registrationId}/api-version={version}[&ClientVersion={text}]

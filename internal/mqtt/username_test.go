@@ -171,3 +171,24 @@ func FuzzParseTopic(f *testing.F) {
 		}
 	})
 }
+
+func TestIsHubLogin(t *testing.T) {
+	for name, want := range map[string]bool{
+		"hub.example.com/dev-1/?api-version=2021-04-12":                            true,
+		"hub.example.com/dev-1/?api-version=2021-04-12&DeviceClientType=py%2F2.12": true,
+		"hub.example.com/dev-1/module/?api-version=2021-04-12":                     true,
+		"hub.example.com/dev-1/api-version=2016-11-14":                             true,
+		"hub.example.com/dev-1":                                                    true,
+		"hub.example.com/dev-1/":                                                   true,
+		"localhost/dev-1/?api-version=2021-04-12":                                  true,
+		"localhost/dev-1?api-version=2021-04-12":                                   true,
+		"0ne00000001/registrations/dev-1/?api-version=2019-03-31":                  false,
+		"0ne00000001/registrations/dev-1/api-version=2019-03-31":                   false,
+		"0ne00000001/dev-1/api-version=2019-03-31":                                 false,
+		"": false, "dev-1": false, "hub.example.com": false, "?api-version=1": false, "a.b/c/d/e/?api-version=1": false,
+	} {
+		if got := mqtt.IsHubLogin(name); got != want {
+			t.Errorf("IsHubLogin(%q) = %v", name, got)
+		}
+	}
+}

@@ -3,11 +3,14 @@ package embedded_test
 import (
 	"encoding/base64"
 	"encoding/json"
+	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/mooring-iot/mooring/internal/dps"
+	"github.com/mooring-iot/mooring/internal/sas"
 	"github.com/mooring-iot/mooring/wire"
 )
 
@@ -315,4 +318,25 @@ func FuzzPut(f *testing.F) {
 			t.Fatalf("stored: %v", w.store.devices)
 		}
 	})
+}
+
+// A device that calls its hub hears that it cannot, and not that its key is wrong.
+func TestDevicesCannotConnect(t *testing.T) {
+	t.Parallel()
+	w := newWorld("dev-1")
+	for _, path := range []string{"/devices/dev-1/messages/events", "/devices/dev-1/files", "/devices/dev-1"} {
+		for _, resource := range []string{"hub.example/devices/dev-1", "hub.example/Devices/dev-1/modules/m"} {
+			token := sas.Sign(resource, "", []byte("the key of the device, whatever it is"), now.Add(time.Hour))
+			res := w.do("POST", path+"?api-version=2021-04-12", "{}", "Authorization", token)
+			if path == "/devices/dev-1" {
+				res = w.do("GET", path+"?api-version=2021-04-12", "", "Authorization", token)
+			}
+			if res.Code != http.StatusNotImplemented || !strings.Contains(res.Body.String(), "Devices cannot connect to an embedded hub") {
+				t.Errorf("%s with a token for %s: %d %s", path, resource, res.Code, res.Body)
+			}
+		}
+	}
+	if res := w.do("GET", "/devices/dev-1?api-version=2021-04-12", "", "Authorization", "nonsense"); res.Code != http.StatusUnauthorized {
+		t.Errorf("no token: %d", res.Code)
+	}
 }

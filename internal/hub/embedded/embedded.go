@@ -168,6 +168,9 @@ func (s *server) on(want dps.HubRights, op operation) route.Handler {
 		if err != nil {
 			return err
 		}
+		if err := asDevice(r); err != nil {
+			return err
+		}
 		if err := s.Guard.Hub(r, hub, want); err != nil {
 			return err
 		}

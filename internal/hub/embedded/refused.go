@@ -2,10 +2,12 @@ package embedded
 
 import (
 	"net/http"
+	"strings"
 
 	"github.com/mooring-iot/mooring/internal/dps"
 	"github.com/mooring-iot/mooring/internal/httpio"
 	"github.com/mooring-iot/mooring/internal/route"
+	"github.com/mooring-iot/mooring/internal/sas"
 )
 
 // refused are the operations of IoT Hub that an embedded hub does not have. Whoever
@@ -34,6 +36,16 @@ func (s *server) refused() []route.Route {
 		any("/digitaltwins/{rest...}", dps.ServiceConnect, "Digital twins are"),
 		any("/messages/{rest...}", dps.ServiceConnect, "Messages are"),
 	}
+}
+
+// asDevice fails where a request has the token of a device, which names no policy: devices
+// cannot connect to an embedded hub, whatever their token is.
+func asDevice(r *http.Request) error {
+	token, err := sas.Parse(r.Header.Get("Authorization"))
+	if err != nil || token.KeyName != "" || !strings.Contains(strings.ToLower(token.Resource), "/devices/") {
+		return nil //nolint:nilerr // the guard explains what is no token
+	}
+	return dps.Errorf(dps.NotOffered, "Devices cannot connect to an embedded hub; it has their identities and twins for services only.")
 }
 
 func notOffered(what string) operation {

@@ -50,6 +50,17 @@ func (s *Store) Holder(ctx context.Context, in dps.InstanceID, at dps.HubStand, 
 	return &dps.Holder{}, nil
 }
 
+// EnrollmentsByDeviceID returns up to limit individual enrollments whose device has id at
+// its hub: those that ask for it, and the one that is called so and asks for nothing.
+func (s *Store) EnrollmentsByDeviceID(ctx context.Context, in dps.InstanceID, id dps.DeviceID, limit int) ([]dps.Enrollment, error) {
+	rows, err := s.readers.rows(ctx, `SELECT instance, kind, id_key, id, body, secrets, etag, created, updated FROM enrollments
+		WHERE instance = $1 AND body ->> 'deviceId' = $2 AND body ->> 'deviceId' IS NOT NULL
+		UNION ALL SELECT instance, kind, id_key, id, body, secrets, etag, created, updated FROM enrollments
+		WHERE instance = $1 AND kind = 'individual' AND id_key = $3 AND id = $2 AND body ->> 'deviceId' IS NULL
+		ORDER BY id_key LIMIT $4`, string(in), string(id), dps.RegistrationID(id).Key(), limit)
+	return collect(rows, err, s.scanEnrollment)
+}
+
 // takePlace makes the place of an assignment that of c's device alone. It fails with
 // ConcurrentChange where another device has it than c says. old is the stored record,
 // nil if there is none.
