@@ -35,6 +35,27 @@ func NewControlPlane(endpoint, resourceID string, tokens TokenSource, opts *Opti
 	return &ControlPlane{c}, nil
 }
 
+// mooringResource is the resource ID of the one provisioning service that a Mooring has.
+const mooringResource = "/subscriptions/00000000-0000-0000-0000-000000000000/resourceGroups/mooring" +
+	"/providers/Microsoft.Devices/provisioningServices/default"
+
+// NewMooringControlPlane returns a client of the service of a Mooring that proves who it is
+// by a shared access policy with all rights, such as provisioningserviceowner. Azure's
+// control plane takes no policies: use NewControlPlane there. opts may be nil. Nothing is
+// sent yet.
+func NewMooringControlPlane(connectionString string, opts *Options) (*ControlPlane, error) {
+	conn, err := parseConnectionString(connectionString)
+	if err != nil {
+		return nil, err
+	}
+	c, err := newCaller("https://"+conn.host+mooringResource, wire.ARMVersion, opts)
+	if err != nil {
+		return nil, err
+	}
+	c.authorize = func(context.Context) (string, error) { return conn.token(c.now()), nil }
+	return &ControlPlane{c}, nil
+}
+
 // Certificates works on the CA certificates that may sign devices.
 func (c *ControlPlane) Certificates() *Certificates { return &Certificates{c.call} }
 

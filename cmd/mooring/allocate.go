@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"strings"
 	"text/tabwriter"
@@ -15,9 +14,10 @@ import (
 
 // allocateOptions are what the allocate command takes.
 type allocateOptions struct {
-	request        wire.AllocateRequest
-	payload, login string
-	json           bool
+	request wire.AllocateRequest
+	payload string
+	login   login
+	json    bool
 }
 
 func allocateCommand(e *env) *cobra.Command {
@@ -38,11 +38,10 @@ the data directory; the policy needs the right EnrollmentRead.`,
 		Example: `  mooring allocate sensor-7
   mooring allocate sensor-9 --enrollment-group-id line-7 --remote-address 10.20.3.4
   mooring allocate sensor-7 --call-webhook --payload '{"model": "P9"}' --json`,
-		ValidArgsFunction: cobra.NoFileCompletions,
-		RunE:              func(cmd *cobra.Command, args []string) error { return o.run(cmd, e, args) },
+		RunE: func(cmd *cobra.Command, args []string) error { return o.run(cmd, e, args) },
 	}
 	addDataFlag(cmd)
-	addLoginFlag(cmd, &o.login)
+	addLoginFlags(cmd, &o.login)
 	flags := cmd.Flags()
 	flags.StringVar(&o.request.RegistrationID, "registration-id", "", "registration ID of the device; the same as the first argument")
 	flags.StringVar(&o.request.EnrollmentGroupID, "enrollment-group-id", "", "enrollment group that the device would come through")
@@ -57,6 +56,8 @@ the data directory; the policy needs the right EnrollmentRead.`,
 	flags.BoolVar(&o.request.CallWebhook, "call-webhook", false, "call the webhook of a custom allocation")
 	flags.BoolVar(&o.json, "json", false, "print the service's own JSON")
 	azNames(cmd)
+	completeRegistrations(cmd, e, "registration-id", &o.login)
+	completeGroups(cmd, e, "enrollment-group-id", &o.login)
 	completeWords(cmd, "device-api-version", wire.DeviceVersions)
 	return cmd
 }
@@ -94,14 +95,13 @@ func (o *allocateOptions) read(cmd *cobra.Command, args []string) error {
 	if o.payload == "" {
 		return nil
 	}
-	text, err := valueOrFile("--payload", o.payload)
+	text, err := textOrFile("--payload", o.payload)
 	if err != nil {
 		return err
 	}
-	if !json.Valid(text) {
-		return usagef(cmd, "--payload: is not JSON")
+	if o.request.Payload, err = jsonText(text); err != nil {
+		return usagef(cmd, "--payload: %w", err)
 	}
-	o.request.Payload = text
 	return nil
 }
 

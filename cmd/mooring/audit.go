@@ -22,9 +22,10 @@ const defaultAuditTop = 100
 
 // auditOptions are what the audit command takes.
 type auditOptions struct {
-	from, to, principal, operation, kind, id, result, login string
-	top                                                     int
-	json                                                    bool
+	from, to, principal, operation, kind, id, result string
+	login                                            login
+	top                                              int
+	json                                             bool
 }
 
 func auditCommand(e *env) *cobra.Command {
@@ -48,7 +49,7 @@ the right ServiceConfig.`,
 		RunE: func(cmd *cobra.Command, _ []string) error { return o.run(cmd, e) },
 	}
 	addDataFlag(cmd)
-	addLoginFlag(cmd, &o.login)
+	addLoginFlags(cmd, &o.login)
 	flags := cmd.Flags()
 	flags.StringVar(&o.from, "from", "", "only changes since this time, day or age")
 	flags.StringVar(&o.to, "to", "", "only changes before this time, day or age")

@@ -1,27 +1,23 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
-	"strings"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 
 	"github.com/mooring-iot/mooring/internal/dps"
+	"github.com/mooring-iot/mooring/service"
 	"github.com/mooring-iot/mooring/wire"
 )
 
 // maxCertificateFile bounds a certificate file, in bytes.
 const maxCertificateFile = 1 << 20
-
-// maxAnswer bounds an answer of the control plane, in bytes.
-const maxAnswer = 16 << 20
 
 func certificateCommand(e *env) *cobra.Command {
 	return group("certificate", "Manage CA certificates and prove their possession",
@@ -38,13 +34,19 @@ that are surely yours.`,
 // certificateOptions are what the certificate commands take.
 type certificateOptions struct {
 	name, path, etag    string
+	login               login
 	verified, yes, json bool
 }
 
-func addCertificateFlags(cmd *cobra.Command, o *certificateOptions) {
+func addCertificateFlags(cmd *cobra.Command, e *env, o *certificateOptions) {
 	addDataFlag(cmd)
+	addControlLoginFlags(cmd, &o.login)
+	azNames(cmd, "name", "certificate-name")
 	cmd.Flags().StringVarP(&o.name, "certificate-name", "n", "", "name of the CA certificate")
 	cmd.Flags().BoolVar(&o.json, "json", false, "print JSON")
+	completeNames(cmd, "certificate-name", func(ctx context.Context, cmd *cobra.Command) ([]string, error) {
+		return certificateNames(ctx, cmd, e, o.login)
+	})
 }
 
 func addETagFlag(cmd *cobra.Command, o *certificateOptions) {
@@ -70,7 +72,7 @@ func onCertificate(e *env, o *certificateOptions, act func(context.Context, *con
 				return err
 			}
 		}
-		client, err := newControlClient(cmd, e)
+		client, err := newControlClient(cmd, e, o.login)
 		if err != nil {
 			return err
 		}
@@ -107,10 +109,11 @@ func certificateCreate(e *env) *cobra.Command {
 		}
 		return nil
 	})
-	addCertificateFlags(cmd, &o)
+	addCertificateFlags(cmd, e, &o)
 	addETagFlag(cmd, &o)
 	addPathFlag(cmd, &o, "file with the certificate, PEM or DER")
 	cmd.Flags().BoolVarP(&o.verified, "verified", "v", false, "count it as verified, without a proof of possession")
+	cmd.ValidArgsFunction = cobra.NoFileCompletions // a new one has a new name
 	return cmd
 }
 
@@ -151,7 +154,7 @@ func certificateShow(e *env) *cobra.Command {
 		printCertificate(e, cert)
 		return nil
 	})
-	addCertificateFlags(cmd, &o)
+	addCertificateFlags(cmd, e, &o)
 	return cmd
 }
 
@@ -161,7 +164,7 @@ func certificateList(e *env) *cobra.Command {
 		Use: "list", Short: "List CA certificates", Args: noArgs, Long: "List the CA certificates, sorted by name.",
 		Example: "  mooring certificate list",
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			client, err := newControlClient(cmd, e)
+			client, err := newControlClient(cmd, e, o.login)
 			if err != nil {
 				return err
 			}
@@ -176,6 +179,8 @@ func certificateList(e *env) *cobra.Command {
 		},
 	}
 	addDataFlag(cmd)
+	addControlLoginFlags(cmd, &o.login)
+	azNames(cmd, "name", "certificate-name")
 	cmd.Flags().BoolVar(&o.json, "json", false, "print JSON")
 	return cmd
 }
@@ -201,7 +206,7 @@ without one, --yes is required.`,
 		}
 		return nil
 	})
-	addCertificateFlags(cmd, &o)
+	addCertificateFlags(cmd, e, &o)
 	addETagFlag(cmd, &o)
 	addYesFlag(cmd, &o.yes)
 	return cmd
@@ -234,7 +239,7 @@ earlier code of the same certificate no longer counts.`,
 			"  mooring certificate verify --certificate-name %s --path %s.cert.pem\n", code, o.name, code)
 		return nil
 	})
-	addCertificateFlags(cmd, &o)
+	addCertificateFlags(cmd, e, &o)
 	addETagFlag(cmd, &o)
 	return cmd
 }
@@ -267,7 +272,7 @@ common name is the verification code.`,
 		printCertificate(e, cert)
 		return nil
 	})
-	addCertificateFlags(cmd, &o)
+	addCertificateFlags(cmd, e, &o)
 	addETagFlag(cmd, &o)
 	addPathFlag(cmd, &o, "file with the verification certificate, PEM or DER")
 	return cmd
@@ -312,24 +317,18 @@ func printCertificates(e *env, raw json.RawMessage) error {
 	return w.Flush()
 }
 
-// controlClient calls the control plane of a running service.
+// controlClient calls the control plane of the service that a command manages.
 type controlClient struct {
-	http    *http.Client
-	base    string // URL of the instance
-	token   string
-	warning func(context.Context, string)
+	plane *service.ControlPlane
+	host  string // of the service
 }
 
-func newControlClient(cmd *cobra.Command, e *env) (*controlClient, error) {
-	info, client, err := running(cmd, e)
+func newControlClient(cmd *cobra.Command, e *env, l login) (*controlClient, error) {
+	plane, t, err := newControlPlane(cmd, e, l)
 	if err != nil {
 		return nil, err
 	}
-	return &controlClient{
-		http:  client,
-		base:  "https://" + info.ServiceEndpoint + info.ControlPlane.ResourceID,
-		token: info.ControlPlane.Token, warning: warnings(e),
-	}, nil
+	return &controlClient{plane, t.host}, nil
 }
 
 // etag returns the version that a command acts on.
@@ -361,45 +360,15 @@ func (c *controlClient) certificate(
 
 // call runs one operation below the instance.
 func (c *controlClient) call(ctx context.Context, method, path, etag string, body any) (json.RawMessage, error) {
-	var text []byte
-	if body != nil {
-		var err error
-		if text, err = json.Marshal(body); err != nil {
-			return nil, err
-		}
-	}
-	req, err := http.NewRequestWithContext(ctx, method, c.base+path+"?api-version="+wire.ARMVersion, bytes.NewReader(text))
-	if err != nil {
-		return nil, err
-	}
-	req.Header.Set("Authorization", "Bearer "+c.token)
-	req.Header.Set("Content-Type", "application/json")
+	r := service.Request{Method: method, Path: path, Body: body}
 	if etag != "" {
-		req.Header.Set("If-Match", etag)
+		r.Header = http.Header{"If-Match": {etag}}
 	}
-	res, err := c.http.Do(req)
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	res, err := c.plane.Do(ctx, r)
 	if err != nil {
-		return nil, err
+		return nil, explainTrust(err)
 	}
-	defer res.Body.Close()
-	answer, err := io.ReadAll(io.LimitReader(res.Body, maxAnswer))
-	if err != nil {
-		return nil, fmt.Errorf("reading the service's answer: %w", err)
-	}
-	if res.StatusCode >= http.StatusMultipleChoices {
-		return nil, controlError(res.StatusCode, answer)
-	}
-	for _, text := range res.Header.Values(wire.HeaderWarning) {
-		c.warning(ctx, text)
-	}
-	return answer, nil
-}
-
-// controlError says what the control plane refused.
-func controlError(status int, body []byte) error {
-	var refusal wire.ARMError
-	if json.Unmarshal(body, &refusal) == nil && refusal.Error.Message != "" {
-		return fmt.Errorf("%s (%d %s)", refusal.Error.Message, status, refusal.Error.Code)
-	}
-	return fmt.Errorf("the service answered %d: %s", status, strings.TrimSpace(string(body)))
+	return res.Body, nil
 }

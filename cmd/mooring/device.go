@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -9,17 +8,14 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
-	"os"
 	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
-	"github.com/spf13/pflag"
 
 	"github.com/mooring-iot/mooring/device"
 	"github.com/mooring-iot/mooring/internal/certfile"
@@ -32,9 +28,6 @@ const (
 	groupKeyVariable  = "MOORING_GROUP_KEY"
 )
 
-// maxValueFile is the largest file taken as the value of a flag, in bytes.
-const maxValueFile = 1 << 20
-
 func deviceCommand(e *env) *cobra.Command {
 	return group("device", "Be a device", "Do what a device does, with the device SDK.", deviceRegister(e))
 }
@@ -45,7 +38,7 @@ type deviceOptions struct {
 	certificate, key, deviceKey, groupKey        string
 	payload, caFile                              string
 	timeout                                      time.Duration
-	json                                         bool
+	computeKey, json                             bool
 }
 
 func deviceRegister(e *env) *cobra.Command {
@@ -77,15 +70,14 @@ name is the registration ID), its own key (--key), the key of its enrollment gro
 	f.StringVar(&o.deviceKey, "key", "", "the device's symmetric key: `base64` or @FILE")
 	f.StringVar(&o.groupKey, "group-key", "", "the enrollment group's symmetric key: `base64` or @FILE")
 	f.StringVar(&o.payload, "payload", "", "what to tell the service: `JSON` or @FILE")
-	f.StringVar(&o.caFile, "ca-file", "", "PEM `file` of CAs that the service may have (default: those of the local service or of the system)")
+	f.StringVar(&o.caFile, "ca-file", "", "PEM `file` of the CA certificates to trust instead of those of the local service or of the system")
 	f.DurationVar(&o.timeout, "timeout", time.Minute, "how long it may take in all")
 	f.BoolVar(&o.json, "json", false, "print JSON")
-	f.SetNormalizeFunc(func(_ *pflag.FlagSet, name string) pflag.NormalizedName {
-		if name == "host" {
-			name = "endpoint"
-		}
-		return pflag.NormalizedName(name)
-	})
+	f.BoolVar(&o.computeKey, "compute-key", false, "--key is the key of the enrollment group, as in az iot device registration")
+	azNames(cmd, "host", "endpoint", "provisioning-host", "endpoint", "scope", "id-scope", "symmetric-key", "key", "ck", "compute-key",
+		"certificate-file-path", "certificate-path", "key-file-path", "key-path", "kp", "key-path")
+	completeWords(cmd, "transport", []string{device.HTTPS.String(), device.MQTT.String(), device.MQTTWebSocket.String()})
+	cmd.ValidArgsFunction = cobra.NoFileCompletions
 	return cmd
 }
 
@@ -109,7 +101,10 @@ func (o *deviceOptions) run(cmd *cobra.Command, e *env, args []string) error {
 // explain adds to a refusal by the local service the command that says why.
 func (o *deviceOptions) explain(cmd *cobra.Command, err error) error {
 	refused, ok := errors.AsType[*device.Error](err)
-	if !ok || o.endpoint != "" || refused.Status != http.StatusUnauthorized || refused.TrackingID == "" {
+	if !ok {
+		return explainTLS(err)
+	}
+	if o.endpoint != "" || refused.Status != http.StatusUnauthorized || refused.TrackingID == "" {
 		return err
 	}
 	command := []string{"mooring", "why", refused.TrackingID}
@@ -160,6 +155,12 @@ func (o *deviceOptions) id(cmd *cobra.Command, args []string) (string, error) {
 
 // credential returns the one proof that was given, by flag or else by environment.
 func (o *deviceOptions) credential(cmd *cobra.Command, e *env) (device.Credential, error) {
+	if o.computeKey && o.deviceKey == "" {
+		return nil, usagef(cmd, "--compute-key goes with --key, the key of the enrollment group")
+	}
+	if o.computeKey {
+		o.deviceKey, o.groupKey = "", o.deviceKey
+	}
 	given := namesGiven("--certificate-path", o.certificate, "--key", o.deviceKey, "--group-key", o.groupKey)
 	if len(given) == 0 {
 		o.deviceKey, o.groupKey = e.getenv(deviceKeyVariable), e.getenv(groupKeyVariable)
@@ -220,36 +221,15 @@ func (o *deviceOptions) x509() (device.Credential, error) {
 // decodeKey reads a key in base64, or from the file behind an '@'. What is wrong with
 // it is told without showing it.
 func decodeKey(cmd *cobra.Command, source, value string) ([]byte, error) {
-	text, err := valueOrFile(source, value)
+	text, err := textOrFile(source, value)
 	if err != nil {
 		return nil, err
 	}
-	key, err := base64.StdEncoding.DecodeString(string(bytes.TrimSpace(text)))
+	key, err := base64.StdEncoding.DecodeString(strings.TrimSpace(text))
 	if err != nil || len(key) == 0 {
 		return nil, usagef(cmd, "%s: is not a key in base64", source)
 	}
 	return key, nil
-}
-
-// valueOrFile returns a value, or what is in the file that it names behind an '@'.
-func valueOrFile(source, value string) ([]byte, error) {
-	path, isFile := strings.CutPrefix(value, "@")
-	if !isFile {
-		return []byte(value), nil
-	}
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", source, err)
-	}
-	defer f.Close()
-	text, err := io.ReadAll(io.LimitReader(f, maxValueFile+1))
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", source, err)
-	}
-	if len(text) > maxValueFile {
-		return nil, fmt.Errorf("%s: %s is larger than %d bytes", source, path, maxValueFile)
-	}
-	return text, nil
 }
 
 // readPayload returns the payload, or nil without one.
@@ -257,14 +237,15 @@ func (o *deviceOptions) readPayload(cmd *cobra.Command) (any, error) {
 	if o.payload == "" {
 		return nil, nil //nolint:nilnil // nothing is what the SDK takes for no payload
 	}
-	text, err := valueOrFile("--payload", o.payload)
+	text, err := textOrFile("--payload", o.payload)
 	if err != nil {
 		return nil, err
 	}
-	if !json.Valid(text) {
-		return nil, usagef(cmd, "--payload: is not JSON")
+	raw, err := jsonText(text)
+	if err != nil {
+		return nil, usagef(cmd, "--payload: %w", err)
 	}
-	return json.RawMessage(text), nil
+	return raw, nil
 }
 
 // address says which service is meant: the one of --endpoint, else the local one.

@@ -33,12 +33,13 @@ func enrollmentCommands(e *env, kind dps.EntryKind) []*cobra.Command {
 
 // enrollmentOptions are what the commands on one enrollment take.
 type enrollmentOptions struct {
-	kind            dps.EntryKind
-	id, login, etag string
-	showKeys        bool
-	yes, json       bool
-	content         enrollmentContent
-	check           func(*cobra.Command) error // what else the command line must say; nil if nothing
+	kind      dps.EntryKind
+	id, etag  string
+	login     login
+	showKeys  bool
+	yes, json bool
+	content   enrollmentContent
+	check     func(*cobra.Command) error // what else the command line must say; nil if nothing
 }
 
 // noun is what a kind is called.
@@ -75,7 +76,7 @@ func records(client *service.Client, kind dps.EntryKind) *service.Enrollments {
 
 func addEnrollmentFlags(cmd *cobra.Command, e *env, o *enrollmentOptions) {
 	addDataFlag(cmd)
-	addLoginFlag(cmd, &o.login)
+	addLoginFlags(cmd, &o.login)
 	cmd.Flags().StringVar(&o.id, "enrollment-id", "", "ID of the "+noun(o.kind)+"; the same as the first argument")
 	cmd.Flags().BoolVar(&o.json, "json", false, "print the service's own JSON")
 	azNames(cmd)
@@ -204,7 +205,7 @@ else changes at the same time is not overwritten.`,
 		if err != nil {
 			return err
 		}
-		if !o.json && !o.content.changed("primary-key", "secondary-key", "attestation-type") {
+		if !o.showKeys && !o.content.changed("primary-key", "secondary-key", "attestation-type") {
 			hideKeys(updated) // nobody asked for them
 		}
 		return o.print(e, updated)
@@ -212,6 +213,7 @@ else changes at the same time is not overwritten.`,
 	o.check = func(cmd *cobra.Command) error { return o.content.parse(cmd, kind, false) }
 	addEnrollmentFlags(cmd, e, &o)
 	addVersionFlag(cmd, &o.etag)
+	cmd.Flags().BoolVar(&o.showKeys, "show-keys", false, "show symmetric keys even if they did not change; treat the output as a secret")
 	o.content.addFlags(cmd, kind)
 	o.content.addRemoveFlags(cmd)
 	return cmd

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/mooring-iot/mooring/internal/dps"
+	"github.com/mooring-iot/mooring/internal/translate"
 	"github.com/mooring-iot/mooring/wire"
 )
 
@@ -61,7 +62,7 @@ func (c *enrollmentContent) addFlags(cmd *cobra.Command, kind dps.EntryKind) {
 		"",
 		"when a device registers again: reprovisionandmigratedata, reprovisionandresetdata or never",
 	)
-	f.StringVar(&c.webhook, "webhook-url", "", "webhook of the custom allocation policy")
+	f.StringVar(&c.webhook, "webhook-url", "", "URL of the webhook of the custom allocation policy, or @FILE")
 	f.StringVar(&c.apiVersion, "api-version", "", "API version that the webhook is told")
 	f.StringVar(&c.tags, "initial-twin-tags", "", "tags of the first twin: a JSON object, or @FILE")
 	f.StringVar(&c.properties, "initial-twin-properties", "", "desired properties of the first twin: a JSON object, or @FILE")
@@ -99,10 +100,14 @@ func (c *enrollmentContent) parse(cmd *cobra.Command, kind dps.EntryKind, create
 	if err := c.parseWords(cmd); err != nil {
 		return err
 	}
-	if err := c.parseJSON(cmd); err != nil {
+	err := c.parseJSON(cmd)
+	if err != nil {
 		return err
 	}
-	c.hubs = splitHubs(c.hubs)
+	if c.webhook, err = textOrFile("--webhook-url", c.webhook); err != nil {
+		return err
+	}
+	c.webhook, c.hubs = strings.TrimSpace(c.webhook), splitList(c.hubs)
 	return c.attestation.parse(cmd, kind, create)
 }
 
@@ -163,23 +168,14 @@ func (c *enrollmentContent) parseJSON(cmd *cobra.Command) error {
 			return usagef(cmd, "--%s: %w", f.name, err)
 		}
 	}
+	if err := translate.CheckTwinNames(json.RawMessage(c.twin)); err != nil {
+		return usagef(cmd, "--initial-twin: %s", strings.TrimPrefix(dps.MessageOf(err), "initialTwin."))
+	}
 	return nil
 }
 
-// objectText returns a JSON object on one line, "" for nothing or null.
-func objectText(text string) (string, error) {
-	if text = strings.TrimSpace(text); text == "" || text == "null" {
-		return "", nil
-	}
-	var members map[string]json.RawMessage
-	if err := json.Unmarshal([]byte(text), &members); err != nil {
-		return "", fmt.Errorf("must be a JSON object: %w", err)
-	}
-	return compactJSON(json.RawMessage(text)), nil
-}
-
-// splitHubs separates host names at commas and white space.
-func splitHubs(values []string) []string {
+// splitList separates words at commas and white space.
+func splitList(values []string) []string {
 	return strings.FieldsFunc(strings.Join(values, ","), func(r rune) bool { return r == ',' || unicode.IsSpace(r) })
 }
 

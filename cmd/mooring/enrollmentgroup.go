@@ -1,27 +1,16 @@
 package main
 
 import (
-	"cmp"
 	"context"
-	"crypto/x509"
 	"errors"
 	"fmt"
-	"io"
-	"net/http"
-	"os"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 
-	"github.com/mooring-iot/mooring/internal/app"
 	"github.com/mooring-iot/mooring/internal/dps"
 	"github.com/mooring-iot/mooring/service"
 )
-
-// connectionStringVar is the environment variable with the connection string of the
-// service that is managed.
-const connectionStringVar = "MOORING_CONNECTION_STRING"
 
 func enrollmentGroupCommand(e *env) *cobra.Command {
 	return group("enrollment-group", "Manage enrollment groups",
@@ -33,8 +22,9 @@ derived from the group's.
 
 // deviceKeyOptions are what compute-device-key takes.
 type deviceKeyOptions struct {
-	registration, key, group, keyType, login string
-	json                                     bool
+	registration, key, group, keyType string
+	login                             login
+	json                              bool
 }
 
 func enrollmentGroupComputeDeviceKey(e *env) *cobra.Command {
@@ -68,7 +58,7 @@ keep the group's key to yourself. A key that starts with @ is a file to read it 
 		},
 	}
 	addDataFlag(cmd)
-	addLoginFlag(cmd, &o.login)
+	addLoginFlags(cmd, &o.login)
 	flags := cmd.Flags()
 	flags.StringVar(&o.registration, "registration-id", "", "registration ID of the device, spelled as the device does")
 	flags.StringVar(&o.key, "key", "", "the group's key in base64, or @FILE")
@@ -76,6 +66,8 @@ keep the group's key to yourself. A key that starts with @ is a file to read it 
 	flags.StringVar(&o.keyType, "key-type", "primary", "which key of the group: primary or secondary")
 	flags.BoolVar(&o.json, "json", false, "print the key as a JSON string")
 	azNames(cmd)
+	completeRegistrations(cmd, e, "registration-id", &o.login)
+	completeGroups(cmd, e, "enrollment-id", &o.login)
 	return cmd
 }
 
@@ -93,7 +85,7 @@ func (o *deviceKeyOptions) read(cmd *cobra.Command, args []string) (dps.Registra
 		return "", usagef(cmd, "give either --key or --enrollment-id")
 	case o.key != "" && cmd.Flags().Changed("key-type"):
 		return "", usagef(cmd, "--key-type chooses among the keys of --enrollment-id, and --key is one key")
-	case o.key != "" && o.login != "":
+	case o.key != "" && o.login.connection != "":
 		return "", usagef(cmd, "--login is for --enrollment-id; with --key nothing is contacted")
 	case o.keyType != "primary" && o.keyType != "secondary":
 		return "", usagef(cmd, "--key-type: must be primary or secondary, not %q", o.keyType)
@@ -147,85 +139,4 @@ func (o *deviceKeyOptions) keyOf(ctx context.Context, client *service.Client) (d
 		err = fmt.Errorf("enrollment group %s has no %s key", o.group, o.keyType)
 	}
 	return key, err
-}
-
-// maxTextFile bounds a file that holds the value of a flag, in bytes.
-const maxTextFile = 1 << 20
-
-// textOrFile returns the value of a flag, or of the file that it names with @.
-func textOrFile(flag, value string) (string, error) {
-	path, named := strings.CutPrefix(value, "@")
-	if !named {
-		return value, nil
-	}
-	f, err := os.Open(path)
-	if err != nil {
-		return "", fmt.Errorf("%s: %w", flag, err)
-	}
-	defer f.Close()
-	text, err := io.ReadAll(io.LimitReader(f, maxTextFile+1))
-	if err != nil {
-		return "", fmt.Errorf("%s: %w", flag, err)
-	}
-	if len(text) > maxTextFile {
-		return "", fmt.Errorf("%s: %s is larger than %d bytes", flag, path, maxTextFile)
-	}
-	return string(text), nil
-}
-
-func addLoginFlag(cmd *cobra.Command, login *string) {
-	cmd.Flags().
-		StringVarP(login, "login", "l", "", "connection string of the service (default: MOORING_CONNECTION_STRING, else that of the data directory)")
-}
-
-// newServiceClient returns a client of the service that a command manages: that of
-// login, else of the environment, else the running one of the data directory.
-func newServiceClient(cmd *cobra.Command, e *env, login string) (*service.Client, error) {
-	options := &service.Options{UserAgent: "mooring/" + version, Now: time.Now, Warning: warnings(e)}
-	if text := cmp.Or(login, e.getenv(connectionStringVar)); text != "" {
-		client, err := service.NewClient(text, options)
-		if err != nil && login != "" {
-			return nil, fmt.Errorf("--login: %w", err)
-		}
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", connectionStringVar, err)
-		}
-		return client, nil
-	}
-	info, client, err := running(cmd, e)
-	if err != nil {
-		return nil, err
-	}
-	text, err := ownConnectionString(info)
-	if err != nil {
-		return nil, err
-	}
-	options.HTTPClient = client
-	return service.NewClient(text, options)
-}
-
-// ownConnectionString returns the connection string of the first policy, best the owner's.
-func ownConnectionString(info app.Info) (string, error) {
-	if text, ok := info.ConnectionStrings[dps.OwnerPolicy]; ok {
-		return text, nil
-	}
-	for _, name := range sortedKeys(info.ConnectionStrings) {
-		return info.ConnectionStrings[name], nil
-	}
-	return "", errors.New("the service has no shared access policy")
-}
-
-// explainTrust says what to do where one side does not trust the other: about a service
-// with a CA of its own, and about a 401, whose reason callers are not told.
-func explainTrust(err error) error {
-	if e, ok := errors.AsType[*service.Error](err); ok && e.Status == http.StatusUnauthorized {
-		return fmt.Errorf(
-			"%w\nThe key is wrong or expired, or the policy lacks the right: the log of the service says which, under the tracking ID",
-			err,
-		)
-	}
-	if _, ok := errors.AsType[x509.UnknownAuthorityError](err); ok {
-		return fmt.Errorf("%w; name the file with the service's CA in SSL_CERT_FILE", err)
-	}
-	return err
 }

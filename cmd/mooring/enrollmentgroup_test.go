@@ -114,8 +114,8 @@ func TestComputeDeviceKeyOfOtherGroups(t *testing.T) {
 	defer server.Close()
 	login := "HostName=" + strings.TrimPrefix(server.URL, "https://") + ";SharedAccessKeyName=p;SharedAccessKey=Zm9vYmFy"
 	code, _, stderr := deviceKey(t, nil, "a", "--enrollment-id", "g", "--login", login)
-	if code != exitError || !strings.Contains(stderr, "SSL_CERT_FILE") {
-		t.Errorf("exit %d, stderr %q, want a hint at SSL_CERT_FILE", code, stderr)
+	if code != exitError || !strings.Contains(stderr, "--ca-file") {
+		t.Errorf("exit %d, stderr %q, want a hint at --ca-file", code, stderr)
 	}
 	client, err := service.NewClient(login, &service.Options{HTTPClient: server.Client()})
 	if err != nil {

@@ -17,9 +17,10 @@ const standardOutput = "-"
 
 // exportOptions are what export takes.
 type exportOptions struct {
-	kind                  dps.EntryKind
-	output, format, login string
-	withKeys              bool
+	kind           dps.EntryKind
+	output, format string
+	login          login
+	withKeys       bool
 }
 
 func exportCommand(e *env, kind dps.EntryKind) *cobra.Command {
@@ -47,7 +48,7 @@ another service makes new ones.`,
 		},
 	}
 	addDataFlag(cmd)
-	addLoginFlag(cmd, &o.login)
+	addLoginFlags(cmd, &o.login)
 	addFormatFlag(cmd, &o.format)
 	cmd.Flags().
 		StringVarP(&o.output, "output", "o", "", "file to write, in place of one that is there; the same as the first argument (default: standard output)")

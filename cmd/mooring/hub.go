@@ -1,9 +1,11 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
 	"net/url"
 	"strings"
 	"text/tabwriter"
@@ -31,23 +33,35 @@ own tools to show: nobody gets its key back from the service, this program neith
 // hubOptions are what every hub command takes.
 type hubOptions struct {
 	device, hub string
+	login       login // its connection string is that of a hub
 	json        bool
 }
 
-func addHubFlags(cmd *cobra.Command, o *hubOptions) {
+func addHubFlags(cmd *cobra.Command, e *env, o *hubOptions) {
 	addDataFlag(cmd)
+	cmd.Flags().StringVarP(&o.login.connection, "login", "l", "",
+		"connection string of a hub, or @FILE (default: an embedded hub of the local service)")
+	cmd.Flags().StringVar(&o.login.caFile, "ca-file", "",
+		"PEM `file` of the CA certificates to trust with --login, besides those of the system (default: "+caFileVar+")")
 	cmd.Flags().StringVarP(&o.hub, "hub-name", "n", "", "host name of the embedded hub (default: the first one)")
+	completeFlag(cmd, "hub-name", func(_ context.Context, cmd *cobra.Command) ([]string, error) { return hubNames(cmd, e) })
 	cmd.Flags().BoolVar(&o.json, "json", false, "print the hub's own JSON")
 }
 
-// hubClient returns a client for an embedded hub of a running service; no name is the
-// first one's.
-func hubClient(cmd *cobra.Command, e *env, name string) (*iothub.Client, error) {
+// hubClient returns a client for the hub of --login, else for an embedded hub of the running
+// service: the one of --hub-name, else the first.
+func hubClient(cmd *cobra.Command, e *env, o *hubOptions) (*iothub.Client, error) {
+	if o.login.connection != "" {
+		return remoteHub(cmd, e, o)
+	}
+	if o.login.caFile != "" {
+		return nil, usagef(cmd, "--ca-file goes with --login; the local service's CA is trusted anyway")
+	}
 	info, client, err := running(cmd, e)
 	if err != nil {
 		return nil, err
 	}
-	text, err := hubAccess(info.Hubs, name)
+	text, err := hubAccess(info.Hubs, o.hub)
 	if err != nil {
 		return nil, err
 	}
@@ -56,6 +70,50 @@ func hubClient(cmd *cobra.Command, e *env, name string) (*iothub.Client, error) 
 		return nil, err
 	}
 	return iothub.New(conn, client, time.Now), nil
+}
+
+// remoteHub returns a client for the hub of --login.
+func remoteHub(cmd *cobra.Command, e *env, o *hubOptions) (*iothub.Client, error) {
+	text, _, err := o.login.text(e)
+	if err != nil {
+		return nil, err
+	}
+	conn, err := iothub.ParseConnectionString(text)
+	if err != nil {
+		return nil, usagef(cmd, "--login: %w", err)
+	}
+	if o.hub != "" && !strings.EqualFold(o.hub, conn.HostName) {
+		return nil, usagef(cmd, "--hub-name and --login differ: %q and %q", o.hub, conn.HostName)
+	}
+	client, err := o.login.httpClient(e)
+	if err != nil {
+		return nil, err
+	}
+	if client == nil {
+		client = &http.Client{Timeout: callTimeout}
+	}
+	return iothub.New(conn, client, time.Now), nil
+}
+
+// hubNames returns the names of the embedded hubs of the local service.
+func hubNames(cmd *cobra.Command, e *env) ([]string, error) {
+	info, err := readInfo(cmd, e)
+	return namesFrom(info.Hubs, func(h wire.HubInfo) string { return h.HostName }), err
+}
+
+// deviceIDs returns IDs of devices at the hub that the command line names.
+func deviceIDs(ctx context.Context, cmd *cobra.Command, e *env, o *hubOptions) ([]string, error) {
+	client, err := hubClient(cmd, e, o)
+	if err != nil {
+		return nil, err
+	}
+	raw, err := client.Devices(ctx, maxTop)
+	if err != nil {
+		return nil, err
+	}
+	var devices []wire.HubDevice
+	err = json.Unmarshal(raw, &devices)
+	return namesFrom(devices, func(d wire.HubDevice) string { return d.DeviceID }), err
 }
 
 // hubAccess returns the connection string of an embedded hub.
@@ -86,18 +144,18 @@ func hubDeviceList(e *env) *cobra.Command {
 			if top < 1 || top > maxTop {
 				return usagef(cmd, "--top: must be 1 to %d", maxTop)
 			}
-			client, err := hubClient(cmd, e, o.hub)
+			client, err := hubClient(cmd, e, &o)
 			if err != nil {
 				return err
 			}
 			raw, err := client.Devices(cmd.Context(), top)
 			if err != nil {
-				return err
+				return explainTLS(err)
 			}
 			return printDevices(e, o, raw, top)
 		},
 	}
-	addHubFlags(cmd, &o)
+	addHubFlags(cmd, e, &o)
 	cmd.Flags().IntVar(&top, "top", maxTop, "how many at most")
 	return cmd
 }
@@ -145,7 +203,7 @@ func hubDeviceShow(e *env) *cobra.Command {
 			}
 			raw, err := client.Device(cmd.Context(), o.device)
 			if err != nil {
-				return err
+				return explainTLS(err)
 			}
 			if o.json {
 				return printJSON(e, raw)
@@ -153,8 +211,9 @@ func hubDeviceShow(e *env) *cobra.Command {
 			return printDevice(e, raw)
 		},
 	}
-	addHubFlags(cmd, &o)
+	addHubFlags(cmd, e, &o)
 	cmd.Flags().StringVarP(&o.device, "device-id", "d", "", "ID of the device")
+	completeNames(cmd, "device-id", func(ctx context.Context, cmd *cobra.Command) ([]string, error) { return deviceIDs(ctx, cmd, e, &o) })
 	return cmd
 }
 
@@ -164,7 +223,7 @@ func identified(cmd *cobra.Command, e *env, o *hubOptions, args []string) (*ioth
 	if o.device, err = oneID(cmd, "device-id", o.device, args); err != nil {
 		return nil, err
 	}
-	return hubClient(cmd, e, o.hub)
+	return hubClient(cmd, e, o)
 }
 
 func printDevice(e *env, raw json.RawMessage) error {
@@ -201,7 +260,7 @@ func hubTwinShow(e *env) *cobra.Command {
 			}
 			raw, err := client.Twin(cmd.Context(), o.device)
 			if err != nil {
-				return err
+				return explainTLS(err)
 			}
 			if o.json {
 				return printJSON(e, raw)
@@ -209,8 +268,9 @@ func hubTwinShow(e *env) *cobra.Command {
 			return printTwin(e, raw)
 		},
 	}
-	addHubFlags(cmd, &o)
+	addHubFlags(cmd, e, &o)
 	cmd.Flags().StringVarP(&o.device, "device-id", "d", "", "ID of the device")
+	completeNames(cmd, "device-id", func(ctx context.Context, cmd *cobra.Command) ([]string, error) { return deviceIDs(ctx, cmd, e, &o) })
 	return cmd
 }
 

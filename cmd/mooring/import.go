@@ -23,10 +23,11 @@ const standardInput = "-"
 
 // importOptions are what import takes.
 type importOptions struct {
-	kind           dps.EntryKind
-	file, format   string
-	refused, login string
-	replace, json  bool
+	kind          dps.EntryKind
+	file, format  string
+	refused       string
+	login         login
+	replace, json bool
 }
 
 func importCommand(e *env, kind dps.EntryKind) *cobra.Command {
@@ -59,7 +60,7 @@ them there and import that file.`,
 		},
 	}
 	addDataFlag(cmd)
-	addLoginFlag(cmd, &o.login)
+	addLoginFlags(cmd, &o.login)
 	addFormatFlag(cmd, &o.format)
 	flags := cmd.Flags()
 	flags.BoolVar(&o.replace, "replace", false, "put the file's record in place of another that exists")
@@ -151,16 +152,10 @@ func (o *importOptions) refusedFile(format transfer.Format) string {
 }
 
 // serviceName names the service that newServiceClient finds, the same in every run.
-func serviceName(cmd *cobra.Command, e *env, login string) (string, error) {
-	text := cmp.Or(login, e.getenv(connectionStringVar))
-	for part := range strings.SplitSeq(text, ";") {
-		name, value, _ := strings.Cut(part, "=")
-		if strings.EqualFold(strings.TrimSpace(name), "HostName") {
-			return strings.ToLower(strings.TrimSpace(value)), nil
-		}
-	}
-	if text != "" {
-		return "", nil // newServiceClient says what is wrong with it
+func serviceName(cmd *cobra.Command, e *env, l login) (string, error) {
+	text, _, err := l.text(e)
+	if err != nil || text != "" {
+		return strings.ToLower(hostIn(text)), err // newServiceClient says what is wrong with it
 	}
 	info, err := readInfo(cmd, e)
 	return info.IDScope, err

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -34,15 +33,21 @@ register again and their reprovision policy lets them move.`,
 // linkedHubOptions are what the linked-hub commands take.
 type linkedHubOptions struct {
 	name, connection, kind, location, apply, etag string
+	login                                         login
 	weight                                        int
 	skipCheck, deleteDevices, yes, json           bool
 	read                                          bool // connection was read from its file
 }
 
-func addLinkedHubFlags(cmd *cobra.Command, o *linkedHubOptions) {
+func addLinkedHubFlags(cmd *cobra.Command, e *env, o *linkedHubOptions) {
 	addDataFlag(cmd)
+	addControlLoginFlags(cmd, &o.login)
+	azNames(cmd)
 	cmd.Flags().StringVarP(&o.name, "hub-name", "n", "", "host name of the hub")
 	cmd.Flags().BoolVar(&o.json, "json", false, "print JSON")
+	completeNames(cmd, "hub-name", func(ctx context.Context, cmd *cobra.Command) ([]string, error) {
+		return linkedHubNames(ctx, cmd, e, o.login)
+	})
 }
 
 func addLinkedHubContentFlags(cmd *cobra.Command, o *linkedHubOptions) {
@@ -53,6 +58,7 @@ func addLinkedHubContentFlags(cmd *cobra.Command, o *linkedHubOptions) {
 	f.StringVar(&o.apply, "apply-allocation-policy", "", "whether enrollments that name no hubs may choose it: true or false")
 	f.BoolVar(&o.skipCheck, "skip-check", false, "do not call the hub first")
 	addServiceVersionFlag(cmd, o)
+	f.Lookup("apply-allocation-policy").NoOptDefVal = "true"
 	completeWords(cmd, "apply-allocation-policy", []string{"true", "false"})
 }
 
@@ -123,14 +129,14 @@ func onLinkedHub(e *env, o *linkedHubOptions, act func(context.Context, *hubsCli
 		if err := o.check(cmd); err != nil {
 			return err
 		}
-		client, err := newHubsClient(cmd, e)
+		client, err := newHubsClient(cmd, e, o.login)
 		if err != nil {
 			return err
 		}
 		defer client.close()
 		ctx, cancel := context.WithTimeout(cmd.Context(), callTimeout)
 		defer cancel()
-		return act(ctx, client)
+		return explainTrust(act(ctx, client))
 	}
 }
 
@@ -149,10 +155,11 @@ cannot be used is not linked. --skip-check leaves that out.`,
   mooring linked-hub create --kind embedded --hub-name hub-a.example --allocation-weight 2`,
 		RunE: func(cmd *cobra.Command, args []string) error { return o.create(cmd, e, args) },
 	}
-	addLinkedHubFlags(cmd, &o)
+	addLinkedHubFlags(cmd, e, &o)
 	addLinkedHubContentFlags(cmd, &o)
 	cmd.Flags().StringVar(&o.kind, "kind", wire.HubKindIoTHub, "iothub, or embedded for a new hub inside this service")
 	completeWords(cmd, "kind", []string{wire.HubKindIoTHub, wire.HubKindEmbedded})
+	cmd.ValidArgsFunction = cobra.NoFileCompletions // a new one has a new name
 	return cmd
 }
 
@@ -193,7 +200,7 @@ func (o *linkedHubOptions) named(cmd *cobra.Command, args []string) error {
 	}
 	host := hostOf(o.connection)
 	if host == "" {
-		return usagef(cmd, "--connection-string is required: HostName=...;SharedAccessKeyName=...;SharedAccessKey=...")
+		return usagef(cmd, "--connection-string %s: HostName=...;SharedAccessKeyName=...;SharedAccessKey=...", missing(o.connection))
 	}
 	if len(args) > 0 || o.name != "" {
 		if o.name, err = oneID(cmd, "hub-name", o.name, args); err != nil {
@@ -207,15 +214,18 @@ func (o *linkedHubOptions) named(cmd *cobra.Command, args []string) error {
 	return nil
 }
 
+// missing says what is wrong with a connection string that names no host.
+func missing(connection string) string {
+	if connection == "" {
+		return "is required"
+	}
+	return "has no HostName; the form is"
+}
+
 // hostOf returns the host name in a connection string, "" if there is none.
 func hostOf(connection string) string {
-	for part := range strings.SplitSeq(strings.TrimSpace(connection), ";") {
-		if name, value, _ := strings.Cut(part, "="); strings.EqualFold(strings.TrimSpace(name), "HostName") {
-			host, _, _ := strings.Cut(strings.TrimSpace(value), ":")
-			return host
-		}
-	}
-	return ""
+	host, _, _ := strings.Cut(hostIn(connection), ":")
+	return host
 }
 
 func linkedHubShow(e *env) *cobra.Command {
@@ -232,7 +242,7 @@ func linkedHubShow(e *env) *cobra.Command {
 		}
 		return c.print(ctx, e, o, hub)
 	})
-	addLinkedHubFlags(cmd, &o)
+	addLinkedHubFlags(cmd, e, &o)
 	return cmd
 }
 
@@ -249,7 +259,11 @@ the hub, and go back.`,
   mooring linked-hub update plant.azure-devices.net --apply-allocation-policy false`,
 	}
 	run := onLinkedHub(e, &o, func(ctx context.Context, c *hubsClient) error {
-		if host := hostOf(o.connection); o.connection != "" && !strings.EqualFold(host, o.name) {
+		host := hostOf(o.connection)
+		if o.connection != "" && host == "" {
+			return usagef(cmd, "--connection-string %s: HostName=...;SharedAccessKeyName=...;SharedAccessKey=...", missing(o.connection))
+		}
+		if o.connection != "" && !strings.EqualFold(host, o.name) {
 			return usagef(cmd, "--connection-string: is that of %q, not of %s; link another hub with: mooring linked-hub create", host, o.name)
 		}
 		hub, err := c.hubs.Update(ctx, o.name, o.applyTo, o.update())
@@ -266,7 +280,7 @@ the hub, and go back.`,
 		}
 		return usagef(cmd, "nothing to change: give --connection-string, --location, --allocation-weight or --apply-allocation-policy")
 	}
-	addLinkedHubFlags(cmd, &o)
+	addLinkedHubFlags(cmd, e, &o)
 	addLinkedHubContentFlags(cmd, &o)
 	return cmd
 }
@@ -309,7 +323,7 @@ A terminal is asked first; without one, --yes is required.`,
 		}
 		return run(cmd, args)
 	}
-	addLinkedHubFlags(cmd, &o)
+	addLinkedHubFlags(cmd, e, &o)
 	addServiceVersionFlag(cmd, &o)
 	cmd.Flags().BoolVar(&o.deleteDevices, "delete-devices", false, "delete the devices of an embedded hub with it")
 	addYesFlag(cmd, &o.yes)
@@ -323,18 +337,17 @@ type hubsClient struct {
 	own     *service.Client
 }
 
-func newHubsClient(cmd *cobra.Command, e *env) (*hubsClient, error) {
-	info, client, err := running(cmd, e)
+func newHubsClient(cmd *cobra.Command, e *env, l login) (*hubsClient, error) {
+	control, t, err := newControlPlane(cmd, e, l)
 	if err != nil {
 		return nil, err
 	}
-	options := &service.Options{HTTPClient: client, UserAgent: "mooring/" + version, Now: time.Now, Warning: warnings(e)}
-	token := service.StaticToken(info.ControlPlane.Token)
-	control, err := service.NewControlPlane(info.ServiceEndpoint, info.ControlPlane.ResourceID, token, options)
-	if err != nil {
-		return nil, err
+	var own *service.Client
+	if t.connection != "" {
+		own, err = service.NewClient(t.connection, t.options)
+	} else {
+		own, err = service.NewClientWithToken(t.info.ServiceEndpoint, service.StaticToken(t.info.ControlPlane.Token), t.options)
 	}
-	own, err := service.NewClientWithToken(info.ServiceEndpoint, token, options)
 	if err != nil {
 		return nil, err
 	}

@@ -66,7 +66,7 @@ func waiting(h wire.HubHealth) string {
 }
 
 func linkedHubList(e *env) *cobra.Command {
-	var asJSON bool
+	var o linkedHubOptions
 	cmd := &cobra.Command{
 		Use: "list", Short: "List linked hubs", Args: noArgs,
 		Long: `List the linked hubs and how they are doing: whether they answer, how many
@@ -74,7 +74,7 @@ registrations wait for their turn at them, and from how many identities they are
 to be cleaned. A hub that was not called since the service started is unknown.`,
 		Example: "  mooring linked-hub list",
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			client, err := newHubsClient(cmd, e)
+			client, err := newHubsClient(cmd, e, o.login)
 			if err != nil {
 				return err
 			}
@@ -83,16 +83,18 @@ to be cleaned. A hub that was not called since the service started is unknown.`,
 			defer cancel()
 			var all wire.HubStatusList
 			if err := client.get(ctx, service.Request{Path: wire.LinkedHubsPath}, &all); err != nil {
-				return err
+				return explainTrust(err)
 			}
-			if asJSON {
+			if o.json {
 				return printJSON(e, all)
 			}
 			return printHubs(e, all.Value)
 		},
 	}
 	addDataFlag(cmd)
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	addControlLoginFlags(cmd, &o.login)
+	azNames(cmd)
+	cmd.Flags().BoolVar(&o.json, "json", false, "print JSON")
 	return cmd
 }
 
@@ -112,7 +114,7 @@ func printHubs(e *env, hubs []wire.HubStatus) error {
 
 func linkedHubCleanups(e *env) *cobra.Command {
 	var top int
-	var asJSON bool
+	var o linkedHubOptions
 	cmd := &cobra.Command{
 		Use: "cleanups", Short: "List identities that are still to be removed from hubs", Args: noArgs,
 		Long: `List the identities that are still to be removed from a hub, because their device is at
@@ -122,27 +124,29 @@ another one now. They are tried again until the hub no longer has them.`,
 			if top < 1 {
 				return usagef(cmd, "--top: must be at least 1")
 			}
-			client, err := newHubsClient(cmd, e)
+			client, err := newHubsClient(cmd, e, o.login)
 			if err != nil {
 				return err
 			}
 			defer client.close()
 			page, err := client.cleanups(cmd.Context(), top)
 			if err != nil {
-				return err
+				return explainTrust(err)
 			}
 			if page.Continuation != "" {
 				fmt.Fprintln(e.err, "There are more; --top shows more.")
 			}
-			if asJSON {
+			if o.json {
 				return printJSON(e, page)
 			}
 			return printCleanups(e, page.Value)
 		},
 	}
 	addDataFlag(cmd)
+	addControlLoginFlags(cmd, &o.login)
+	azNames(cmd)
 	cmd.Flags().IntVar(&top, "top", maxTop, "how many at most")
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	cmd.Flags().BoolVar(&o.json, "json", false, "print JSON")
 	return cmd
 }
 

@@ -17,15 +17,16 @@ import (
 
 // listOptions are what the commands that list records of a service take.
 type listOptions struct {
-	login, query string
-	top          int
-	json         bool
+	login login
+	query string
+	top   int
+	json  bool
 }
 
 func addListFlags(cmd *cobra.Command, o *listOptions) {
 	addDataFlag(cmd)
-	addLoginFlag(cmd, &o.login)
-	cmd.Flags().StringVar(&o.query, "query", "", "list what this query selects (default: all)")
+	addLoginFlags(cmd, &o.login)
+	cmd.Flags().StringVar(&o.query, "query", "", "list what this query selects, or @FILE (default: all)")
 	cmd.Flags().IntVar(&o.top, "top", 0, "list this many at most (default: all)")
 	cmd.Flags().BoolVar(&o.json, "json", false, "print the service's own JSON, as one array")
 	azNames(cmd)
@@ -35,6 +36,10 @@ func addListFlags(cmd *cobra.Command, o *listOptions) {
 func (o *listOptions) check(cmd *cobra.Command) error {
 	if cmd.Flags().Changed("top") && o.top < 1 {
 		return usagef(cmd, "--top: must be at least 1")
+	}
+	var err error
+	if o.query, err = textOrFile("--query", o.query); err != nil {
+		return err
 	}
 	if cmd.Flags().Changed("query") && strings.TrimSpace(o.query) == "" {
 		return usagef(cmd, "--query: is empty; a query begins with SELECT *")

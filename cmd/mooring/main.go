@@ -39,8 +39,11 @@ func main() {
 // run executes one command line and returns the exit code.
 func run(ctx context.Context, e *env) int {
 	root := rootCommand(e)
-	root.SetArgs(e.args)
-	err := root.ExecuteContext(ctx)
+	args, err := azArgs(root, e.args)
+	if err == nil {
+		root.SetArgs(args)
+		err = root.ExecuteContext(ctx)
+	}
 	if err == nil {
 		return exitOK
 	}
@@ -74,9 +77,7 @@ Start with 'mooring serve'; 'mooring info' then prints what a device or a script
 	root.SetIn(e.in)
 	root.SetOut(e.out)
 	root.SetErr(e.err)
-	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
-		return usageError{command: cmd.CommandPath(), err: err}
-	})
+	root.SetFlagErrorFunc(unknownFlag)
 	root.AddCommand(
 		serveCommand(e),
 		infoCommand(e),
@@ -97,7 +98,7 @@ Start with 'mooring serve'; 'mooring info' then prints what a device or a script
 		backupCommand(e),
 		restoreCommand(e),
 	)
-	root.AddCommand(portalCommand(e))
+	root.AddCommand(portalCommand(e), versionCommand(e))
 	addCompletion(root)
 	return root
 }
@@ -123,7 +124,7 @@ func noArgs(cmd *cobra.Command, args []string) error {
 		return nil
 	}
 	if cmd.HasSubCommands() {
-		return usagef(cmd, "unknown command %q", args[0])
+		return unknownCommand(cmd, args[0])
 	}
 	return usagef(cmd, "unexpected argument %q", args[0])
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/mooring-iot/mooring/internal/dps"
+	"github.com/mooring-iot/mooring/internal/plaintext"
 	"github.com/mooring-iot/mooring/wire"
 )
 
@@ -30,25 +31,38 @@ least one policy keeps ServiceConfig.`,
 		policyCreate(e), policyShow(e), policyList(e), policyUpdate(e), policyDelete(e))
 }
 
+// rights are the words that --rights takes.
+var rights = []string{
+	"ServiceConfig", "EnrollmentRead", "EnrollmentWrite", "DeviceConnect", "RegistrationStatusRead", "RegistrationStatusWrite",
+}
+
 // policyOptions are what the policy commands take.
 type policyOptions struct {
 	name               string
 	rights             []string
 	primary, secondary string
 	regenerate         string
+	login              login
+	showKeys, hideKeys bool
 	yes, json          bool
 }
 
-func addPolicyFlags(cmd *cobra.Command, o *policyOptions) {
+func addPolicyFlags(cmd *cobra.Command, e *env, o *policyOptions) {
 	addDataFlag(cmd)
+	addControlLoginFlags(cmd, &o.login)
+	azNames(cmd)
 	cmd.Flags().StringVarP(&o.name, "policy-name", "n", "", "name of the policy")
 	cmd.Flags().BoolVar(&o.json, "json", false, "print JSON")
+	completeNames(cmd, "policy-name", func(ctx context.Context, cmd *cobra.Command) ([]string, error) {
+		return policyNames(ctx, cmd, e, o.login)
+	})
 }
 
 func addPolicyContentFlags(cmd *cobra.Command, o *policyOptions) {
-	cmd.Flags().StringSliceVarP(&o.rights, "rights", "r", nil, "rights of the policy, separated by commas")
-	cmd.Flags().StringVar(&o.primary, "primary-key", "", "primary key, base64 of 16 to 64 bytes")
-	cmd.Flags().StringVar(&o.secondary, "secondary-key", "", "secondary key, base64 of 16 to 64 bytes")
+	cmd.Flags().StringSliceVarP(&o.rights, "rights", "r", nil, "rights of the policy, separated by commas or blanks")
+	completeWords(cmd, "rights", rights)
+	cmd.Flags().StringVar(&o.primary, "primary-key", "", "primary key, base64 of 16 to 64 bytes, or @FILE; update: '' generates a new one")
+	cmd.Flags().StringVar(&o.secondary, "secondary-key", "", "secondary key, base64 of 16 to 64 bytes, or @FILE; update: '' generates a new one")
 }
 
 // onPolicy runs act on the named policy of the running service.
@@ -61,7 +75,7 @@ func onPolicy(e *env, o *policyOptions, act func(context.Context, *policyClient)
 		if err := o.check(cmd); err != nil {
 			return err
 		}
-		client, err := newPolicyClient(cmd, e)
+		client, err := newPolicyClient(cmd, e, o.login)
 		if err != nil {
 			return err
 		}
@@ -74,17 +88,33 @@ func (o *policyOptions) check(cmd *cobra.Command) error {
 	if _, err := dps.ParsePolicyName(o.name); err != nil {
 		return usagef(cmd, "--policy-name: %s", strings.TrimPrefix(dps.MessageOf(err), "keyName: "))
 	}
+	o.rights = splitList(o.rights)
 	if cmd.Flags().Changed("rights") {
 		if _, err := dps.ParseRights(strings.Join(o.rights, ",")); err != nil {
-			return usagef(cmd, "--%s", dps.MessageOf(err))
+			return usagef(cmd, "--%s%s; rights are %s", dps.MessageOf(err), o.nearestRight(), strings.Join(rights, ", "))
 		}
 	}
-	for flag, key := range map[string]string{"primary-key": o.primary, "secondary-key": o.secondary} {
-		if _, err := dps.ParseKey("--"+flag, key); err != nil {
+	for flag, key := range map[string]*string{"primary-key": &o.primary, "secondary-key": &o.secondary} {
+		text, err := textOrFile("--"+flag, *key)
+		if err != nil {
+			return err
+		}
+		*key = strings.TrimSpace(text)
+		if _, err := dps.ParseKey("--"+flag, *key); err != nil {
 			return usagef(cmd, "%s", dps.MessageOf(err))
 		}
 	}
 	return nil
+}
+
+// nearestRight is the hint for the first word that is not a right.
+func (o *policyOptions) nearestRight() string {
+	for _, word := range o.rights {
+		if _, err := dps.ParseRights(word); err != nil {
+			return plaintext.DidYouMean(word, rights)
+		}
+	}
+	return ""
 }
 
 func policyCreate(e *env) *cobra.Command {
@@ -112,8 +142,9 @@ func policyCreate(e *env) *cobra.Command {
 		}
 		return run(cmd, args)
 	}
-	addPolicyFlags(cmd, &o)
+	addPolicyFlags(cmd, e, &o)
 	addPolicyContentFlags(cmd, &o)
+	cmd.ValidArgsFunction = cobra.NoFileCompletions // a new one has a new name
 	return cmd
 }
 
@@ -125,7 +156,7 @@ func policyShow(e *env) *cobra.Command {
 		Example: "  mooring policy show --policy-name provisioningserviceowner",
 	}
 	cmd.RunE = onPolicy(e, &o, func(ctx context.Context, c *policyClient) error { return c.show(ctx, e, o) })
-	addPolicyFlags(cmd, &o)
+	addPolicyFlags(cmd, e, &o)
 	return cmd
 }
 
@@ -133,16 +164,19 @@ func policyList(e *env) *cobra.Command {
 	var o policyOptions
 	cmd := &cobra.Command{
 		Use: "list", Short: "List policies", Args: noArgs,
-		Long:    "List the policies with their rights, sorted by name. With --json their keys are shown too.",
+		Long:    "List the policies with their rights, sorted by name. --json --show-keys includes their keys.",
 		Example: "  mooring policy list",
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			client, err := newPolicyClient(cmd, e)
+			client, err := newPolicyClient(cmd, e, o.login)
 			if err != nil {
 				return err
 			}
 			raw, all, err := client.list(cmd.Context())
 			if err != nil {
 				return err
+			}
+			if o.json && !o.showKeys {
+				return printJSON(e, wire.List[policyWithoutKeys]{Value: withoutKeys(all)})
 			}
 			if o.json {
 				return printJSON(e, raw)
@@ -156,8 +190,25 @@ func policyList(e *env) *cobra.Command {
 		},
 	}
 	addDataFlag(cmd)
+	addControlLoginFlags(cmd, &o.login)
+	azNames(cmd)
 	cmd.Flags().BoolVar(&o.json, "json", false, "print JSON")
+	cmd.Flags().BoolVar(&o.showKeys, "show-keys", false, "include the keys in --json; treat the output as a secret")
 	return cmd
+}
+
+// policyWithoutKeys is a policy as it is listed.
+type policyWithoutKeys struct {
+	KeyName string `json:"keyName"`
+	Rights  string `json:"rights"`
+}
+
+func withoutKeys(all []wire.SharedAccessPolicy) []policyWithoutKeys {
+	out := make([]policyWithoutKeys, len(all))
+	for i, p := range all {
+		out[i] = policyWithoutKeys{p.KeyName, p.Rights}
+	}
+	return out
 }
 
 func policyUpdate(e *env) *cobra.Command {
@@ -191,10 +242,12 @@ secondary key, regenerate the primary one, and go back.`,
 		if len(o.rights) == 0 && o.primary == "" && o.secondary == "" {
 			return usagef(cmd, "nothing to change: give --rights, --primary-key, --secondary-key or --regenerate")
 		}
+		o.hideKeys = o.primary == "" && o.secondary == "" && !o.showKeys
 		return run(cmd, args)
 	}
-	addPolicyFlags(cmd, &o)
+	addPolicyFlags(cmd, e, &o)
 	addPolicyContentFlags(cmd, &o)
+	cmd.Flags().BoolVar(&o.showKeys, "show-keys", false, "show the keys even if they did not change; treat the output as a secret")
 	cmd.Flags().StringVar(&o.regenerate, "regenerate", "", "which key to replace by a random one: primary, secondary or both")
 	return cmd
 }
@@ -203,7 +256,12 @@ secondary key, regenerate the primary one, and go back.`,
 func (o *policyOptions) readRegenerate(cmd *cobra.Command) error {
 	var slots []*string
 	switch o.regenerate {
-	case "":
+	case "": // as az iot dps: an empty key is replaced by a new one
+		for flag, slot := range map[string]*string{"primary-key": &o.primary, "secondary-key": &o.secondary} {
+			if cmd.Flags().Changed(flag) && *slot == "" {
+				slots = append(slots, slot)
+			}
+		}
 	case "primary":
 		slots = []*string{&o.primary}
 	case "secondary":
@@ -263,7 +321,7 @@ func policyDelete(e *env) *cobra.Command {
 		fmt.Fprintf(e.out, "Policy %s is deleted.\n", o.name)
 		return nil
 	})
-	addPolicyFlags(cmd, &o)
+	addPolicyFlags(cmd, e, &o)
 	cmd.Flags().BoolVarP(&o.yes, "yes", "y", false, "do not ask")
 	return cmd
 }
@@ -302,17 +360,12 @@ type policyClient struct {
 	host    string // of connection strings
 }
 
-func newPolicyClient(cmd *cobra.Command, e *env) (*policyClient, error) {
-	info, client, err := running(cmd, e)
+func newPolicyClient(cmd *cobra.Command, e *env, l login) (*policyClient, error) {
+	control, err := newControlClient(cmd, e, l)
 	if err != nil {
 		return nil, err
 	}
-	control := &controlClient{
-		http:  client,
-		base:  "https://" + info.ServiceEndpoint + info.ControlPlane.ResourceID,
-		token: info.ControlPlane.Token,
-	}
-	return &policyClient{control: control, host: info.ServiceEndpoint}, nil
+	return &policyClient{control: control, host: control.host}, nil
 }
 
 func (c *policyClient) list(ctx context.Context) (json.RawMessage, []wire.SharedAccessPolicy, error) {
@@ -379,6 +432,9 @@ func (c *policyClient) show(ctx context.Context, e *env, o policyOptions) error 
 	if err != nil {
 		return err
 	}
+	if o.hideKeys {
+		return o.printWithoutKeys(e, p)
+	}
 	if o.json {
 		return printJSON(e, raw)
 	}
@@ -395,4 +451,13 @@ func (c *policyClient) show(ctx context.Context, e *env, o policyOptions) error 
 		p.PrimaryKey,
 	)
 	return w.Flush()
+}
+
+// printWithoutKeys shows a policy whose keys nobody asked for.
+func (o *policyOptions) printWithoutKeys(e *env, p wire.SharedAccessPolicy) error {
+	if o.json {
+		return printJSON(e, policyWithoutKeys{p.KeyName, p.Rights})
+	}
+	_, err := fmt.Fprintf(e.out, "Name    %s\nRights  %s\n", p.KeyName, p.Rights)
+	return err
 }

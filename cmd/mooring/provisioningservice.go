@@ -21,12 +21,13 @@ func provisioningServiceCommand(e *env) *cobra.Command {
 
 func serviceShow(e *env) *cobra.Command {
 	var asJSON bool
+	var l login
 	cmd := &cobra.Command{
 		Use: "show", Short: "Show the provisioning service", Args: noArgs,
 		Long:    "Show the provisioning service, as 'az iot dps show' does.",
 		Example: "  mooring service show --json",
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			client, err := newHubsClient(cmd, e)
+			client, err := newHubsClient(cmd, e, l)
 			if err != nil {
 				return err
 			}
@@ -35,12 +36,14 @@ func serviceShow(e *env) *cobra.Command {
 			defer cancel()
 			s, err := client.control.Get(ctx)
 			if err != nil {
-				return err
+				return explainTrust(err)
 			}
 			return printService(e, s, asJSON)
 		},
 	}
 	addDataFlag(cmd)
+	addControlLoginFlags(cmd, &l)
+	azNames(cmd, "name", "dps-name", "tags", "tags")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return cmd
 }
@@ -49,6 +52,7 @@ func serviceUpdate(e *env) *cobra.Command {
 	var policy, etag string
 	var tags []string
 	var asJSON bool
+	var l login
 	cmd := &cobra.Command{
 		Use: "update", Short: "Change the provisioning service", Args: noArgs,
 		Long: `Change the allocation policy, which counts for enrollments that name none, or the tags
@@ -68,7 +72,7 @@ of the provisioning service. What is not given stays.`,
 		if changed("allocation-policy") && !isServicePolicy(policy) {
 			return usagef(cmd, "--allocation-policy: must be hashed, geoLatency or static; custom is for enrollments")
 		}
-		client, err := newHubsClient(cmd, e)
+		client, err := newHubsClient(cmd, e, l)
 		if err != nil {
 			return err
 		}
@@ -85,11 +89,13 @@ of the provisioning service. What is not given stays.`,
 			return nil
 		}, &service.UpdateOptions{ETag: etag})
 		if err != nil {
-			return err
+			return explainTrust(err)
 		}
 		return printService(e, s, asJSON)
 	}
 	addDataFlag(cmd)
+	addControlLoginFlags(cmd, &l)
+	azNames(cmd, "name", "dps-name", "tags", "tags")
 	cmd.Flags().
 		StringVar(&policy, "allocation-policy", "", "how a hub is picked for enrollments that do not say: hashed, geoLatency or static")
 	cmd.Flags().StringArrayVar(&tags, "tags", nil, "all the tags there shall be, each as NAME=VALUE; repeatable; '' takes all away")

@@ -25,17 +25,18 @@ when.
 
 // registrationOptions are what the commands on one registration record take.
 type registrationOptions struct {
-	id, login, etag string
-	yes, json       bool
+	id, etag  string
+	login     login
+	yes, json bool
 }
 
-func addRegistrationFlags(cmd *cobra.Command, o *registrationOptions) {
+func addRegistrationFlags(cmd *cobra.Command, e *env, o *registrationOptions) {
 	addDataFlag(cmd)
-	addLoginFlag(cmd, &o.login)
+	addLoginFlags(cmd, &o.login)
 	cmd.Flags().StringVar(&o.id, "registration-id", "", "registration ID of the device; the same as the first argument")
 	cmd.Flags().BoolVar(&o.json, "json", false, "print the service's own JSON")
 	azNames(cmd)
-	cmd.ValidArgsFunction = cobra.NoFileCompletions
+	completeRegistrations(cmd, e, "registration-id", &o.login)
 }
 
 // onRegistration runs act on the record that the command line names.
@@ -91,7 +92,7 @@ func registrationShow(e *env) *cobra.Command {
 		}
 		return printRegistration(e, r)
 	})
-	addRegistrationFlags(cmd, &o)
+	addRegistrationFlags(cmd, e, &o)
 	return cmd
 }
 
@@ -139,12 +140,15 @@ enrollment, 'mooring registration show' says.)`,
 				return err
 			}
 			defer client.CloseIdleConnections()
-			empty := true
-			found := noting(client.Registrations().Query(cmd.Context(), through, o.asked()), func() { empty = false })
-			if err := printList(e, o, found, registrationTable); err != nil || !empty {
+			found, err := peeked(client.Registrations().Query(cmd.Context(), through, o.asked()))
+			if err == nil && found == nil { // nothing is printed before the group is known to exist
+				err = groupExists(cmd.Context(), client, through)
+				found = func(func(*wire.RegistrationState, error) bool) {}
+			}
+			if err != nil {
 				return explainTrust(err)
 			}
-			return groupExists(cmd.Context(), client, through)
+			return explainTrust(printList(e, o, found, registrationTable))
 		},
 	}
 	addListFlags(cmd, &o)
@@ -163,16 +167,23 @@ func groupExists(ctx context.Context, client *service.Client, id string) error {
 	return nil
 }
 
-// noting calls seen when a sequence has an element.
-func noting[T any](all iter.Seq2[T, error], seen func()) iter.Seq2[T, error] {
+// peeked returns a sequence whose first element was fetched; nil when there is none.
+func peeked[T any](all iter.Seq2[T, error]) (iter.Seq2[T, error], error) {
+	next, stop := iter.Pull2(all)
+	first, err, ok := next()
+	if !ok || err != nil {
+		stop()
+		return nil, err
+	}
 	return func(yield func(T, error) bool) {
-		for v, err := range all {
-			seen()
-			if !yield(v, err) {
+		defer stop()
+		for v, err := first, error(nil); yield(v, err); {
+			var ok bool
+			if v, err, ok = next(); !ok {
 				return
 			}
 		}
-	}
+	}, nil
 }
 
 var registrationTable = table[*wire.RegistrationState]{
@@ -201,7 +212,7 @@ is required.`,
 		}
 		return nil
 	})
-	addRegistrationFlags(cmd, &o)
+	addRegistrationFlags(cmd, e, &o)
 	addDeleteVersionFlag(cmd, &o.etag)
 	addYesFlag(cmd, &o.yes)
 	return cmd

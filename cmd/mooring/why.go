@@ -19,7 +19,7 @@ import (
 
 // whyOptions are what the why command takes.
 type whyOptions struct {
-	login  string
+	login  login
 	remote string
 	json   bool
 }
@@ -66,7 +66,6 @@ of the data directory; the policy needs the right RegistrationStatusRead.`,
 			}
 			return nil
 		},
-		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if o.remote != "" {
 				return o.run(cmd, e, "")
@@ -75,9 +74,10 @@ of the data directory; the policy needs the right RegistrationStatusRead.`,
 		},
 	}
 	addDataFlag(cmd)
-	addLoginFlag(cmd, &o.login)
+	addLoginFlags(cmd, &o.login)
 	cmd.Flags().StringVar(&o.remote, "remote", "", "IP `address` of the device, instead of an ID")
 	cmd.Flags().BoolVar(&o.json, "json", false, "print the service's own JSON")
+	completeRegistrations(cmd, e, "", &o.login)
 	return cmd
 }
 

@@ -358,3 +358,34 @@ func TestNames(t *testing.T) {
 		t.Errorf("Names = %v, want the name alone", got)
 	}
 }
+
+// TestManage checks who may use the control plane by a policy: one with all rights. The
+// other surfaces of bearer tokens take no policy.
+func TestManage(t *testing.T) {
+	t.Parallel()
+	w := newWorld()
+	expired := sas.Sign("dps.example", "owner", w.store.policies["owner"].Keys.Primary.Reveal(), now.Add(-time.Hour))
+	for name, tt := range map[string]struct {
+		authorization string
+		instance      dps.InstanceID
+		code          dps.Code // of the refusal; 0 when it is taken
+	}{
+		"a policy with all rights": {w.token("owner"), "default", 0},
+		"a policy that may write":  {w.token("writer"), "default", dps.Unauthorized},
+		"a policy that may read":   {w.token("reader"), "default", dps.Unauthorized},
+		"an expired token":         {expired, "default", dps.Unauthorized},
+		"another key":              {sas.Sign("dps.example", "owner", []byte("another"), now.Add(time.Hour)), "default", dps.Unauthorized},
+		"another host":             {sas.Sign("other.example", "owner", w.store.policies["owner"].Keys.Primary.Reveal(), now.Add(time.Hour)), "default", dps.Unauthorized},
+		"an unknown policy":        {sas.Sign("dps.example", "ghost", []byte("any"), now.Add(time.Hour)), "default", dps.Unauthorized},
+		"an unknown instance":      {w.token("owner"), "ghost", dps.InstanceNotFound},
+		"nothing":                  {"", "default", dps.Unauthorized},
+	} {
+		err := w.Manage(request("/subscriptions/x", tt.authorization), tt.instance)
+		if (err != nil) != (tt.code != 0) || (err != nil && dps.CodeOf(err) != tt.code) {
+			t.Errorf("%s: %v, want %v", name, err, tt.code)
+		}
+	}
+	if err := w.Control(request("/subscriptions/x", w.token("owner")), "default"); dps.CodeOf(err) != dps.Unauthorized {
+		t.Errorf("Control took a policy: %v", err)
+	}
+}

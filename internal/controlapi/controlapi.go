@@ -132,9 +132,9 @@ func (s *server) onAbsent(op, absent operation) route.Handler {
 			return err
 		}
 		do := op
-		err = s.Guard.Control(r, t.in)
+		err = s.Guard.Manage(r, t.in)
 		if dps.CodeOf(err) == dps.InstanceNotFound {
-			do, err = absent, s.Guard.Control(r, s.Instance)
+			do, err = absent, s.Guard.Manage(r, s.Instance)
 		}
 		if err != nil {
 			return err

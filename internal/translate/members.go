@@ -179,8 +179,8 @@ func CheckTwinNames(twin json.RawMessage) error {
 // known one, and none of them. What is not an object has no members.
 func misspelled(object json.RawMessage, path string, known []string) (map[string]json.RawMessage, error) {
 	var members map[string]json.RawMessage
-	if json.Unmarshal(object, &members) != nil {
-		return nil, nil
+	if err := json.Unmarshal(object, &members); err != nil {
+		return nil, nil //nolint:nilerr // what is not an object is refused elsewhere
 	}
 	for name := range members {
 		near := plaintext.Nearest(name, known)
