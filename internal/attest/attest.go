@@ -9,7 +9,8 @@ import (
 	"github.com/mooring-iot/mooring/internal/dps"
 )
 
-// The texts that a refused device is told beside code 401002.
+// The texts that a refused device is told beside code 401002; answerUnauthorized beside 401000
+// too, see dps.Reason.Code.
 // Source: azure-docs issue 119463, azure-iot-sdk-java issue 573, azure-iot-sdk-csharp issue 1010.
 const (
 	answerUnauthorized = "Unauthorized"

@@ -212,11 +212,11 @@ func TestErrorsAreCounted(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if report.Errors["register: 401 401002"] == 0 || report.Examples["register: 401 401002"] == "" {
+	if report.Errors["register: 401 401000"] == 0 || report.Examples["register: 401 401000"] == "" {
 		t.Errorf("errors = %v", report.Errors)
 	}
 	var text bytes.Buffer
-	if err := report.WriteText(&text, "registrations"); err != nil || !strings.Contains(text.String(), "register: 401 401002") {
+	if err := report.WriteText(&text, "registrations"); err != nil || !strings.Contains(text.String(), "register: 401 401000") {
 		t.Errorf("text = %s, %v", &text, err)
 	}
 }

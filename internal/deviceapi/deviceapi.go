@@ -47,7 +47,7 @@ func New(o Options) http.Handler {
 		),
 		Refuse: s.refuse, Log: o.Log,
 		// Registration logs a device that it refuses, with all checks.
-		Logged: func(err error) bool { return dps.CodeOf(err) == dps.Unauthorized },
+		Logged: dps.IsRefusal,
 	}
 }
 

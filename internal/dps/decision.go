@@ -74,7 +74,7 @@ func (d *Decision) Refuse(name, detail string, v Verdict) {
 // Verdict is the consequence of a failed check.
 type Verdict struct {
 	Reason Reason
-	Answer string // one of the texts that DPS sends with 401002
+	Answer string // one of the texts that DPS sends with 401000 and 401002
 	Remedy string
 }
 

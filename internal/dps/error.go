@@ -23,6 +23,7 @@ const (
 	CustomAllocationNoHub
 	CustomAllocationUnauthorized
 	Unauthorized
+	UnknownCredential
 	EnrollmentNotFound
 	GroupNotFound
 	RegistrationNotFound
@@ -64,6 +65,7 @@ var codeNames = [codeCount]string{
 	CustomAllocationNoHub:        "CustomAllocationNoHub",
 	CustomAllocationUnauthorized: "CustomAllocationUnauthorized",
 	Unauthorized:                 "Unauthorized",
+	UnknownCredential:            "UnknownCredential",
 	EnrollmentNotFound:           "EnrollmentNotFound",
 	GroupNotFound:                "GroupNotFound",
 	RegistrationNotFound:         "RegistrationNotFound",

@@ -161,11 +161,11 @@ func TestRefusals(t *testing.T) {
 		status string
 		code   int
 	}{
-		{"wrong key", as("", w.token("dev-1", dps.NewKey())), registerTopic("1"), "401", 401002},
-		{"key of another", as("", w.token("dev-1", other)), registerTopic("1"), "401", 401002},
-		{"token of another", as("", w.token("dev-2", other)), registerTopic("1"), "401", 401002},
-		{"no token", as("", "open sesame"), registerTopic("1"), "401", 401002},
-		{"long password", as("", strings.Repeat("x", 60000)), registerTopic("1"), "401", 401002},
+		{"wrong key", as("", w.token("dev-1", dps.NewKey())), registerTopic("1"), "401", 401000},
+		{"key of another", as("", w.token("dev-1", other)), registerTopic("1"), "401", 401000},
+		{"token of another", as("", w.token("dev-2", other)), registerTopic("1"), "401", 401000},
+		{"no token", as("", "open sesame"), registerTopic("1"), "401", 401000},
+		{"long password", as("", strings.Repeat("x", 60000)), registerTopic("1"), "401", 401000},
 		{"unknown scope", as("0neFFFFFFFF/registrations/dev-1/api-version="+version, good), registerTopic("1"), "404", 404000},
 		{"malformed version", as(w.scope+"/registrations/dev-1/api-version=2035-13-01", good), registerTopic("1"), "400", 400004},
 		{"malformed version, poll", as(w.scope+"/registrations/dev-1/api-version=2035-13-01", good), pollTopic("1", "x"), "400", 400004},
@@ -194,7 +194,7 @@ func TestCertificateRefused(t *testing.T) {
 	w := newWorld(t)
 	w.group(t)
 	self := issue(t, pki.Request{Kind: pki.Device, CommonName: "dev-1"})
-	w.device(t, w.hello("dev-1", ""), self.Chain, packet.AtLeastOnce).ask(t, registerTopic("1"), "").refused(t, "401", 401002)
+	w.device(t, w.hello("dev-1", ""), self.Chain, packet.AtLeastOnce).ask(t, registerTopic("1"), "").refused(t, "401", 401000)
 }
 
 func TestDisabled(t *testing.T) {

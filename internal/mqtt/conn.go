@@ -265,7 +265,7 @@ func (c *conn) answer(r request, payload []byte) (*packet.Publish, error) {
 func (c *conn) run(r request, payload []byte, trackingID string) (int, any, time.Duration) {
 	status, body, retryAfter, err := c.call(r, payload, trackingID)
 	if err != nil {
-		if dps.CodeOf(err) != dps.Unauthorized { // logged by registration, with all checks
+		if !dps.IsRefusal(err) { // logged by registration, with all checks
 			c.logFailure(err, trackingID)
 		}
 		status, refusal := translate.Error(err, trackingID, c.server.now())

@@ -138,10 +138,10 @@ func TestUnsubscribe(t *testing.T) {
 		}
 	}
 	unsubscribe(8, "other")
-	c.ask(t, registerTopic("1"), "").refused(t, "401", 401002)
+	c.ask(t, registerTopic("1"), "").refused(t, "401", 401000)
 	unsubscribe(9, "other", filter)
 	c.subscribe(t, packet.AtMostOnce)
-	c.ask(t, registerTopic("1"), "").refused(t, "401", 401002)
+	c.ask(t, registerTopic("1"), "").refused(t, "401", 401000)
 	unsubscribe(10, filter)
 	c.alive(t)
 	c.send(t, &packet.Publish{Topic: registerTopic("1"), QoS: packet.AtLeastOnce, PacketID: 3})

@@ -59,7 +59,7 @@ func TestGroupOfLastRegistrationIsTriedFirst(t *testing.T) {
 	registers("individual", w.tokened("pump", own.Primary), individual("pump"), 0)
 
 	_, err := s.Register(t.Context(), w.tokened("sensor", dps.NewKey()))
-	fails(t, "wrong key", err, dps.Unauthorized)
+	fails(t, "wrong key", err, dps.UnknownCredential)
 	if l := w.lastLine(t); l.Decision.Reason != string(dps.ReasonNoEnrollment) || l.Decision.Remedy == "" {
 		t.Errorf("log line = %+v", l)
 	}
@@ -112,7 +112,7 @@ func TestCertificateAndToken(t *testing.T) {
 		t.Errorf("poll without the certificate: %v", err)
 	}
 	_, err := w.Register(t.Context(), both("press", dps.NewKey(), w.leaf(t, "press")))
-	fails(t, "a wrong token beside a right certificate", err, dps.Unauthorized)
+	fails(t, "a wrong token beside a right certificate", err, dps.UnknownCredential)
 	press := w.registered(t, w.request("press", w.leaf(t, "press")))
 	_, err = w.Poll(t.Context(), w.tokened("press", dps.NewKey()), press.Operation)
 	fails(t, "poll by a token for a registration by certificate", err, dps.Unauthorized)
@@ -139,14 +139,14 @@ func TestIndividualBeforeGroup(t *testing.T) {
 	own := w.keyed(t, individual("sensor"), disabled)
 	derived := w.tokened("sensor", dps.DeriveKey(line.Primary, "sensor"))
 	_, err := w.Register(t.Context(), derived)
-	fails(t, "group's key", err, dps.Unauthorized)
+	fails(t, "group's key", err, dps.UnknownCredential)
 	rec := w.registered(t, w.tokened("sensor", own.Primary))
 	if rec.Status != dps.Disabled {
 		t.Errorf("record = %+v", rec)
 	}
 	must(t, w.enroll.Delete(t.Context(), in, individual("sensor"), dps.Condition{}))
 	_, err = w.Poll(t.Context(), w.tokened("sensor", own.Primary), rec.Operation)
-	fails(t, "poll after the enrollment is gone", err, dps.Unauthorized, "Unauthorized")
+	fails(t, "poll after the enrollment is gone", err, dps.UnknownCredential, "Unauthorized")
 	if rec := w.registered(t, derived); rec.Status != dps.Assigned || rec.Entry != group("keyed-line") {
 		t.Errorf("record = %+v", rec)
 	}

@@ -88,7 +88,7 @@ func TestKeysRefused(t *testing.T) {
 		{"enrollment by keys, certificate shown", w.request("sensor", w.leaf(t, "sensor")), dps.ReasonOtherAttestation},
 	} {
 		_, err := w.Register(t.Context(), tt.req)
-		fails(t, tt.name, err, dps.Unauthorized)
+		fails(t, tt.name, err, dps.UnknownCredential)
 		if last, _ := w.outcomes.last(); last.Reason != tt.reason {
 			t.Errorf("%s: reason %q, want %q", tt.name, last.Reason, tt.reason)
 		}
@@ -119,15 +119,15 @@ func TestPollByKeys(t *testing.T) {
 	}
 	must(t, poll(w.tokened("pump", own.Secondary), pump))
 	must(t, poll(w.tokened("sensor", dps.DeriveKey(line.Secondary, "sensor")), sensor))
-	fails(t, "wrong key", poll(w.tokened("pump", dps.NewKey()), pump), dps.Unauthorized)
-	fails(t, "wrong group key", poll(w.tokened("sensor", dps.NewKey()), sensor), dps.Unauthorized)
-	fails(t, "no token", poll(w.request("pump", nil), pump), dps.Unauthorized)
-	fails(t, "a certificate", poll(w.request("pump", selfSigned(t, "pump")), pump), dps.Unauthorized)
+	fails(t, "wrong key", poll(w.tokened("pump", dps.NewKey()), pump), dps.UnknownCredential)
+	fails(t, "wrong group key", poll(w.tokened("sensor", dps.NewKey()), sensor), dps.UnknownCredential)
+	fails(t, "no token", poll(w.request("pump", nil), pump), dps.UnknownCredential)
+	fails(t, "a certificate", poll(w.request("pump", selfSigned(t, "pump")), pump), dps.UnknownCredential)
 	stale := w.tokened("pump", own.Primary)
 	w.advance(2 * time.Hour)
-	fails(t, "expired", poll(stale, pump), dps.Unauthorized)
+	fails(t, "expired", poll(stale, pump), dps.UnknownCredential)
 	must(t, w.enroll.Delete(t.Context(), in, group("keyed-line"), dps.Condition{}))
-	fails(t, "enrollment deleted", poll(w.tokened("sensor", dps.DeriveKey(line.Primary, "sensor")), sensor), dps.Unauthorized)
+	fails(t, "enrollment deleted", poll(w.tokened("sensor", dps.DeriveKey(line.Primary, "sensor")), sensor), dps.UnknownCredential)
 }
 
 // A device whose group was deleted is found under another one.

@@ -147,7 +147,7 @@ func TestRegistrationRate(t *testing.T) {
 	s := register.New(register.Options{Store: w.store, Observer: w.outcomes, Log: w.logger(), Now: w.clock, Rate: 1})
 	for range 5 { // who cannot prove itself takes nobody's turn
 		_, err := s.Register(t.Context(), wrong)
-		fails(t, "wrong key", err, dps.Unauthorized)
+		fails(t, "wrong key", err, dps.UnknownCredential)
 	}
 	_, err := s.Register(t.Context(), req)
 	must(t, err)

@@ -125,7 +125,7 @@ func TestKeptTokensHoldNoSecret(t *testing.T) {
 		req := w.request("sensor", nil)
 		req.Evidence.Token = tt.token
 		_, err := s.Register(t.Context(), req)
-		fails(t, name, err, dps.Unauthorized)
+		fails(t, name, err, dps.UnknownCredential)
 		r := k.one(t, name)
 		if r.Decision.Reason != tt.reason || r.Attestation != dps.SymmetricKey {
 			t.Errorf("%s: kept %+v", name, r)

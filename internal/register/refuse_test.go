@@ -87,7 +87,7 @@ func TestRefusals(t *testing.T) {
 			req := w.request("sensor", tt.device(t, w))
 			req.Evidence.Token = tt.token
 			_, err := w.Register(t.Context(), req)
-			fails(t, "Register", err, dps.Unauthorized)
+			fails(t, "Register", err, tt.reason.Code())
 			checkRefusal(t, w, tt.reason, tt.checks, tt.remedy)
 			if last, n := w.outcomes.last(); n != 1 || last != (outcome{tt.kind, dps.Unassigned, tt.reason}) {
 				t.Errorf("observer heard %+v, %d times", last, n)
@@ -101,7 +101,7 @@ func TestRefusals(t *testing.T) {
 			_, err = w.Record(t.Context(), in, "sensor")
 			fails(t, "a refusal leaves no record", err, dps.RegistrationNotFound)
 			_, err = w.LookUp(t.Context(), req)
-			fails(t, "LookUp", err, dps.Unauthorized)
+			fails(t, "LookUp", err, tt.reason.Code())
 		})
 	}
 }
@@ -242,7 +242,7 @@ func TestLookUp(t *testing.T) {
 		}
 	}
 	_, err = w.LookUp(t.Context(), w.request("sensor", selfSigned(t, "sensor")))
-	fails(t, "with a foreign certificate", err, dps.Unauthorized)
+	fails(t, "with a foreign certificate", err, dps.UnknownCredential)
 }
 
 func TestConcurrentChanges(t *testing.T) {

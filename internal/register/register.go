@@ -220,9 +220,9 @@ func New(o Options) *Service {
 // Register proves who the device is, assigns it to a hub and records it. The
 // outcome is durable, and read by Poll.
 //
-// It fails with InstanceNotFound, with Unauthorized when the device could not prove
-// itself, or with Throttled; a disabled enrollment and a failed allocation are
-// outcomes.
+// It fails with InstanceNotFound, with Unauthorized or UnknownCredential when the device
+// could not prove itself, or with Throttled; a disabled enrollment and a failed
+// allocation are outcomes.
 func (s *Service) Register(ctx context.Context, req Request) (Ticket, error) {
 	start := s.now()
 	in, err := s.store.InstanceByScope(ctx, req.Scope)
@@ -260,7 +260,7 @@ func (s *Service) Register(ctx context.Context, req Request) (Ticket, error) {
 // Poll returns the record as an operation left it. The caller has to show what it
 // registered with.
 //
-// It fails with InstanceNotFound, OperationNotFound, Unauthorized or Throttled.
+// It fails with InstanceNotFound, OperationNotFound, Unauthorized, UnknownCredential or Throttled.
 func (s *Service) Poll(ctx context.Context, req Request, op dps.OperationID) (Record, error) {
 	in, err := s.store.InstanceByScope(ctx, req.Scope)
 	if err != nil {
@@ -308,7 +308,7 @@ func (s *Service) followed(ctx context.Context, reg dps.Registration) (dps.Regis
 // LookUp proves who the device is and returns its record, unchanged. It counts as a
 // registration.
 //
-// It fails with InstanceNotFound, RegistrationNotFound, Unauthorized or Throttled.
+// It fails with InstanceNotFound, RegistrationNotFound, Unauthorized, UnknownCredential or Throttled.
 func (s *Service) LookUp(ctx context.Context, req Request) (Record, error) {
 	in, err := s.store.InstanceByScope(ctx, req.Scope)
 	if err != nil {
@@ -341,7 +341,7 @@ func (s *Service) LookUp(ctx context.Context, req Request) (Record, error) {
 // refuse records why a device is refused and returns what it is told.
 func (s *Service) refuse(ctx context.Context, in dps.InstanceID, req Request, d *dps.Decision) error {
 	s.logRefusal(ctx, in, req, d)
-	return dps.Errorf(dps.Unauthorized, "%s", d.Answer)
+	return dps.Errorf(d.Reason.Code(), "%s", d.Answer)
 }
 
 func (s *Service) logRefusal(ctx context.Context, in dps.InstanceID, req Request, d *dps.Decision) {

@@ -24,7 +24,7 @@ type failure struct {
 
 // failures has one row for each code.
 //
-// Sources of the numbers: azure-sdk-for-python, sdk/iothub/azure-iot-deviceprovisioning
+// Sources of the numbers: azure-docs issue 43157 (401000); azure-sdk-for-python, sdk/iothub/azure-iot-deviceprovisioning
 // (recordings, 409201 and 409202); azure-iot-sdk-csharp, e2e tests (404201, 404204);
 // azure-iot-sdk-c, prov_device_ll_client.c (400208, 400209); azure-docs,
 // iot-hub-troubleshoot-error codes (the names and numbers of hubs).
@@ -65,6 +65,7 @@ var failures = map[dps.Code]failure{
 	dps.HubNotFound:        {http.StatusNotFound, 404000, "ResourceNotFound", "IotHubNotFound", "Linked hub not found."},
 	dps.DeviceExists:       {http.StatusConflict, 409001, "Conflict", "DeviceAlreadyExists", "Device already exists."},
 	dps.Unauthorized:       {http.StatusUnauthorized, 401002, "AuthenticationFailed", "IotHubUnauthorizedAccess", "Unauthorized"},
+	dps.UnknownCredential:  {http.StatusUnauthorized, 401000, "AuthenticationFailed", "IotHubUnauthorizedAccess", "Unauthorized"},
 	dps.EnrollmentNotFound: {http.StatusNotFound, 404201, "ResourceNotFound", "ProvisioningRecordNotFound", "Enrollment not found."},
 	dps.RegistrationNotFound: {
 		http.StatusNotFound,

@@ -165,6 +165,7 @@ func TestNodeRefusals(t *testing.T) {
 	known := newDevice(t, "known", nil)
 	s.enroll(t, "known", clientCertificate(known), nil)
 
+	unknown := refusal{"UnauthorizedError", answer{StatusCode: http.StatusUnauthorized, ErrorCode: 401000}}
 	unauthorized := refusal{"UnauthorizedError", answer{StatusCode: http.StatusUnauthorized, ErrorCode: 401002}}
 	disabled := refusal{"SyntaxError", answer{StatusCode: http.StatusOK, Status: "disabled"}}
 	wrongScope := refusal{"Error", answer{StatusCode: http.StatusNotFound, ErrorCode: 404000}}
@@ -173,7 +174,7 @@ func TestNodeRefusals(t *testing.T) {
 		device device
 		want   refusal
 	}{
-		{"no enrollment", device{identity: newDevice(t, "stranger", nil)}, unauthorized},
+		{"no enrollment", device{identity: newDevice(t, "stranger", nil)}, unknown},
 		{"another certificate than the enrollment's", device{identity: newDevice(t, "known", nil)}, unauthorized},
 		{"disabled individual under an enabled group", device{identity: blocked}, disabled},
 		{"disabled lower group under an enabled upper one", device{identity: newDevice(t, "leaf-1", closedCA)}, disabled},
