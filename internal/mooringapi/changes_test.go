@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
@@ -185,7 +186,9 @@ func (w *world) proof(t *testing.T, root *pki.Issued) string {
 	t.Helper()
 	ca, err := w.store.CACertificate(t.Context(), dps.DefaultInstance, "factory")
 	must(t, err)
-	proof, err := pki.Issue(pki.Request{Kind: pki.Verification, CommonName: ca.Challenge.Code, Issuer: root.Issuer()})
+	proof, err := pki.Issue(pki.Request{
+		Kind: pki.Verification, CommonName: ca.Challenge.Code, Issuer: root.Issuer(), NotBefore: now.Add(-time.Minute), NotAfter: now.Add(time.Hour),
+	})
 	must(t, err)
 	return base64Of(proof.Certificate.Raw)
 }
