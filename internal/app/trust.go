@@ -3,11 +3,12 @@ package app
 import (
 	"bytes"
 	"crypto/x509"
-	"encoding/pem"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
+
+	"github.com/mooring-iot/mooring/internal/certfile"
 )
 
 // describeTrust says which CA clients must trust, and what commands on this machine trust.
@@ -67,7 +68,7 @@ func operatorTrust(certFile, caFile string) (ca, issuer string, err error) {
 	return caFile, "", nil
 }
 
-// readCertificates returns the certificates of a PEM file, at least one.
+// readCertificates returns the certificates of a file, at least one.
 func readCertificates(name string) ([]*x509.Certificate, error) {
 	f, err := os.Open(name)
 	if err != nil {
@@ -78,19 +79,9 @@ func readCertificates(name string) ([]*x509.Certificate, error) {
 	if err != nil {
 		return nil, err
 	}
-	var all []*x509.Certificate
-	for block, rest := pem.Decode(text); block != nil; block, rest = pem.Decode(rest) {
-		if block.Type != "CERTIFICATE" {
-			continue
-		}
-		c, err := x509.ParseCertificate(block.Bytes)
-		if err != nil {
-			return nil, fmt.Errorf("reading certificate %d of %s: %w", len(all)+1, name, err)
-		}
-		all = append(all, c)
-	}
-	if len(all) == 0 {
-		return nil, fmt.Errorf("%s holds no certificate in PEM form", name)
+	all, err := certfile.ReadWithKey(text)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
 	}
 	return all, nil
 }
