@@ -197,8 +197,12 @@ func (a *App) bootstrap(ctx context.Context) error {
 			hubs[i].HostName,
 		)
 	}
-	a.options.Log.Info("the embedded hub follows the service's host name", "from", hubs[i].HostName, "to", host)
-	return a.store.RenameHub(ctx, dps.DefaultInstance, dps.EmbeddedHub, host)
+	renamed, err := a.store.RenameHub(ctx, dps.DefaultInstance, dps.EmbeddedHub, host)
+	if err != nil {
+		return err
+	}
+	a.options.Log.Info("the embedded hub has a new host name, from --hostname", "from", hubs[i].HostName, "to", host, "enrollments", renamed)
+	return nil
 }
 
 // completeHubs gives every embedded hub the shared access policies that it lacks: hubs of

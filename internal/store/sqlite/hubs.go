@@ -2,6 +2,7 @@ package sqlite
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -212,12 +213,81 @@ func hubGone(err error) error {
 	return err
 }
 
-// RenameHub changes the host name of a hub; its devices stay with it.
-func (s *Store) RenameHub(ctx context.Context, in dps.InstanceID, hub dps.HubID, host dps.HostName) error {
+// RenameHub changes the host name of a hub; its devices stay with it. Enrollments that
+// name it by its old name get the new one; it returns how many did.
+func (s *Store) RenameHub(ctx context.Context, in dps.InstanceID, hub dps.HubID, host dps.HostName) (enrollments int, err error) {
 	defer s.known.forget()
-	return s.change(ctx, func(t tx) error {
-		return t.exec(`UPDATE hubs SET host_name = $1 WHERE instance = $2 AND id = $3`, string(host), string(in), string(hub))
+	err = s.change(ctx, func(t tx) error {
+		var old string
+		err := t.row(ctx, `SELECT host_name FROM hubs WHERE instance = $1 AND id = $2`, string(in), string(hub)).Scan(&old)
+		if err != nil {
+			return notFound(err, dps.HubNotFound, "The hub is not linked.")
+		}
+		if err := t.exec(`UPDATE hubs SET host_name = $1 WHERE instance = $2 AND id = $3`, string(host), string(in), string(hub)); err != nil {
+			return err
+		}
+		enrollments, err = s.renameInEnrollments(t, in, dps.HostName(old), host)
+		return err
 	})
+	return enrollments, err
+}
+
+// renameBatch is how many enrollments are read at a time.
+const renameBatch = 500
+
+// renameInEnrollments writes the new name of a hub into the enrollments that name it.
+func (s *Store) renameInEnrollments(t tx, in dps.InstanceID, old, host dps.HostName) (renamed int, err error) {
+	var kind, key string
+	for {
+		// An underscore stands for any character here: what is found is looked at below.
+		rows, err := t.rows(context.Background(), `SELECT kind, id_key, body FROM enrollments
+			WHERE instance = $1 AND (kind, id_key) > ($2, $3) AND body LIKE '%"' || $4 || '"%' ORDER BY kind, id_key LIMIT $5`,
+			string(in), kind, key, string(old), renameBatch)
+		page, err := collect(rows, err, func(row scanner) (c enrollmentColumns, err error) {
+			return c, row.Scan(&c.Kind, &c.Key, &c.Body)
+		})
+		if err != nil {
+			return renamed, err
+		}
+		for _, c := range page {
+			changed, err := s.renameInEnrollment(t, in, c, old, host)
+			if err != nil {
+				return renamed, err
+			}
+			if changed {
+				renamed++
+			}
+		}
+		if len(page) < renameBatch {
+			return renamed, nil
+		}
+		kind, key = page[len(page)-1].Kind, page[len(page)-1].Key
+	}
+}
+
+func (s *Store) renameInEnrollment(t tx, in dps.InstanceID, c enrollmentColumns, old, host dps.HostName) (changed bool, err error) {
+	var row enrollmentRow
+	if err := json.Unmarshal([]byte(c.Body), &row); err != nil {
+		return false, fmt.Errorf("reading enrollment %q: %w", c.Key, err)
+	}
+	if old.Equal(dps.HostName(row.HubHostName)) {
+		row.HubHostName, changed = string(host), true
+	}
+	if slices.ContainsFunc(row.IotHubs, old.Equal) {
+		others := slices.DeleteFunc(slices.Clone(row.IotHubs), host.Equal) // no name stands there twice
+		i := slices.IndexFunc(others, old.Equal)
+		others[i] = host
+		row.IotHubs, changed = others, true
+	}
+	if !changed {
+		return false, nil
+	}
+	body, err := json.Marshal(row)
+	if err != nil {
+		return false, err
+	}
+	return true, t.exec(`UPDATE enrollments SET body = $1, etag = $2, updated = $3 WHERE instance = $4 AND kind = $5 AND id_key = $6`,
+		string(body), string(dps.NewETag()), s.now().UnixNano(), string(in), c.Kind, c.Key)
 }
 
 const hubPolicyColumns = `SELECT instance, hub, name_key, name, rights, keys FROM hub_policies`

@@ -443,7 +443,7 @@ func TestOpenReadOnly(t *testing.T) {
 		"PutCACertificate":    r.PutCACertificate(ctx, ca, ""),
 		"DeleteCACertificate": r.DeleteCACertificate(ctx, ca.Instance, ca.Name, ""),
 		"Create":              r.Create(ctx, setup),
-		"RenameHub":           r.RenameHub(ctx, dps.DefaultInstance, dps.EmbeddedHub, "x"),
+		"RenameHub":           second(r.RenameHub(ctx, dps.DefaultInstance, dps.EmbeddedHub, "x")),
 		"Sweep":               r.Sweep(ctx),
 	} {
 		wantCode(t, name, err, dps.Unavailable)
@@ -499,3 +499,5 @@ func TestSweepInTheBackground(t *testing.T) {
 		s.Close()
 	})
 }
+
+func second[T any](_ T, err error) error { return err }

@@ -68,7 +68,7 @@ var instanceCases = []testCase{
 	}},
 	{"a hub is renamed", func(t *testing.T, w *world) {
 		_, d := w.commitNew(t, "sensor")
-		must(t, w.RenameHub(t.Context(), here, dps.EmbeddedHub, "new.example.com"))
+		read[int](t)(w.RenameHub(t.Context(), here, dps.EmbeddedHub, "new.example.com"))
 		hubs := read[[]dps.LinkedHub](t)(w.Hubs(t.Context(), here))
 		if len(hubs) != 1 || hubs[0].HostName != "new.example.com" {
 			t.Errorf("hubs = %+v", hubs)
@@ -78,6 +78,27 @@ var instanceCases = []testCase{
 		if len(others) != 1 || others[0].HostName != "hub.example.com" {
 			t.Errorf("hubs of the other instance = %+v", others)
 		}
+	}},
+	{"enrollments follow a hub that is renamed", func(t *testing.T, w *world) {
+		named := func(ref dps.EntryRef, old dps.HostName, hubs ...dps.HostName) {
+			e := enrollment(ref, byKeys())
+			e.Placement.Policy, e.Placement.IotHubs, e.Placement.HubHostName = dps.Hashed, hubs, old
+			e.InitialTwin = []byte(`{"tags":{"hub":"hub.example.com"}}`)
+			w.put(t, e)
+		}
+		named(individual("a"), "", "HUB.example.com", "b.example.com")
+		named(group("b"), "", "b.example.com", "hub.example.com", "new.example.com")
+		named(individual("c"), "hub.example.com")
+		named(group("d"), "", "hubxexample.com", "other-hub.example.com")
+		before := w.enrollment(t, group("d"))
+		if n := read[int](t)(w.RenameHub(t.Context(), here, dps.EmbeddedHub, "new.example.com")); n != 3 {
+			t.Errorf("%d enrollments were changed, want 3", n)
+		}
+		same(t, "a", w.enrollment(t, individual("a")).Placement.IotHubs, []dps.HostName{"new.example.com", "b.example.com"})
+		same(t, "b", w.enrollment(t, group("b")).Placement.IotHubs, []dps.HostName{"b.example.com", "new.example.com"})
+		same(t, "c", w.enrollment(t, individual("c")).Placement.HubHostName, dps.HostName("new.example.com"))
+		same(t, "d", w.enrollment(t, group("d")), before)
+		same(t, "twin", string(w.enrollment(t, individual("a")).InitialTwin), `{"tags":{"hub":"hub.example.com"}}`)
 	}},
 	{"instances do not see each other", instancesApart},
 }

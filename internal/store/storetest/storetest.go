@@ -53,8 +53,9 @@ type Instances interface {
 
 // EmbeddedHubs is what the hubs inside this process ask of storage.
 type EmbeddedHubs interface {
-	// RenameHub changes a host name; the devices stay.
-	RenameHub(ctx context.Context, in dps.InstanceID, hub dps.HubID, host dps.HostName) error
+	// RenameHub changes a host name; the devices stay. Enrollments that name the hub get
+	// the new name; it returns how many did.
+	RenameHub(ctx context.Context, in dps.InstanceID, hub dps.HubID, host dps.HostName) (enrollments int, err error)
 
 	// HubPolicy fails with Unauthorized. Case does not distinguish names.
 	HubPolicy(ctx context.Context, in dps.InstanceID, hub dps.HubID, name string) (dps.HubPolicy, error)
