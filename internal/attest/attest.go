@@ -66,6 +66,16 @@ func SameProof(shown, registered string) *dps.Decision {
 	return d
 }
 
+// OtherKindOfProof refuses a poll that shows another kind of proof than the registration
+// was made with.
+func OtherKindOfProof(d *dps.Decision, shown, registered dps.AttestationType) {
+	names := map[dps.AttestationType]string{dps.X509: "a client certificate", dps.SymmetricKey: "a token"}
+	d.Refuse("same evidence as at registration", fmt.Sprintf("the device showed %s, and registered with %s", names[shown], names[registered]), dps.Verdict{
+		Reason: dps.ReasonOperationOwner, Answer: answerUnauthorized,
+		Remedy: "poll with what the device registered with, or register again",
+	})
+}
+
 // Gone refuses a device whose enrollment was deleted while it was being attested.
 func Gone(d *dps.Decision, ref dps.EntryRef) {
 	d.Entry = ref

@@ -1,7 +1,10 @@
 package attest
 
 import (
+	"crypto/hmac"
+	"crypto/sha256"
 	"fmt"
+	"hash"
 	"strings"
 	"time"
 
@@ -83,32 +86,84 @@ func signed(token sas.Token, keys dps.KeyPair) bool {
 	return token.Verify(keys.Primary.Reveal(), keys.Secondary.Reveal())
 }
 
-// GroupKey returns the first of groups under which the device's derived key signed
-// the token, with the keys that are derived for it. The registration ID counts as
-// the device spells it, then in lower case.
-func GroupKey(d *dps.Decision, token sas.Token, id dps.RegistrationID, groups []dps.Enrollment) (dps.Enrollment, dps.KeyPair) {
-	for _, g := range groups {
-		if g.Attestation.Type != dps.SymmetricKey {
-			continue
+// GroupKey checks that the key of the device, derived from one of the group's, signed the
+// token, and returns the derived keys. The registration ID counts as the device spells
+// it, then in lower case.
+func GroupKey(d *dps.Decision, token sas.Token, id dps.RegistrationID, group dps.Enrollment) dps.KeyPair {
+	d.Entry = group.Ref
+	if group.Attestation.Type != dps.SymmetricKey {
+		refuseToken(d, "enrollment", fmt.Sprintf("%s attests by %s, the device showed a SAS token", group.Ref, group.Attestation.Type),
+			dps.ReasonOtherAttestation, "register the device again, by what the group attests")
+		return dps.KeyPair{}
+	}
+	d.Pass("enrollment", group.Ref.String())
+	for _, spelling := range spellings(id) {
+		if keys := DerivedKeys(*group.Attestation.SymmetricKey, spelling); signed(token, keys) {
+			d.Pass("signature", "by the device's key under the group")
+			return keys
 		}
-		for _, spelling := range spellings(id) {
-			if keys := DerivedKeys(*g.Attestation.SymmetricKey, spelling); signed(token, keys) {
-				d.Entry = g.Ref
-				d.Pass("enrollment", g.Ref.String())
-				d.Pass("signature", "by the device's key under the group")
-				return g, keys
+	}
+	refuseToken(d, "signature", fmt.Sprintf("no key derived for %q from the keys of the %s signed the token", id, group.Ref), dps.ReasonWrongKey,
+		"derive the device's key again: mooring enrollment-group compute-device-key, and register the device again")
+	return dps.KeyPair{}
+}
+
+// NoGroup refuses a token that no group's key accounts for; groups is how many there are.
+func NoGroup(d *dps.Decision, id dps.RegistrationID, groups int) {
+	detail := fmt.Sprintf("no individual enrollment %q, and no key derived for it from the keys of %s signed the token", id, countGroups(groups))
+	if groups == 0 {
+		detail = fmt.Sprintf("no individual enrollment %q, and no enrollment group with symmetric keys", id)
+	}
+	d.Refuse("enrollment", detail, dps.Verdict{
+		Reason: dps.ReasonNoEnrollment, Answer: answerUnauthorized,
+		Remedy: "derive the device's key from its group's key and this registration ID (mooring enrollment-group compute-device-key), " +
+			"or enroll the device",
+	})
+}
+
+// GroupKeys are the keys of one group, ready to derive those of many devices.
+type GroupKeys struct {
+	Group dps.EntryRef
+	macs  []hash.Hash // keyed; never written to, so that clones can be made at the same time
+}
+
+// NewGroupKeys prepares the keys of a group that attests by them.
+func NewGroupKeys(group dps.Enrollment) GroupKeys {
+	g := GroupKeys{Group: group.Ref}
+	for _, key := range []dps.Secret{group.Attestation.SymmetricKey.Primary, group.Attestation.SymmetricKey.Secondary} {
+		if !key.IsZero() {
+			g.macs = append(g.macs, hmac.New(sha256.New, key.Reveal()))
+		}
+	}
+	return g
+}
+
+// Derivations returns how many keys Signed derives for id.
+func (g GroupKeys) Derivations(id dps.RegistrationID) int { return len(g.macs) * len(spellings(id)) }
+
+// Signed reports whether a key derived for id signed the token. It derives one key for
+// each key of the group and each spelling of id, and checks the signature with it.
+func (g GroupKeys) Signed(token sas.Token, id dps.RegistrationID) bool {
+	found := false
+	for _, spelling := range spellings(id) {
+		for _, keyed := range g.macs {
+			if token.Verify(derive(keyed, spelling)) {
+				found = true
 			}
 		}
 	}
-	d.Refuse(
-		"enrollment",
-		fmt.Sprintf("no individual enrollment %q, and the token is signed under no key of %s", id, countGroups(len(groups))),
-		dps.Verdict{
-			Reason: dps.ReasonNoEnrollment, Answer: answerUnauthorized,
-			Remedy: "derive the device's key from its group's key and this registration ID (mooring enrollment-group compute-device-key), or enroll the device",
-		},
-	)
-	return dps.Enrollment{}, dps.KeyPair{}
+	return found
+}
+
+// derive is dps.DeriveKey with a key that was prepared.
+func derive(keyed hash.Hash, id dps.RegistrationID) []byte {
+	cloner, _ := keyed.(hash.Cloner) // as every hash of the standard library
+	mac, err := cloner.Clone()
+	if err != nil {
+		panic(err) // only hashes that cannot be cloned have one
+	}
+	mac.Write([]byte(id))
+	return mac.Sum(nil)
 }
 
 func spellings(id dps.RegistrationID) []dps.RegistrationID {

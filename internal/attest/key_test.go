@@ -1,7 +1,6 @@
 package attest_test
 
 import (
-	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -166,61 +165,74 @@ func TestDerivedKeyOfTheDocumentation(t *testing.T) {
 		t.Errorf("derived keys are not %s", want)
 	}
 	d := &dps.Decision{}
-	found, _ := attest.GroupKey(
-		d,
-		tokenOf(t, dps.DeriveKey(group, id), id),
-		id,
-		[]dps.Enrollment{keyEntry(dps.Group, "line", dps.KeyPair{Primary: group})},
-	)
-	if d.Refused() || found.Ref.ID != "line" {
-		t.Errorf("decision %+v, group %v", d, found.Ref)
+	line := keyEntry(dps.Group, "line", dps.KeyPair{Primary: group})
+	attest.GroupKey(d, tokenOf(t, dps.DeriveKey(group, id), id), id, line)
+	if d.Refused() || d.Entry.ID != "line" || !attest.NewGroupKeys(line).Signed(tokenOf(t, dps.DeriveKey(group, id), id), id) {
+		t.Errorf("decision %+v", d)
 	}
 }
 
 func TestGroupKey(t *testing.T) {
-	var groups []dps.Enrollment
-	var pairs []dps.KeyPair
-	for i := range 100 {
-		pairs = append(pairs, dps.NewKeyPair())
-		groups = append(groups, keyEntry(dps.Group, fmt.Sprintf("line-%02d", i), pairs[i]))
-	}
-	groups[7].Attestation = dps.Attestation{Type: dps.X509, X509: &dps.X509Attestation{}}
+	keys, single := dps.NewKeyPair(), dps.KeyPair{Primary: dps.NewKey()}
 	for _, tt := range []struct {
 		name  string
+		group dps.KeyPair
 		key   dps.Secret
 		id    dps.RegistrationID
-		group string // "" when refused
-		keyed dps.RegistrationID
+		keyed dps.RegistrationID // "" when refused
 	}{
-		{"first", dps.DeriveKey(pairs[0].Primary, "dev"), "dev", "line-00", "dev"},
-		{"in the middle, secondary", dps.DeriveKey(pairs[50].Secondary, "dev"), "dev", "line-50", "dev"},
-		{"last", dps.DeriveKey(pairs[99].Primary, "dev"), "dev", "line-99", "dev"},
-		{"as spelled", dps.DeriveKey(pairs[3].Primary, "Dev-A"), "Dev-A", "line-03", "Dev-A"},
-		{"in lower case", dps.DeriveKey(pairs[3].Primary, "dev-a"), "Dev-A", "line-03", "dev-a"},
-		{"in another case", dps.DeriveKey(pairs[3].Primary, "DEV-A"), "Dev-A", "", ""},
-		{"of another device", dps.DeriveKey(pairs[3].Primary, "other"), "dev", "", ""},
-		{"the group's key itself", pairs[3].Primary, "dev", "", ""},
-		{"a group by certificates", dps.DeriveKey(pairs[7].Primary, "dev"), "dev", "", ""},
-		{"unknown", dps.NewKey(), "dev", "", ""},
+		{"primary", keys, dps.DeriveKey(keys.Primary, "dev"), "dev", "dev"},
+		{"secondary", keys, dps.DeriveKey(keys.Secondary, "dev"), "dev", "dev"},
+		{"one key", single, dps.DeriveKey(single.Primary, "dev"), "dev", "dev"},
+		{"as spelled", keys, dps.DeriveKey(keys.Primary, "Dev-A"), "Dev-A", "Dev-A"},
+		{"in lower case", keys, dps.DeriveKey(keys.Primary, "dev-a"), "Dev-A", "dev-a"},
+		{"in another case", keys, dps.DeriveKey(keys.Primary, "DEV-A"), "Dev-A", ""},
+		{"of another device", keys, dps.DeriveKey(keys.Primary, "other"), "dev", ""},
+		{"the group's key itself", keys, keys.Primary, "dev", ""},
+		{"no key", single, dps.NewKey(), "dev", ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			d := &dps.Decision{}
-			found, keys := attest.GroupKey(d, tokenOf(t, tt.key, tt.id), tt.id, groups)
-			if tt.group == "" {
-				explained(t, d, dps.ReasonNoEnrollment)
+			d, group, token := &dps.Decision{}, keyEntry(dps.Group, "line", tt.group), tokenOf(t, tt.key, tt.id)
+			got := attest.GroupKey(d, token, tt.id, group)
+			if found := attest.NewGroupKeys(group).Signed(token, tt.id); found == d.Refused() {
+				t.Errorf("a search says %v, the group %v", found, d.LogValue())
+			}
+			if tt.keyed == "" {
+				explained(t, d, dps.ReasonWrongKey)
 				return
 			}
 			explained(t, d, dps.ReasonNone)
-			if found.Ref.ID != tt.group {
-				t.Fatalf("group %q, want %q", found.Ref.ID, tt.group)
-			}
-			if want := attest.DerivedKeys(*found.Attestation.SymmetricKey, tt.keyed); keys.Primary.Base64() != want.Primary.Base64() ||
-				keys.Secondary.Base64() != want.Secondary.Base64() {
+			want := attest.DerivedKeys(tt.group, tt.keyed)
+			if got.Primary.Base64() != want.Primary.Base64() || got.Secondary.Base64() != want.Secondary.Base64() {
 				t.Errorf("the hub gets other keys than those derived for %q", tt.keyed)
 			}
 		})
 	}
 	d := &dps.Decision{}
-	attest.GroupKey(d, tokenOf(t, dps.NewKey(), "dev"), "dev", nil)
-	explained(t, d, dps.ReasonNoEnrollment)
+	certified := dps.Enrollment{Ref: groupRef("g"), Attestation: dps.Attestation{Type: dps.X509, X509: &dps.X509Attestation{}}}
+	attest.GroupKey(d, tokenOf(t, keys.Primary, "dev"), "dev", certified)
+	explained(t, d, dps.ReasonOtherAttestation)
+}
+
+func TestNoGroup(t *testing.T) {
+	for groups, want := range map[int]string{
+		0: `no individual enrollment "dev", and no enrollment group with symmetric keys`,
+		1: `no key derived for it from the keys of the only group with symmetric keys signed the token`,
+		7: `no key derived for it from the keys of the 7 groups with symmetric keys signed the token`,
+	} {
+		d := &dps.Decision{}
+		attest.NoGroup(d, "dev", groups)
+		if explained(t, d, dps.ReasonNoEnrollment); !strings.HasSuffix(lastCheck(d).Detail, want) {
+			t.Errorf("%d groups: %q, want %q", groups, lastCheck(d).Detail, want)
+		}
+	}
+}
+
+func TestOtherKindOfProof(t *testing.T) {
+	d := &dps.Decision{}
+	attest.OtherKindOfProof(d, dps.SymmetricKey, dps.X509)
+	explained(t, d, dps.ReasonOperationOwner)
+	if want := "the device showed a token, and registered with a client certificate"; lastCheck(d).Detail != want {
+		t.Errorf("detail = %q, want %q", lastCheck(d).Detail, want)
+	}
 }

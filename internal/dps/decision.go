@@ -36,6 +36,7 @@ const (
 	ReasonTokenMalformed       Reason = "token-malformed"
 	ReasonTokenResource        Reason = "token-for-another-device"
 	ReasonTokenExpired         Reason = "token-expired"
+	ReasonGroupSearch          Reason = "group-search-unfinished"
 	ReasonWrongKey             Reason = "wrong-key"
 	ReasonDisabled             Reason = "disabled"
 	ReasonOperationOwner       Reason = "operation-of-another-proof"

@@ -112,6 +112,10 @@ var reasons = []reasonRow{
 		"The token expired more than 5 minutes ago.",
 		"Check the clock of the device, and let it make a new token for each connection.",
 	}},
+	{ReasonGroupSearch, ReasonText{
+		"There are more enrollment groups with symmetric keys than one request tries, and the device's group is not found yet.",
+		"Let the device retry, as its answer says, or create an individual enrollment for it.",
+	}},
 	{ReasonWrongKey, ReasonText{
 		"Neither key of the device's enrollment signed its token.",
 		"Give the device the primary or secondary key of its enrollment.",

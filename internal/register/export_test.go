@@ -38,3 +38,15 @@ func (r *Recent) Len() int { return len(r.r.now) + len(r.r.old) }
 
 // SetRoom sets how many registrations may wait for one hub.
 func (s *Service) SetRoom(n int) { s.line.most = n }
+
+// What one request tries, and how many searches are remembered.
+const (
+	MaxDerivations = maxDerivations
+	MaxSearches    = maxSearches
+)
+
+// Derived returns how many keys were derived and tried.
+func (s *Service) Derived() int64 { return s.keyring.derived.Load() }
+
+// Searches returns how many unfinished searches are remembered.
+func (s *Service) Searches() int { return len(s.keyring.searches.now) + len(s.keyring.searches.old) }

@@ -23,7 +23,7 @@ func (c *counted) KeyGroups(ctx context.Context, in dps.InstanceID) ([]dps.Enrol
 	return c.Store.KeyGroups(ctx, in)
 }
 
-// Only a device's first registration looks at every group.
+// All groups are read for the first search, and again after one was changed.
 func TestGroupOfLastRegistrationIsTriedFirst(t *testing.T) {
 	w := newWorld(t)
 	store := &counted{Store: w.store}
@@ -54,9 +54,13 @@ func TestGroupOfLastRegistrationIsTriedFirst(t *testing.T) {
 	}
 	registers("first", derived("line-13"), group("line-13"), 1)
 	registers("again", derived("line-13"), group("line-13"), 0)
-	registers("under another group", derived("line-02"), group("line-02"), 1)
+	registers("under another group", derived("line-02"), group("line-02"), 0)
 	registers("again there", derived("line-02"), group("line-02"), 0)
 	registers("individual", w.tokened("pump", own.Primary), individual("pump"), 0)
+	pairs["line-20"] = w.keyed(t, group("line-20"), nil)
+	registers("under a new group", derived("line-20"), group("line-20"), 1)
+	pairs["line-03"] = w.keyed(t, group("line-03"), nil) // other keys
+	registers("under changed keys", derived("line-03"), group("line-03"), 1)
 
 	_, err := s.Register(t.Context(), w.tokened("sensor", dps.NewKey()))
 	fails(t, "wrong key", err, dps.UnknownCredential)

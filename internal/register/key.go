@@ -49,32 +49,48 @@ func hubKeys(keys dps.KeyPair) dps.HubAuthentication {
 }
 
 // proveGroupKey finds the group of a device that names none: that of its last
-// registration, which nearly always is the one, then every other.
+// registration, which nearly always is the one, else one of the others.
+//
+// It fails with Throttled when the others were not all tried.
 func (s *Service) proveGroupKey(ctx context.Context, in dps.Instance, req Request, token sas.Token, p *proof) error {
 	last, err := s.lastGroup(ctx, in.ID, req.ID)
 	if err != nil {
 		return err
 	}
-	if last != nil {
-		trial := *p.decision
-		if p.groupKey(token, req, []dps.Enrollment{*last}, &trial); !trial.Refused() {
-			*p.decision = trial
+	if last != nil && p.groupKey(token, req, *last) {
+		return nil
+	}
+	for range 2 { // the second time if the group was changed after it was found
+		found, err := s.keyring.find(ctx, in.ID, req.ID, token)
+		switch {
+		case err != nil:
+			return err
+		case !found.done:
+			return dps.Because(dps.ReasonGroupSearch, throttled(searchPause))
+		case found.group.ID == "":
+			attest.NoGroup(p.decision, req.ID, found.groups)
 			return nil
 		}
+		group, err := s.store.Enrollment(ctx, in.ID, found.group)
+		if err == nil && p.groupKey(token, req, group) {
+			return nil
+		}
+		if err != nil && dps.CodeOf(err) != dps.GroupNotFound {
+			return err
+		}
 	}
-	groups, err := s.store.KeyGroups(ctx, in.ID)
-	if err != nil {
-		return err
-	}
-	p.groupKey(token, req, groups, p.decision)
-	return nil
+	return throttled(searchPause) // it is changed all the time
 }
 
-func (p *proof) groupKey(token sas.Token, req Request, groups []dps.Enrollment, d *dps.Decision) {
-	group, keys := attest.GroupKey(d, token, req.ID, groups)
-	if !d.Refused() {
-		p.entry, p.hubAuth = group, hubKeys(keys)
+// groupKey attests the device by the key of a group, and reports whether that one decides.
+func (p *proof) groupKey(token sas.Token, req Request, group dps.Enrollment) bool {
+	trial := *p.decision
+	keys := attest.GroupKey(&trial, token, req.ID, group)
+	if trial.Refused() {
+		return false
 	}
+	*p.decision, p.entry, p.hubAuth = trial, group, hubKeys(keys)
+	return true
 }
 
 // lastGroup returns the group of the device's last registration, nil if there is
@@ -97,13 +113,16 @@ func (s *Service) lastGroup(ctx context.Context, in dps.InstanceID, id dps.Regis
 // proveAgain checks that a poll shows what its registration was made with: the same
 // certificate, or a token under the same enrollment.
 func (s *Service) proveAgain(ctx context.Context, in dps.Instance, req Request, reg dps.Registration) (*dps.Decision, error) {
-	if reg.Attestation != dps.SymmetricKey {
-		return attest.SameProof(fingerprint(req.Evidence), reg.Evidence), nil
-	}
 	d := &dps.Decision{}
-	if req.Evidence.Token == "" {
+	switch shown := req.Evidence.shown(); {
+	case shown == "" && reg.Attestation == dps.SymmetricKey:
 		attest.NoEvidence(d)
 		return d, nil
+	case shown != "" && shown != reg.Attestation:
+		attest.OtherKindOfProof(d, shown, reg.Attestation)
+		return d, nil
+	case reg.Attestation != dps.SymmetricKey:
+		return attest.SameProof(fingerprint(req.Evidence), reg.Evidence), nil
 	}
 	token := attest.Token(d, keyEvidence(req), s.now())
 	if d.Refused() {
@@ -119,7 +138,7 @@ func (s *Service) proveAgain(ctx context.Context, in dps.Instance, req Request, 
 		return nil, err
 	}
 	if reg.Entry.Kind == dps.Group {
-		attest.GroupKey(d, token, req.ID, []dps.Enrollment{e})
+		attest.GroupKey(d, token, req.ID, e)
 	} else {
 		attest.IndividualKey(d, token, e)
 	}

@@ -1,6 +1,7 @@
 package register_test
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -173,4 +174,59 @@ func TestLimits(t *testing.T) {
 	w.advance(time.Minute)
 	_, err = s.Poll(t.Context(), req, ticket.Operation)
 	must(t, err)
+}
+
+// What a refused poll is told to be about is what it is about.
+func TestPollByKeysExplained(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		change func(t *testing.T, w *world)
+		poll   func(t *testing.T, w *world, good register.Request) register.Request
+		reason dps.Reason
+		check  string
+	}{
+		{
+			name: "a certificate instead of the token", reason: dps.ReasonOperationOwner,
+			poll: func(t *testing.T, w *world, _ register.Request) register.Request {
+				return w.request("sensor", w.leaf(t, "sensor"))
+			},
+			check: "the device showed a client certificate, and registered with a token",
+		},
+		{
+			name: "nothing", reason: dps.ReasonNoEvidence, check: "no client certificate and no token",
+			poll: func(_ *testing.T, w *world, _ register.Request) register.Request { return w.request("sensor", nil) },
+		},
+		{
+			name: "new keys of the group", reason: dps.ReasonWrongKey, check: `no key derived for "sensor" from the keys of the enrollment group line`,
+			change: func(t *testing.T, w *world) { w.keyed(t, group("line"), nil) },
+		},
+		{
+			name: "the group attests by certificates now", reason: dps.ReasonOtherAttestation, check: "enrollment group line attests by x509",
+			change: func(t *testing.T, w *world) { w.put(t, group("line"), dps.X509Attestation{CAPrimary: "root"}, nil) },
+		},
+		{
+			name: "the group is gone", reason: dps.ReasonNoEnrollment, check: "enrollment group line was deleted",
+			change: func(t *testing.T, w *world) {
+				must(t, w.enroll.Delete(t.Context(), in, group("line"), dps.Condition{}))
+			},
+		},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			w := newWorld(t)
+			line := w.keyed(t, group("line"), nil)
+			good := w.tokened("sensor", dps.DeriveKey(line.Primary, "sensor"))
+			rec := w.registered(t, good)
+			if tt.change != nil {
+				tt.change(t, w)
+			}
+			if tt.poll != nil {
+				good = tt.poll(t, w, good)
+			}
+			_, err := w.Poll(t.Context(), good, rec.Operation)
+			fails(t, "poll", err, dps.Unauthorized)
+			if l := w.lastLine(t); l.Decision.Reason != string(tt.reason) || !strings.Contains(l.Decision.Checks, tt.check) {
+				t.Errorf("log line = %+v, want %s and %q", l.Decision, tt.reason, tt.check)
+			}
+		})
+	}
 }

@@ -26,6 +26,7 @@ import (
 // a NotFound code, never a zero value.
 type Store interface {
 	Records
+	KeyGroups
 	Line
 
 	// InstanceByScope finds the instance that devices call scope. It fails with
@@ -94,12 +95,18 @@ type Records interface {
 	// Anchors returns the stored certificates that have one of the subjects (DER).
 	Anchors(ctx context.Context, in dps.InstanceID, subjects [][]byte) ([]dps.Anchor, error)
 
-	// KeyGroups returns the groups that attest by symmetric keys, sorted by ID.
-	KeyGroups(ctx context.Context, in dps.InstanceID) ([]dps.Enrollment, error)
-
 	// CertificateOwner returns the enrollment that holds a certificate; ok is
 	// false when none does.
 	CertificateOwner(ctx context.Context, in dps.InstanceID, t dps.Thumbprint) (ref dps.EntryRef, ok bool, err error)
+}
+
+// KeyGroups are the look-ups of a search for the group of a token.
+type KeyGroups interface {
+	// KeyGroups returns the groups that attest by symmetric keys, sorted by ID.
+	KeyGroups(ctx context.Context, in dps.InstanceID) ([]dps.Enrollment, error)
+
+	// GroupChanges returns a number that grows with each change of a group.
+	GroupChanges(ctx context.Context, in dps.InstanceID) (int64, error)
 }
 
 // Observer hears of every outcome.
@@ -201,6 +208,7 @@ type Service struct {
 	devices       keylock.Locks[deviceKey] // that are being registered
 	recent        *recent
 	links         *attest.Links
+	keyring       *keyring
 }
 
 // New returns a Service.
@@ -211,7 +219,7 @@ func New(o Options) *Service {
 		home:     cmp.Or(o.Home, dps.DefaultInstance),
 		budget:   cmp.Or(o.HubBudget, DefaultHubBudget), webhookBudget: cmp.Or(o.WebhookBudget, DefaultWebhookBudget),
 		registrations: newRateLimit(o.Rate), polls: newPollLimit(),
-		recent: &recent{}, links: &attest.Links{},
+		recent: &recent{}, links: &attest.Links{}, keyring: newKeyring(o.Store),
 	}
 	s.line = newLine(s)
 	return s

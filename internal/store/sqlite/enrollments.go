@@ -72,6 +72,14 @@ func (s *Store) KeyGroups(ctx context.Context, in dps.InstanceID) ([]dps.Enrollm
 	return slices.DeleteFunc(groups, func(e dps.Enrollment) bool { return e.Attestation.Type != dps.SymmetricKey }), err
 }
 
+// GroupChanges counts the changes of enrollment groups: while it is the same, KeyGroups
+// returns the same.
+func (s *Store) GroupChanges(ctx context.Context, in dps.InstanceID) (int64, error) {
+	var changes int64
+	err := s.readers.row(ctx, `SELECT coalesce(max(changes), 0) FROM group_changes WHERE instance = $1`, string(in)).Scan(&changes)
+	return changes, storeError(err)
+}
+
 func (s *Store) scanEnrollment(row scanner) (dps.Enrollment, error) {
 	var r enrollmentColumns
 	if err := row.Scan(&r.Instance, &r.Kind, &r.Key, &r.ID, &r.Body, &r.Secrets, &r.ETag, &r.Created, &r.Updated); err != nil {

@@ -71,6 +71,33 @@ var enrollmentCases = []testCase{
 		same(t, "both, by ID", list(w.KeyGroups(t.Context(), here)), []dps.Enrollment{a, b})
 		same(t, "of the other instance", list(w.KeyGroups(t.Context(), there)), []dps.Enrollment(nil))
 	}},
+	{"changes of groups are counted", func(t *testing.T, w *world) {
+		changes := read[int64](t)
+		before, other := changes(w.GroupChanges(t.Context(), here)), changes(w.GroupChanges(t.Context(), there))
+		grew := func(what string, want bool) {
+			t.Helper()
+			now := changes(w.GroupChanges(t.Context(), here))
+			if now < before || (now > before) != want {
+				t.Errorf("%s: the count went from %d to %d", what, before, now)
+			}
+			before = now
+		}
+		grew("nothing", false)
+		w.put(t, enrollment(individual("c"), byKeys()))
+		w.commitNew(t, "sensor")
+		grew("an individual enrollment and a record", false)
+		e := w.put(t, enrollment(group("line"), byKeys()))
+		grew("a new group", true)
+		changed := e
+		changed.Status, changed.ETag = dps.StatusDisabled, dps.NewETag()
+		must(t, w.PutEnrollment(t.Context(), changed, e.ETag))
+		grew("a changed group", true)
+		must(t, w.DeleteEnrollment(t.Context(), here, changed.Ref, changed.ETag))
+		grew("a deleted group", true)
+		if now := changes(w.GroupChanges(t.Context(), there)); now != other {
+			t.Errorf("the count of the other instance went from %d to %d", other, now)
+		}
+	}},
 	{"each attestation is read back", func(t *testing.T, w *world) {
 		w.upload(t, "Root-1", certificate(t, "one"))
 		w.upload(t, "root-2", certificate(t, "two"))
