@@ -67,7 +67,7 @@ func (k *keyring) find(ctx context.Context, in dps.InstanceID, id dps.Registrati
 	if err != nil {
 		return search{}, err
 	}
-	who := pollKey{in, id.Key()}
+	who := deviceKey{in, id.Key()}
 	t := trial{ring: r, id: id, token: token, left: maxDerivations}
 	from := k.searches.at(who, r.version)
 	at, next := t.run(from)
@@ -173,7 +173,7 @@ func (t *trial) try(i int) (ok, room bool) {
 // searches remembers how far the searches for devices' groups went.
 type searches struct {
 	mu       sync.Mutex
-	now, old map[pollKey]progress
+	now, old map[deviceKey]progress
 }
 
 type progress struct {
@@ -181,7 +181,7 @@ type progress struct {
 	next    int // index of the group to go on with
 }
 
-func (s *searches) at(who pollKey, version int64) int {
+func (s *searches) at(who deviceKey, version int64) int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	p, ok := s.now[who]
@@ -194,16 +194,16 @@ func (s *searches) at(who pollKey, version int64) int {
 	return p.next
 }
 
-func (s *searches) keep(who pollKey, p progress) {
+func (s *searches) keep(who deviceKey, p progress) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.now == nil || len(s.now) >= maxSearches {
-		s.old, s.now = s.now, make(map[pollKey]progress)
+		s.old, s.now = s.now, make(map[deviceKey]progress)
 	}
 	s.now[who] = p
 }
 
-func (s *searches) forget(who pollKey) {
+func (s *searches) forget(who deviceKey) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.now, who)
