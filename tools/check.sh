@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Says which of the programs that everything else needs is missing, all at once.
+# Says which of the programs that everything else needs is missing or too old, all at once.
 set -euo pipefail
 
 missing=0
@@ -10,12 +10,29 @@ need() { # need PROGRAM WHAT-FOR
     fi
 }
 
+# atleast MINIMUM PROGRAM ARG...: the first version in what the program prints must be
+# that or newer.
+atleast() {
+    local minimum=$1 found
+    shift
+    command -v "$1" >/dev/null || return 0 # need says so
+    found=$("$@" 2>&1 | grep -oE '[0-9]+(\.[0-9]+)+' | head -n 1 || true)
+    if [ -z "$found" ] || [ "$(printf '%s\n%s\n' "$minimum" "$found" | sort -V | head -n 1)" != "$minimum" ]; then
+        echo "deps: $1 is version ${found:-unknown}; $minimum or newer is required" >&2
+        missing=1
+    fi
+}
+
 need go "Go 1.26 or newer, https://go.dev/dl/"
 need gcc "a C compiler, for the race detector (Debian: apt-get install gcc libc6-dev)"
-need node "Node.js 20 or newer, for the device SDK tests (Debian: apt-get install nodejs)"
-need npm "comes with Node.js (Debian: apt-get install npm)"
-need python3 "Python 3.11 or newer, for the service SDK tests (Debian: apt-get install python3-venv)"
+need node "Node.js 20 or newer, for the Node.js SDK tests (Debian: apt-get install nodejs)"
+need npm "npm 9 or newer, comes with Node.js (Debian: apt-get install npm)"
+need python3 "Python 3.11 or newer, for the Python SDK tests (Debian: apt-get install python3-venv)"
 
+atleast 1.26 go env GOVERSION
+atleast 20.0 node --version
+atleast 9.0 npm --version
+atleast 3.11 python3 --version
 
 if command -v python3 >/dev/null && ! python3 -c 'import ensurepip, venv' 2>/dev/null; then
     echo "deps: python3 cannot make virtual environments (Debian: apt-get install python3-venv)" >&2
@@ -43,4 +60,6 @@ install java default-jdk-headless
 need java "Java 17 or newer, for the Java SDK tests (Debian: apt-get install default-jdk-headless)"
 install mvn maven
 need mvn "Maven 3.8 or newer, for the Java SDKs (Debian: apt-get install maven)"
+atleast 17.0 java -version
+atleast 3.8 mvn --version
 exit "$missing"

@@ -225,6 +225,9 @@ func auditRow(a wire.AuditEntry) []string {
 	if outcome := outcomeOf(a); outcome != "" {
 		result += ", " + outcome
 	}
+	if a.Detail != "" {
+		result += ": " + onOneLine(a.Detail)
+	}
 	return []string{a.Time, printable(a.Principal), a.Operation, a.Kind, id, result, printable(a.Remote), a.TrackingID}
 }
 

@@ -1,11 +1,14 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"iter"
 	"net/http"
+	"strconv"
+	"strings"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
@@ -117,14 +120,22 @@ func printRegistration(e *env, r *wire.RegistrationState) error {
 func registrationList(e *env) *cobra.Command {
 	var o listOptions
 	var id string
+	var filter service.RegistrationFilter
 	cmd := &cobra.Command{
-		Use: "list [ENROLLMENT-ID]", Short: "List the devices that came through an enrollment group",
-		Long: `List the registration records of the devices that came through an enrollment group,
-all of them or those that a query selects. (What became of the device of an individual
-enrollment, 'mooring registration show' says.)`,
+		Use: "list [ENROLLMENT-ID]", Short: "List registration records",
+		Long: `List the registration records of an enrollment group: all of them, or those that a query
+selects. Without a group, find records by status, by device ID, or by the beginning of
+the registration ID, whatever enrollment they belong to; only Mooring offers this.
+
+For one device use 'mooring registration show'.`,
 		Example: `  mooring registration list line-7
-  mooring registration list line-7 --query "SELECT * FROM registrations WHERE status = 'failed'"`,
+  mooring registration list line-7 --query "SELECT * FROM registrations WHERE status = 'failed'"
+  mooring registration list --status failed
+  mooring registration list --device-id pump-7`,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if found, err := o.findRecords(cmd, e, args, filter); found || err != nil {
+				return explainTrust(err)
+			}
 			through, err := oneID(cmd, "enrollment-id", id, args)
 			if err != nil {
 				return err
@@ -152,9 +163,84 @@ enrollment, 'mooring registration show' says.)`,
 		},
 	}
 	addListFlags(cmd, &o)
-	cmd.Flags().StringVar(&id, "enrollment-id", "", "ID of the enrollment group; the same as the first argument")
+	f := cmd.Flags()
+	f.StringVar(&id, "enrollment-id", "", "ID of the enrollment group; the same as the first argument")
+	f.StringVar(&filter.Status, "status", "", "find records with this status: assigning, failed or disabled")
+	f.StringVarP(&filter.DeviceID, "device-id", "d", "", "find records with this device ID at any hub")
+	f.StringVar(&filter.StartsWith, "starts-with", "", "find records whose registration ID begins with this")
+	completeWords(cmd, "status", []string{"assigning", "failed", "disabled"})
 	completeEnrollments(cmd, e, dps.Group, &o.login)
 	return cmd
+}
+
+// findFlags find records without a group.
+var findFlags = []string{"status", "device-id", "starts-with"}
+
+// findRecords lists what a filter selects across enrollments; it reports false when the
+// command line has no filter.
+func (o *listOptions) findRecords(cmd *cobra.Command, e *env, args []string, filter service.RegistrationFilter) (bool, error) {
+	var given []string
+	for _, name := range findFlags {
+		if cmd.Flags().Changed(name) {
+			given = append(given, "--"+name)
+		}
+	}
+	switch {
+	case len(given) == 0:
+		return false, nil
+	case len(given) > 1:
+		return false, usagef(cmd, "%s: give only one", strings.Join(given, " and "))
+	case len(args) > 0 || cmd.Flags().Changed("enrollment-id") || cmd.Flags().Changed("query"):
+		return false, usagef(cmd, "%s searches all enrollments; leave out the group and --query", given[0])
+	case filter.Status+filter.DeviceID+filter.StartsWith == "":
+		return false, usagef(cmd, "%s: is empty", given[0])
+	}
+	if err := o.check(cmd); err != nil {
+		return false, err
+	}
+	client, err := newServiceClient(cmd, e, o.login)
+	if err != nil {
+		return false, err
+	}
+	defer client.CloseIdleConnections()
+	filter.PageSize = o.asked().PageSize
+	return true, printList(e, *o, recordsFound(cmd.Context(), client.Registrations(), filter), recordTable)
+}
+
+// recordsFound returns the records of all pages of a filter.
+func recordsFound(ctx context.Context, from *service.Registrations, filter service.RegistrationFilter) iter.Seq2[wire.RegistrationRecord, error] {
+	return func(yield func(wire.RegistrationRecord, error) bool) {
+		for {
+			page, err := from.Find(ctx, filter)
+			if err != nil {
+				yield(wire.RegistrationRecord{}, err)
+				return
+			}
+			for _, r := range page.Value {
+				if !yield(r, nil) {
+					return
+				}
+			}
+			if filter.Continuation = page.Continuation; filter.Continuation == "" {
+				return
+			}
+		}
+	}
+}
+
+var recordTable = table[wire.RegistrationRecord]{
+	header: "REGISTRATION ID\tENROLLMENT\tSTATUS\tHUB\tDEVICE ID\tERROR\tUPDATED",
+	none:   "There are no registrations to list.",
+	row: func(r wire.RegistrationRecord) []string {
+		failure := ""
+		if r.ErrorCode != 0 {
+			failure = strconv.Itoa(r.ErrorCode)
+		}
+		return []string{
+			r.RegistrationID, cmp.Or(r.EnrollmentGroupID, r.EnrollmentID), r.Status, r.AssignedHub, r.DeviceID, failure,
+			shortTime(r.LastUpdatedDateTimeUTC),
+		}
+	},
 }
 
 // groupExists tells a group without registrations from a name that was mistyped: services

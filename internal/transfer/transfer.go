@@ -172,6 +172,11 @@ func (r *Reader) split(data []byte, atEOF bool) (int, []byte, error) {
 	if r.long != nil {
 		return r.skip(data, atEOF)
 	}
+	return r.byLines(data, atEOF)
+}
+
+// byLines is split where a record ends with its line.
+func (r *Reader) byLines(data []byte, atEOF bool) (int, []byte, error) {
 	n := recordLength(data, r.format, r.separators())
 	switch {
 	case n >= 0 && n <= wire.MaxImportLine:
