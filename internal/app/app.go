@@ -326,6 +326,9 @@ type observer struct {
 	statistics *statistics.Counter
 }
 
+// Panicked counts panics.
+func (o observer) Panicked(where string) { o.metrics.Panicked(where) }
+
 func (o observer) Registered(kind dps.AttestationType, status dps.RegistrationStatus, reason dps.Reason, took time.Duration) {
 	o.metrics.Registration(string(kind), string(status), string(reason), took)
 	o.statistics.Registered(dps.DefaultInstance, status)

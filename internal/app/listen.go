@@ -14,8 +14,6 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/google/uuid"
-
 	"github.com/mooring-iot/mooring/internal/audit"
 	"github.com/mooring-iot/mooring/internal/controlapi"
 	"github.com/mooring-iot/mooring/internal/deviceapi"
@@ -238,10 +236,11 @@ func (a *App) https(endpoint string) http.Handler {
 			return
 		}
 		devices.ServeHTTP(w, r)
-	}), o.Log)
+	}), o.Log, a.metrics)
+	sockets := httpio.Track(http.HandlerFunc(a.webSocket), o.Log, a.metrics)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if isWebSocket(r) {
-			a.webSocket(w, r)
+			sockets.ServeHTTP(w, r)
 			return
 		}
 		plain.ServeHTTP(w, r)
@@ -274,7 +273,7 @@ func (a *App) webSocket(w http.ResponseWriter, r *http.Request) {
 // refuseWebSocket records a WebSocket handshake that was refused.
 func (a *App) refuseWebSocket(r *http.Request, err error) {
 	req := register.Request{
-		Evidence: register.Evidence{Chain: r.TLS.PeerCertificates}, Transport: dps.MQTTWebSocket, TrackingID: uuid.NewString(), Remote: r.RemoteAddr,
+		Evidence: register.Evidence{Chain: r.TLS.PeerCertificates}, Transport: dps.MQTTWebSocket, TrackingID: httpio.TrackingID(r.Context()), Remote: r.RemoteAddr,
 	}
 	d := dps.RefusedFor(dps.ReasonWebSocketRefused, "WebSocket handshake", err.Error(), "An HTTP status with the reason.", "")
 	a.devices.Refused(req, d)

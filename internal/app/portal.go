@@ -19,6 +19,7 @@ import (
 	"github.com/mooring-iot/mooring/internal/audit"
 	"github.com/mooring-iot/mooring/internal/controlapi"
 	"github.com/mooring-iot/mooring/internal/dps"
+	"github.com/mooring-iot/mooring/internal/httpio"
 	"github.com/mooring-iot/mooring/internal/portal"
 	"github.com/mooring-iot/mooring/internal/signin"
 	"github.com/mooring-iot/mooring/internal/store/sqlite"
@@ -37,7 +38,7 @@ func (a *App) listenPortal(ctx context.Context, api http.Handler, endpoint strin
 		return errors.Join(err, l.Close())
 	}
 	pages, err := portal.New(portal.Options{
-		SignIn: a.signin, API: portalAPI{app: a, endpoint: endpoint, http: &http.Client{Transport: inProcess{api, a.options.Log}}},
+		SignIn: a.signin, API: portalAPI{app: a, endpoint: endpoint, http: &http.Client{Transport: inProcess{api}}},
 		Secure: !isLoopback(l.Addr().String()), CAFile: trust.CAFile, CAIssuer: trust.CAIssuer, Version: a.options.Version, Log: a.options.Log, Now: time.Now,
 	})
 	if err != nil {
@@ -49,7 +50,7 @@ func (a *App) listenPortal(ctx context.Context, api http.Handler, endpoint strin
 	} else {
 		l = tls.NewListener(l, a.tlsConfig()) // with client certificates, browsers would ask people for one
 	}
-	a.addHTTP(portalListener, l, handler)
+	a.addHTTP(portalListener, l, httpio.Track(handler, a.options.Log, a.metrics))
 	return nil
 }
 
@@ -167,7 +168,6 @@ func (p portalAPI) Control(ctx context.Context) (*service.ControlPlane, error) {
 // in at the portal.
 type inProcess struct {
 	handler http.Handler
-	log     *slog.Logger
 }
 
 // RoundTrip calls the handler and returns its answer when it is whole.
@@ -184,8 +184,7 @@ func (t inProcess) RoundTrip(r *http.Request) (res *http.Response, err error) {
 	}
 	out := &answer{header: make(http.Header)}
 	defer func() {
-		if p := recover(); p != nil {
-			t.log.ErrorContext(ctx, "a call of the portal panicked", "path", r.URL.Path, "panic", p)
+		if p := recover(); p != nil { // it is logged, and the answer is not whole
 			res, err = nil, fmt.Errorf("%s %s: the service failed", r.Method, r.URL.Path)
 		}
 	}()

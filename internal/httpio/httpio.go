@@ -4,12 +4,14 @@
 package httpio
 
 import (
+	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"slices"
 	"strconv"
@@ -55,6 +57,7 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		a.refuse(w, r, noRoute(w, r, m.Allowed))
 		return
 	}
+	defer a.recover(w, r)
 	if err := m.Route.Handle(w, r, m.Params); err != nil {
 		a.refuse(w, r, err)
 	}
@@ -75,10 +78,24 @@ func noRoute(w http.ResponseWriter, r *http.Request, allowed []string) error {
 }
 
 func (a *API) refuse(w http.ResponseWriter, r *http.Request, err error) {
+	if left(r, err) {
+		a.Log.DebugContext(r.Context(), "the client left before it was answered", "trackingId", TrackingID(r.Context()),
+			"method", r.Method, "path", r.URL.Path, "remote", r.RemoteAddr)
+		w.WriteHeader(statusLeft)
+		return
+	}
 	if a.Logged == nil || !a.Logged(err) {
 		LogRefusal(a.Log, r, err)
 	}
 	a.Refuse(w, r, err)
+}
+
+// statusLeft is what the metrics show of a request whose client left. Nobody receives it.
+const statusLeft = 499
+
+// left reports whether a request failed only because its client went away meanwhile.
+func left(r *http.Request, err error) bool {
+	return errors.Is(err, context.Canceled) && errors.Is(r.Context().Err(), context.Canceled)
 }
 
 // LogRefusal writes the line of a refusal, whole or of a part of the request that more
@@ -109,13 +126,21 @@ func Audited(log *audit.Log, e audit.Entry, param string, handle route.Handler) 
 	}
 }
 
-// Track gives every request a tracking ID and logs one line for it at debug level.
-func Track(next http.Handler, log *slog.Logger) http.Handler {
+// Track gives every request a tracking ID and logs one line for it at debug level. A panic
+// below it ends the request alone (see dps.Recovered): it is logged as an error and
+// answered with 500, or with a closed connection once an answer has begun. observer, which
+// may be nil, hears of it.
+func Track(next http.Handler, log *slog.Logger, observer ...dps.PanicObserver) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		start := time.Now()
 		id := uuid.NewString()
 		sw := &statusWriter{ResponseWriter: w}
-		next.ServeHTTP(sw, r.WithContext(context.WithValue(r.Context(), trackingKey{}, id)))
+		if len(observer) > 0 {
+			sw.observer = observer[0]
+		}
+		r = r.WithContext(context.WithValue(r.Context(), trackingKey{}, id))
+		defer sw.recover(r, log)
+		next.ServeHTTP(sw, r)
 		log.DebugContext(r.Context(), "request", "trackingId", id, "method", r.Method, "path", r.URL.Path,
 			"remote", r.RemoteAddr, "status", sw.status, "took", time.Since(start))
 	})
@@ -124,7 +149,8 @@ func Track(next http.Handler, log *slog.Logger) http.Handler {
 // statusWriter remembers the status of an answer.
 type statusWriter struct {
 	http.ResponseWriter
-	status int
+	status   int
+	observer dps.PanicObserver
 }
 
 func (w *statusWriter) WriteHeader(status int) {
@@ -139,6 +165,15 @@ func (w *statusWriter) Write(b []byte) (int, error) {
 		w.status = http.StatusOK
 	}
 	return w.ResponseWriter.Write(b)
+}
+
+// Hijack notes that the answer is out of our hands.
+func (w *statusWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	c, rw, err := http.NewResponseController(w.ResponseWriter).Hijack()
+	if err == nil {
+		w.status = http.StatusSwitchingProtocols
+	}
+	return c, rw, err
 }
 
 // Unwrap lets http.ResponseController reach the connection.

@@ -16,6 +16,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/google/uuid"
+
 	"github.com/mooring-iot/mooring/internal/dps"
 	"github.com/mooring-iot/mooring/internal/register"
 )
@@ -140,6 +142,7 @@ func (s *Server) serveTLS(nc *tls.Conn) {
 		return
 	}
 	defer s.remove(c)
+	defer c.recover()
 	err := c.handshake(nc)
 	if s.handshakes != nil {
 		s.handshakes.Ended(nc, err)
@@ -162,7 +165,17 @@ func (s *Server) ServeConn(nc net.Conn, chain []*x509.Certificate) {
 		return
 	}
 	defer s.remove(c)
+	defer c.recover()
 	s.serve(c)
+}
+
+// recover ends a connection that panicked, and no other (see dps.Recovered).
+func (c *conn) recover() {
+	if p := recover(); p != nil {
+		c.server.log.Error("connection failed", "trackingId", uuid.NewString(), "transport", string(c.transport), "remote", c.remote,
+			"registrationId", string(c.id.ID), "err", dps.Recovered(p, c.server.observer, "mqtt"))
+		_ = lowest(c.net).Close()
+	}
 }
 
 func (s *Server) newConn(nc net.Conn, t dps.Transport) *conn {

@@ -300,7 +300,7 @@ func (l *line) work(r *run, q *queue) {
 		if it == nil {
 			return
 		}
-		l.put(r, it, l.service.step(r, it))
+		l.put(r, it, l.service.guarded(r, it))
 	}
 }
 

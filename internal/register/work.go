@@ -94,6 +94,19 @@ func (l *line) end() {
 // done is the verdict on what needs no more.
 var done = verdict{done: true}
 
+// guarded is step, and has an item whose step panicked wait as if storage had failed (see
+// dps.Recovered).
+func (s *Service) guarded(r *run, it *item) (v verdict) {
+	defer func() {
+		if p := recover(); p != nil {
+			err := dps.Recovered(p, s.observer, "worker")
+			s.log.ErrorContext(r.acting, "a step of a registration failed", "registrationId", string(it.id), "err", err)
+			v = s.mend(r, it, err)
+		}
+	}()
+	return s.step(r, it)
+}
+
 // step does what is next for an item.
 func (s *Service) step(r *run, it *item) verdict {
 	if it.place != nil {

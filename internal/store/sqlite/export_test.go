@@ -1,6 +1,7 @@
 package sqlite
 
 import (
+	"context"
 	"maps"
 	"slices"
 
@@ -19,4 +20,14 @@ func (s *Store) Statements() []string {
 func (s *Store) DecisionsText(f decision.Filter, after *decision.Cursor) string {
 	st := decisionsStatement(dps.DefaultInstance, f, 10, after)
 	return st.text()
+}
+
+// Panic makes a change that writes and then panics.
+func (s *Store) Panic(ctx context.Context) error {
+	return s.change(ctx, func(t tx) error {
+		if err := t.exec(`DELETE FROM policies`); err != nil {
+			return err
+		}
+		panic("out of cheese")
+	})
 }

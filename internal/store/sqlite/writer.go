@@ -212,13 +212,24 @@ func (w *writer) applyOne(t tx, wr write) (failed, lost error) {
 	if err := t.exec(`SAVEPOINT change`); err != nil {
 		return nil, err
 	}
-	failed = wr.apply(t)
+	failed = w.guarded(t, wr)
 	if failed != nil {
 		if err := t.exec(`ROLLBACK TO change`); err != nil {
 			return nil, errors.Join(failed, err)
 		}
 	}
 	return failed, t.exec(`RELEASE change`)
+}
+
+// guarded applies a change. One that panics fails alone (see dps.Recovered).
+func (w *writer) guarded(t tx, wr write) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = dps.Recovered(p, w.observer, "writer")
+			w.log.Error("a change of the store failed", "err", err)
+		}
+	}()
+	return wr.apply(t)
 }
 
 // rollback ends a failed transaction; SQLite may have ended it already.
