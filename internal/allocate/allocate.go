@@ -163,7 +163,7 @@ func static(candidates []dps.LinkedHub, named []dps.HostName, t *trace) (dps.Lin
 		)
 	case len(candidates) > 1:
 		return dps.LinkedHub{}, t.fail(dps.Errorf(
-			dps.NoHub, "Static allocation needs one hub in the enrollment's iotHubs: it names none, and %d hubs are linked.", len(candidates),
+			dps.NoHub, "Static allocation needs exactly one hub: the enrollment's iotHubs names none, and %d hubs are linked.", len(candidates),
 		))
 	}
 	if t.on() {

@@ -51,7 +51,7 @@ func TestChoose(t *testing.T) {
 		{"single host name that is not linked", dps.Placement{HubHostName: "c.example"}, dps.Hashed, []dps.LinkedHub{a}, "", `"c.example"`},
 		{"static without iotHubs and one hub", dps.Placement{Policy: dps.Static}, dps.Hashed, []dps.LinkedHub{a}, "a", ""},
 		{"static of the service and one hub", dps.Placement{}, dps.Static, []dps.LinkedHub{a}, "a", ""},
-		{"static without iotHubs and two hubs", dps.Placement{Policy: dps.Static}, dps.Hashed, []dps.LinkedHub{a, b}, "", "it names none, and 2 hubs are linked"},
+		{"static without iotHubs and two hubs", dps.Placement{Policy: dps.Static}, dps.Hashed, []dps.LinkedHub{a, b}, "", "iotHubs names none, and 2 hubs are linked"},
 		{"static without iotHubs and no hub", dps.Placement{Policy: dps.Static}, dps.Hashed, nil, "", "No hub is linked"},
 		{"static with two hubs", dps.Placement{Policy: dps.Static, IotHubs: host("a.example", "b.example")}, dps.Hashed, []dps.LinkedHub{a, b}, "", "there are 2"},
 		{"lowest latency, nothing configured", dps.Placement{Policy: dps.GeoLatency}, dps.Hashed, []dps.LinkedHub{a}, "a", ""},

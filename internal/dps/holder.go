@@ -45,8 +45,13 @@ type IdentityMove struct {
 // String says what happened, in one sentence without a period: "identity pump-7 moved
 // from enrollment group b to enrollment group a". Devices that are not called like the
 // identity are named.
-func (m IdentityMove) String() string {
-	return "identity " + string(m.DeviceID) + " moved from " + m.named(m.From) + " to " + m.named(m.To)
+func (m IdentityMove) String() string { return m.sentence("moved") }
+
+// Planned is String for what has not happened: "identity pump-7 would move ...".
+func (m IdentityMove) Planned() string { return m.sentence("would move") }
+
+func (m IdentityMove) sentence(verb string) string {
+	return "identity " + string(m.DeviceID) + " " + verb + " from " + m.named(m.From) + " to " + m.named(m.To)
 }
 
 func (m IdentityMove) named(h Holder) string {

@@ -3,6 +3,7 @@ package register
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"net/netip"
 	"slices"
 	"time"
@@ -125,8 +126,39 @@ func (s *Service) DryRun(ctx context.Context, in dps.InstanceID, q DryRunQuestio
 		d.answer.Outcome = WouldAsk
 		return d.answer, nil
 	}
+	if err := d.takes(ctx, pl.to); err != nil {
+		return d.fail(err)
+	}
 	err = d.place(ctx, pl)
 	return d.answer, err
+}
+
+// takes says whose hub identities the device would take over. It fails with a heldError
+// where it must not.
+func (d *dryRun) takes(ctx context.Context, hub dps.LinkedHub) error {
+	s := d.service
+	reg := dps.Registration{Instance: d.in.ID, ID: d.spelling(), Entry: d.entry.Ref, Assignment: d.prev.Assignment}
+	if m := replacement(d.prev, d.entry.Ref, d.hubs); m != nil {
+		d.step(StepIdentity, m.Planned())
+	}
+	if err := s.mayReplace(ctx, d.prev, d.entry.Ref, d.hubs); err != nil {
+		return err
+	}
+	id := desiredDeviceID(d.entry, reg)
+	there := false
+	if hub.Kind == dps.KindEmbedded {
+		_, err := s.store.HubDevice(ctx, d.in.ID, hub.ID, id)
+		if err != nil && dps.CodeOf(err) != dps.DeviceNotFound {
+			return err
+		}
+		there = err == nil
+	}
+	from, err := s.takes(ctx, reg, hub, id, there)
+	if from != nil {
+		m := dps.IdentityMove{HostName: hub.HostName, DeviceID: id, From: *from, To: dps.Holder{ID: reg.ID, Entry: reg.Entry}}
+		d.step(StepIdentity, m.Planned())
+	}
+	return err
 }
 
 func (d *dryRun) step(name allocate.StepName, text string) {
@@ -136,6 +168,11 @@ func (d *dryRun) step(name allocate.StepName, text string) {
 // fail makes a failure of the registration the answer; others are failures of the dry
 // run itself.
 func (d *dryRun) fail(err error) (DryRunAnswer, error) {
+	if held, ok := errors.AsType[*heldError](err); ok {
+		d.step(StepIdentity, "refused (--takeover refuse): "+held.Error())
+		d.answer.Outcome, d.answer.Failure = WouldFail, dps.FailureOf(err)
+		return d.answer, nil
+	}
 	switch dps.CodeOf(err) {
 	case dps.NoHub, dps.CustomAllocationFailed, dps.CustomAllocationNoHub, dps.CustomAllocationUnauthorized:
 	default:

@@ -225,7 +225,7 @@ func TestDryRun(t *testing.T) {
 			nil,
 			register.DryRunAnswer{
 				Outcome: register.WouldFail, Policy: dps.Static, Candidates: both,
-				Failure: &dps.Failure{Code: dps.NoHub, Message: "Static allocation needs exactly one hub in the enrollment's iotHubs; there are 0."},
+				Failure: &dps.Failure{Code: dps.NoHub, Message: "Static allocation needs exactly one hub: the enrollment's iotHubs names none, and 2 hubs are linked."},
 			},
 			"failed: Static allocation needs exactly one hub",
 		},

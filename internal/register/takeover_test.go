@@ -389,3 +389,32 @@ func TestEmbeddedIdentityOfTwo(t *testing.T) {
 		}
 	})
 }
+
+// A dry run says whose identity the device would take over.
+func TestDryRunOfATakeover(t *testing.T) {
+	for takeover, want := range map[dps.Takeover]register.DryRunOutcome{
+		dps.TakeoverAllow: register.WouldStay, dps.TakeoverRefuse: register.WouldFail,
+	} {
+		w := newRivals(t, takeover)
+		got, err := w.DryRun(t.Context(), in, register.DryRunQuestion{ID: "sensor", Entry: group("supplier"), APIVersion: apiVersion})
+		must(t, err)
+		if got.Outcome != want || !strings.Contains(steps(got), "identity sensor would move from enrollment group line to enrollment group supplier") {
+			t.Errorf("%s: %s, %s", takeover, got.Outcome, steps(got))
+		}
+		w.put(t, individual("pump"), dps.X509Attestation{Primary: certificateOf(selfSigned(t, "pump"))}, func(e *dps.Enrollment) { e.DeviceID = "sensor" })
+		got, err = w.DryRun(t.Context(), in, register.DryRunQuestion{ID: "pump", APIVersion: apiVersion})
+		must(t, err)
+		if takeover == dps.TakeoverAllow && got.Outcome != register.WouldAssign || takeover == dps.TakeoverRefuse && got.Outcome != register.WouldFail ||
+			!strings.Contains(steps(got), "from enrollment group line (device sensor) to individual enrollment pump") {
+			t.Errorf("%s: %s, %s", takeover, got.Outcome, steps(got))
+		}
+		got, err = w.DryRun(t.Context(), in, register.DryRunQuestion{ID: "sensor", Entry: group("line"), APIVersion: apiVersion})
+		must(t, err)
+		if got.Outcome != register.WouldStay || strings.Contains(steps(got), "would move") {
+			t.Errorf("%s, one's own: %s, %s", takeover, got.Outcome, steps(got))
+		}
+		if len(w.all) != 0 || len(w.moves(t)) != 0 {
+			t.Errorf("%s: a dry run is kept: %+v", takeover, w.all)
+		}
+	}
+}
