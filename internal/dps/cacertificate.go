@@ -26,8 +26,8 @@ func NewChallenge(now time.Time) Challenge {
 	return Challenge{Code: strings.ToUpper(hex.EncodeToString(b[:])), Expires: now.Add(CodeLifetime)}
 }
 
-// CACertificate is a certificate that may anchor device chains once possession
-// of its key is proved.
+// CACertificate is an uploaded CA certificate. It may anchor device chains once
+// possession of its key is proved.
 type CACertificate struct {
 	Instance    InstanceID
 	Name        CAName
@@ -82,8 +82,8 @@ func (c CACertificate) namedByCode(leaf *x509.Certificate) error {
 	return nil
 }
 
-// validNow refuses a verification certificate outside its validity: it may be an old
-// one that somebody else kept.
+// validNow refuses a verification certificate outside its validity, which may be an old
+// one in other hands.
 func validNow(leaf *x509.Certificate, now time.Time) error {
 	switch {
 	case now.After(leaf.NotAfter):

@@ -29,7 +29,7 @@ func SHA1Thumbprint(der []byte) string {
 	return strings.ToUpper(hex.EncodeToString(sum[:]))
 }
 
-// Certificate is an X.509 certificate that an operator gave us.
+// Certificate is an X.509 certificate from an operator.
 type Certificate struct{ DER []byte }
 
 // Thumbprint returns the SHA-256 of the certificate.
@@ -99,7 +99,7 @@ func Unused(all []Certificate) []string {
 }
 
 // SignedWithSHA1 reports whether the issuer of c hashed it with SHA-1. Such a
-// signature proves nothing, and x509.Certificate.CheckSignature still takes it.
+// signature proves nothing, but x509.Certificate.CheckSignature accepts it.
 func SignedWithSHA1(c *x509.Certificate) bool {
 	switch c.SignatureAlgorithm {
 	case x509.SHA1WithRSA, x509.DSAWithSHA1, x509.ECDSAWithSHA1:
@@ -121,8 +121,8 @@ func (c Certificate) CommonName() string {
 	return ""
 }
 
-// CommonNames returns every common name of the subject. crypto/x509 keeps the last one
-// only, other software the first: a certificate with several names nobody for certain.
+// CommonNames returns every common name of the subject. With several, software does not
+// agree on the one that counts: crypto/x509 uses the last, others the first.
 func CommonNames(c *x509.Certificate) []string {
 	var all []string
 	for _, attr := range c.Subject.Names {
@@ -156,7 +156,7 @@ func SaysNothing(c *x509.Certificate) bool {
 	return len(c.Extensions) == 0 && bytes.Equal(c.RawSubject, c.RawIssuer)
 }
 
-// Name returns what people call the holder: the common name, else the whole
+// Name returns a display name: the common name, else the whole
 // distinguished name, else the thumbprint.
 func (c Certificate) Name() string {
 	if cn := c.CommonName(); cn != "" {

@@ -13,7 +13,7 @@ import (
 	"golang.org/x/crypto/cryptobyte/asn1"
 )
 
-// CertificateInfo is what is shown of a certificate.
+// CertificateInfo is the description of a certificate.
 type CertificateInfo struct {
 	Subject, Issuer     string // distinguished name, most specific part first
 	SHA1, SHA256        string // upper-case hexadecimal
@@ -22,7 +22,7 @@ type CertificateInfo struct {
 	Version             int
 }
 
-// Info returns what is shown of the certificate.
+// Info returns the description of the certificate.
 func (c Certificate) Info() (CertificateInfo, error) {
 	h, err := c.Header()
 	if err != nil {
@@ -38,7 +38,7 @@ func (c Certificate) Info() (CertificateInfo, error) {
 	}, nil
 }
 
-// CertificateHeader is what stands in front of a certificate's key.
+// CertificateHeader has the fields of a certificate before its public key.
 type CertificateHeader struct {
 	Version int
 
@@ -48,8 +48,8 @@ type CertificateHeader struct {
 
 var errHeader = errors.New("x509: malformed certificate")
 
-// Header reads what describes the certificate and passes over the rest, which takes
-// a twentieth of the time that Parse does. Stored certificates were parsed when they came.
+// Header reads the fields before the public key and skips the rest, which is 20 times
+// faster than Parse. Stored certificates were parsed completely before they were stored.
 // Source: RFC 5280 section 4.1.
 func (c Certificate) Header() (CertificateHeader, error) {
 	var h CertificateHeader
@@ -70,7 +70,7 @@ func (c Certificate) Header() (CertificateHeader, error) {
 	return h, nil
 }
 
-// Validity returns from when to when the certificate is valid.
+// Validity returns the start and the end of the validity.
 func (h CertificateHeader) Validity() (notBefore, notAfter time.Time, err error) {
 	rest := h.validity
 	if !readTime(&rest, &notBefore) || !readTime(&rest, &notAfter) {
@@ -143,8 +143,8 @@ func plainName(raw []byte) (name string, ok bool) {
 	return name, true
 }
 
-// plainValue reports whether a value is a text that needs no decoding. Of the
-// characters only those are taken that each of the kinds allows, or for UTF-8 what is valid.
+// plainValue reports whether a value is text that needs no decoding: valid UTF-8, or
+// characters that every string type allows.
 func plainValue(value []byte, tag asn1.Tag) bool {
 	if tag == asn1.UTF8String {
 		return utf8.Valid(value)

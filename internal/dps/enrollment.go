@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// EntryKind tells individual enrollments from enrollment groups.
+// EntryKind distinguishes individual enrollments and enrollment groups.
 type EntryKind string
 
 // The kinds, as stores keep them.
@@ -21,10 +21,10 @@ type EntryRef struct {
 	ID   string // as spelled
 }
 
-// Key returns the form under which spellings of one ID are equal.
+// Key returns the normalized ID: two spellings of one ID have the same key.
 func (r EntryRef) Key() string { return strings.ToLower(r.ID) }
 
-// String returns the words used in messages: "enrollment group line-7".
+// String returns the reference for messages: "enrollment group line-7".
 func (r EntryRef) String() string {
 	if r.Kind == Group {
 		return "enrollment group " + r.ID
@@ -52,7 +52,7 @@ const (
 	StatusNull     ProvisioningStatus = "null"
 )
 
-// AllocationPolicy says how a hub is picked. "" follows the instance.
+// AllocationPolicy says how a hub is selected. "" means the policy of the instance.
 type AllocationPolicy string
 
 // The allocation policies, as the wire spells them.
@@ -65,8 +65,8 @@ const (
 
 // ReprovisionPolicy says what a later registration may change.
 type ReprovisionPolicy struct {
-	UpdateHubAssignment bool // the hub is picked anew
-	MigrateDeviceData   bool // the twin follows to another hub
+	UpdateHubAssignment bool // the hub is selected again
+	MigrateDeviceData   bool // the twin moves with the device
 }
 
 // CustomAllocation names the webhook of the custom policy. The URL's query may

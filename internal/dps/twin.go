@@ -154,7 +154,7 @@ func checkTwinKey(field, key string) error {
 		return Invalidf(field, "has a member name longer than %d bytes", maxTwinKey)
 	}
 	if key == "" || strings.ContainsAny(key, ".$ ") || strings.ContainsFunc(key, unicode.IsControl) {
-		return Invalidf(field, "has a member name %q; a name is not empty and holds no '.', '$', blank or control character", key)
+		return Invalidf(field, "has a member name %q; names must not be empty or contain '.', '$', spaces or control characters", key)
 	}
 	return nil
 }

@@ -81,7 +81,7 @@ func TestParseInitialTwinRefuses(t *testing.T) {
 		{"properties are a string", `{"properties":"x"}`, "initialTwin.properties", "must be an object"},
 		{"desired are an array", desired("[]"), "initialTwin.properties.desired", "must be an object"},
 		{"name too long", tags(`{"` + long("n", 1025) + `":1}`), "initialTwin.tags", "longer than 1024 bytes"},
-		{"empty name", tags(`{"":1}`), "initialTwin.tags", "a name is not empty"},
+		{"empty name", tags(`{"":1}`), "initialTwin.tags", "names must not be empty"},
 		{"dot in a name", tags(`{"a.b":1}`), "initialTwin.tags", `"a.b"`},
 		{"dollar in a name", desired(`{"$a":1}`), "initialTwin.properties.desired", `"$a"`},
 		{"blank in a name", tags(`{"a b":1}`), "initialTwin.tags", `"a b"`},

@@ -6,7 +6,7 @@ import (
 	"github.com/mooring-iot/mooring/internal/dps"
 )
 
-// Mode is what a bulk operation does with each item.
+// Mode is the operation on each item of a bulk request.
 type Mode uint8
 
 // The modes.

@@ -16,11 +16,11 @@ func (s *Service) CACertificates(ctx context.Context, in dps.InstanceID) ([]dps.
 	return s.store.CACertificates(ctx, in)
 }
 
-// Upload is a CA certificate as a client writes it.
+// Upload is a CA certificate as a client sends it.
 type Upload struct {
 	Name        dps.CAName
 	Certificate *dps.Certificate // nil keeps the stored one
-	Verified    *bool            // true skips the proof of possession; nil keeps what is
+	Verified    *bool            // true skips the proof of possession; nil keeps the current state
 }
 
 // PutCACertificate stores an upload, under the same conditions as Put. Another
@@ -58,7 +58,7 @@ func replaceCA(c dps.CACertificate, up Upload) dps.CACertificate {
 	return c
 }
 
-// GenerateCode starts a proof of possession: a fresh code, in place of any earlier
+// GenerateCode starts a proof of possession with a new code, which replaces an earlier
 // one. It fails with CertificateNotFound or PreconditionFailed.
 func (s *Service) GenerateCode(ctx context.Context, in dps.InstanceID, name dps.CAName, cond dps.Condition) (dps.CACertificate, error) {
 	return s.changeCA(ctx, in, name, cond, func(stored *dps.CACertificate) (dps.CACertificate, error) {
@@ -71,8 +71,8 @@ func (s *Service) GenerateCode(ctx context.Context, in dps.InstanceID, name dps.
 	})
 }
 
-// Verify ends a proof of possession: proof is a certificate for the outstanding
-// code, signed by the CA. It fails with CertificateNotFound, PreconditionFailed,
+// Verify completes a proof of possession: proof is a certificate for the current code,
+// signed by the CA. It fails with CertificateNotFound, PreconditionFailed,
 // or Invalid, which says what is wrong with proof.
 func (s *Service) Verify(
 	ctx context.Context,
@@ -108,8 +108,8 @@ func (s *Service) DeleteCACertificate(ctx context.Context, in dps.InstanceID, na
 	})
 }
 
-// changeCA writes what edit makes of the stored certificate, which is nil if there
-// is none, under a new version.
+// changeCA replaces the stored certificate with the result of edit, under a new etag.
+// edit gets nil if there is none.
 func (s *Service) changeCA(ctx context.Context, in dps.InstanceID, name dps.CAName, cond dps.Condition,
 	edit func(*dps.CACertificate) (dps.CACertificate, error),
 ) (dps.CACertificate, error) {
@@ -130,7 +130,7 @@ func (s *Service) changeCA(ctx context.Context, in dps.InstanceID, name dps.CANa
 			return err
 		}
 		if stored == nil && cond.Set {
-			return dps.Errorf(dps.PreconditionFailed, "Precondition failed: If-Match is given, but there is no certificate %s.", name)
+			return dps.Errorf(dps.PreconditionFailed, "Precondition failed: If-Match is set, but the certificate %s does not exist.", name)
 		}
 		written.ETag, written.Updated = dps.NewETag(), s.now()
 		return s.store.PutCACertificate(ctx, written, version)
@@ -150,5 +150,5 @@ func (s *Service) storedCA(ctx context.Context, in dps.InstanceID, name dps.CANa
 }
 
 func noCA(name dps.CAName) error {
-	return dps.Errorf(dps.CertificateNotFound, "There is no CA certificate %s.", name)
+	return dps.Errorf(dps.CertificateNotFound, "CA certificate %s does not exist.", name)
 }

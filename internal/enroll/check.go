@@ -6,13 +6,13 @@ import (
 	"github.com/mooring-iot/mooring/internal/dps"
 )
 
-// Bounds of what an enrollment may say.
+// Limits of an enrollment.
 const (
 	maxHubs       = 50 // Source: azure-docs, includes/iot-dps-limits.md, linked IoT hubs
 	maxAPIVersion = 64
 )
 
-// check tests the rules of an enrollment that need no store. Errors have the code
+// check tests the rules of an enrollment that do not need the store. Errors have the code
 // Invalid and name the member as the wire spells it.
 func (s *Service) check(e dps.Enrollment) error {
 	if e.DeviceID != "" {
@@ -35,7 +35,7 @@ func checkPlacement(p dps.Placement) error {
 		return dps.Errorf(dps.Invalid, "Enrollment allocationPolicy must be specified when iotHubs are specified.")
 	}
 	if len(p.IotHubs) > maxHubs {
-		return dps.Invalidf("iotHubs", "names %d hubs; the limit is %d", len(p.IotHubs), maxHubs)
+		return dps.Invalidf("iotHubs", "contains %d hubs; the limit is %d", len(p.IotHubs), maxHubs)
 	}
 	seen := make(map[string]bool, len(p.IotHubs))
 	for _, h := range p.IotHubs {
@@ -43,7 +43,7 @@ func checkPlacement(p dps.Placement) error {
 			return err
 		}
 		if seen[h.Key()] {
-			return dps.Invalidf("iotHubs", "names %s twice", h)
+			return dps.Invalidf("iotHubs", "contains %s twice", h)
 		}
 		seen[h.Key()] = true
 	}
@@ -57,7 +57,7 @@ func checkPlacement(p dps.Placement) error {
 
 func checkHostName(field string, h dps.HostName) error {
 	if !dps.IsHostName(string(h)) {
-		return dps.Invalidf(field, "must hold host names, without scheme, port or path")
+		return dps.Invalidf(field, "must be host names without scheme, port or path")
 	}
 	return nil
 }

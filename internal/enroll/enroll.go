@@ -1,5 +1,5 @@
 // Package enroll creates, changes and finds enrollments, enrollment groups and CA
-// certificates: what an operator says about devices before they call.
+// certificates.
 package enroll
 
 import (
@@ -11,9 +11,9 @@ import (
 	"github.com/mooring-iot/mooring/internal/query"
 )
 
-// Store is what enrolling asks of storage. A missing record is an error with a
-// NotFound code, never a zero value. A write fails with ConcurrentChange when the
-// stored record is not at the version ifMatch ("" means that it must not exist).
+// Store is the storage of this package. A missing record is an error with a NotFound
+// code, never a zero value. A write fails with ConcurrentChange when the etag of the
+// stored record is not ifMatch ("" means that it must not exist).
 type Store interface {
 	EnrollmentStore
 	ImportStore
@@ -21,19 +21,19 @@ type Store interface {
 	IdentityStore
 }
 
-// EnrollmentStore keeps individual enrollments and groups.
+// EnrollmentStore stores individual enrollments and groups.
 type EnrollmentStore interface {
 	// Enrollment fails with EnrollmentNotFound or GroupNotFound.
 	Enrollment(ctx context.Context, in dps.InstanceID, ref dps.EntryRef) (dps.Enrollment, error)
 
 	// PutEnrollment fails also with Conflict when a certificate or a group's CA
 	// reference belongs to another enrollment, which it names, and with
-	// CertificateNotFound when a CA reference leads nowhere.
+	// CertificateNotFound when a referenced CA certificate does not exist.
 	PutEnrollment(ctx context.Context, e dps.Enrollment, ifMatch dps.ETag) error
 
 	// QueryEnrollments returns up to limit enrollments that q selects, behind the
-	// cursor (nil: from the start), in q's order. A record that does not change is
-	// neither passed over nor met twice by calls that go on where the last one ended.
+	// cursor (nil: from the start), in q's order. Paging neither skips nor repeats a
+	// record that does not change.
 	QueryEnrollments(
 		ctx context.Context,
 		in dps.InstanceID,
@@ -47,7 +47,7 @@ type EnrollmentStore interface {
 	DeleteEnrollment(ctx context.Context, in dps.InstanceID, ref dps.EntryRef, ifMatch dps.ETag) error
 }
 
-// CertificateStore keeps CA certificates.
+// CertificateStore stores CA certificates.
 type CertificateStore interface {
 	// CACertificate fails with CertificateNotFound.
 	CACertificate(ctx context.Context, in dps.InstanceID, name dps.CAName) (dps.CACertificate, error)
@@ -82,12 +82,11 @@ func (s *Service) Allowing(rules dps.WebhookRules) *Service {
 	return &Service{store: s.store, now: s.now, webhooks: rules}
 }
 
-// maxAttempts bounds how often a write without a version of its own is made anew
-// because another one came between.
+// maxAttempts bounds the retries of an unconditional write after concurrent changes.
 const maxAttempts = 8
 
-// retry runs write until it did not meet a concurrent change. Under an exact
-// condition the first meeting is the caller's answer.
+// retry repeats write while it fails with ConcurrentChange. With an exact etag in cond
+// the first conflict is final.
 func retry(cond dps.Condition, write func() error) error {
 	var err error
 	for range maxAttempts {
@@ -102,9 +101,9 @@ func retry(cond dps.Condition, write func() error) error {
 	return err
 }
 
-// changed is the answer to a condition that does not hold.
+// changed is the error for an etag that does not match.
 func changed() error {
-	return dps.Errorf(dps.PreconditionFailed, "Precondition failed: the record is not at the version that If-Match names.")
+	return dps.Errorf(dps.PreconditionFailed, "Precondition failed: the etag of the record is not the one in If-Match.")
 }
 
 // Get returns an enrollment. It fails with EnrollmentNotFound or GroupNotFound.
@@ -137,8 +136,8 @@ func (s *Service) Delete(ctx context.Context, in dps.InstanceID, ref dps.EntryRe
 //	yes     any          replaced
 //	yes     etag         replaced if it is the current one, else PreconditionFailed
 //
-// What a client never gets to see it need not send again: certificates that the
-// draft only describes and keys that it leaves out stay as they are.
+// Certificates that the draft only describes and keys that it leaves out stay as they
+// are, because clients cannot read them back.
 //
 // It fails also with Invalid and Conflict.
 func (s *Service) Put(ctx context.Context, draft dps.EnrollmentDraft, cond dps.Condition) (dps.Enrollment, error) {
@@ -199,7 +198,7 @@ func mayReplace(ref dps.EntryRef, stored *dps.Enrollment, cond dps.Condition) er
 	case stored != nil && !cond.Set:
 		return dps.Errorf(dps.EnrollmentExists, "Enrollment already exists.")
 	case stored == nil && cond.Set:
-		return dps.Errorf(dps.PreconditionFailed, "Precondition failed: If-Match is given, but there is no %s.", ref)
+		return dps.Errorf(dps.PreconditionFailed, "Precondition failed: If-Match is set, but the %s does not exist.", ref)
 	case !cond.Holds(etagOf(stored)):
 		return changed()
 	default:
@@ -207,7 +206,7 @@ func mayReplace(ref dps.EntryRef, stored *dps.Enrollment, cond dps.Condition) er
 	}
 }
 
-// complete returns the record to write: the draft with what only the store knows.
+// complete returns the record to write: the draft with the parts that only the store has.
 func (s *Service) complete(draft dps.EnrollmentDraft, stored *dps.Enrollment) (dps.Enrollment, error) {
 	e := draft.Enrollment
 	now := s.now()
@@ -286,7 +285,7 @@ func keep(kind dps.EntryKind, slot, thumbprint string, stored *dps.Enrollment) (
 	return nil, dps.Invalidf(member+slot, "has only info, and no stored certificate has the thumbprint %s; send the certificate", thumbprint)
 }
 
-// missingCA turns a CA reference that leads nowhere into the field's error.
+// missingCA turns a reference to a missing CA certificate into an error of the member.
 func missingCA(err error) error {
 	if e, ok := errors.AsType[*dps.Error](err); ok && e.Code == dps.CertificateNotFound {
 		return dps.Invalidf("attestation.x509.caReferences", "%s", e.Message)

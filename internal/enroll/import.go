@@ -10,28 +10,27 @@ import (
 
 // ImportStore writes many enrollments at once.
 type ImportStore interface {
-	// ImportEnrollments goes through refs in their order within one change. Each time
-	// it tells decide which record it is and what is stored under it, nil for nothing,
-	// and writes what decide returns, if anything. What an earlier ref wrote, a later
-	// one finds stored. The versions of the records are not compared: nothing comes
-	// between reading and writing.
+	// ImportEnrollments processes refs in order in one transaction. For each it calls
+	// decide with the index and the stored record (nil if none), and writes the record
+	// that decide returns, if any. A later ref sees what an earlier one wrote. Etags are
+	// not compared.
 	//
-	// The errors belong to refs one by one, nil for none: that of decide, and those of
-	// PutEnrollment; such a record is not written and the others are. When the last
-	// result is an error nothing is stored at all.
+	// The errors are those of the single refs (nil for none), from decide or as in
+	// PutEnrollment: that record is not written, the others are. If the second result is
+	// an error, nothing is written.
 	ImportEnrollments(ctx context.Context, in dps.InstanceID, refs []dps.EntryRef,
 		decide func(i int, stored *dps.Enrollment) (*dps.Enrollment, error)) ([]error, error)
 }
 
-// Outcome is what became of a record that was imported.
+// Outcome is the result for one imported record.
 type Outcome uint8
 
 // The outcomes.
 const (
 	Refused   Outcome = iota
-	Created           // there was none
-	Replaced          // another one was there
-	Unchanged         // the same one was there
+	Created           // it did not exist
+	Replaced          // a different one existed
+	Unchanged         // the same one existed
 )
 
 // Imported is the outcome of one record; Err says why it was refused.
@@ -51,8 +50,8 @@ type Imported struct {
 //	another     yes      Replaced
 //
 // Like Put it keeps certificates that a draft only describes and keys that it leaves
-// out, and records are the same when that makes them so. A record that is refused
-// does not keep the others from being written. The error means that none was.
+// out; the comparison includes them. A refused record does not stop the others. An
+// error means that nothing was written.
 func (s *Service) Import(ctx context.Context, in dps.InstanceID, drafts []dps.EnrollmentDraft, replace bool) ([]Imported, error) {
 	results := make([]Imported, len(drafts))
 	refs := make([]dps.EntryRef, len(drafts))
@@ -98,22 +97,21 @@ func (s *Service) importOne(draft dps.EnrollmentDraft, stored *dps.Enrollment, r
 	case replace:
 		return &next, Replaced, nil
 	case draft.Ref.Kind == dps.Group:
-		return nil, Refused, dps.Errorf(dps.GroupExists, "EnrollmentGroup already exists, and differs.")
+		return nil, Refused, dps.Errorf(dps.GroupExists, "EnrollmentGroup already exists with other content.")
 	default:
-		return nil, Refused, dps.Errorf(dps.EnrollmentExists, "Enrollment already exists, and differs.")
+		return nil, Refused, dps.Errorf(dps.EnrollmentExists, "Enrollment already exists with other content.")
 	}
 }
 
-// unmasked refuses a webhook whose key was left out when it was read: it would never be
-// called with success.
+// unmasked refuses a webhook URL whose query is masked: calls to it would fail.
 func unmasked(e dps.Enrollment) error {
 	if c := e.Placement.Custom; c != nil && strings.HasSuffix(c.WebhookURL, dps.MaskedQuery) {
-		return dps.Invalidf("customAllocationDefinition.webhookUrl", "has a masked query, and no stored record has the whole; put the query back")
+		return dps.Invalidf("customAllocationDefinition.webhookUrl", "has a masked query, and there is no stored URL to take the query from; send the full URL")
 	}
 	return nil
 }
 
-// same reports whether two records say the same, whatever their versions and times.
+// same reports whether two records are equal except for etags and times.
 func same(a, b dps.Enrollment) bool {
 	a.ETag, a.Created, a.Updated = b.ETag, b.Created, b.Updated
 	return reflect.DeepEqual(a, b)

@@ -7,8 +7,8 @@ import (
 	"github.com/mooring-iot/mooring/internal/query"
 )
 
-// Query returns up to limit enrollments of a kind that q selects, behind the cursor,
-// and where to go on; next is nil at the end.
+// Query returns up to limit enrollments of a kind that q selects, after the cursor,
+// and the cursor of the next page; next is nil at the end.
 func (s *Service) Query(
 	ctx context.Context,
 	in dps.InstanceID,

@@ -113,7 +113,7 @@ func writeAll(files []pendingFile) error {
 		}
 	}
 	if len(existing) > 0 {
-		return fmt.Errorf("nothing written, because files are never overwritten: %s: %w",
+		return fmt.Errorf("nothing written; files are never overwritten: %s: %w",
 			strings.Join(existing, ", "), fs.ErrExist)
 	}
 	for n, f := range files {
@@ -166,13 +166,13 @@ func ReadKey(file string) (crypto.Signer, error) {
 		}
 		return key, nil
 	}
-	return nil, fmt.Errorf("%s: holds no private key in PEM form", file)
+	return nil, fmt.Errorf("%s: has no private key in PEM form", file)
 }
 
 // parseKey returns the private key in block.
 func parseKey(block *pem.Block) (crypto.Signer, error) {
 	if block.Type == "ENCRYPTED PRIVATE KEY" || block.Headers["DEK-Info"] != "" {
-		return nil, errors.New("the private key is encrypted; decrypt it first, as with 'openssl pkey -in FILE -out PLAIN'")
+		return nil, errors.New("the private key is encrypted; decrypt it first: openssl pkey -in FILE -out PLAIN")
 	}
 	var key any
 	var err error

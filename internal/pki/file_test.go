@@ -246,7 +246,7 @@ func TestReadKey(t *testing.T) {
 		{"SEC 1 after parameters", append(block("EC PARAMETERS", []byte{6, 0}), block("EC PRIVATE KEY", sec1)...), ""},
 		{"PKCS#1", block("RSA PRIVATE KEY", pkcs1), ""},
 		{"encrypted", block("ENCRYPTED PRIVATE KEY", pkcs1), "encrypted"},
-		{"certificate", ec.CertificatePEM(), "holds no private key"},
+		{"certificate", ec.CertificatePEM(), "has no private key"},
 		{"broken", block("PRIVATE KEY", []byte{1}), "reading the private key"},
 	}
 	for _, tt := range tests {

@@ -110,7 +110,7 @@ func checkPath(path []*x509.Certificate) error {
 // NewIssuer joins an authority and its private key. It fails when the key is another's.
 func NewIssuer(a *Authority, key crypto.Signer) (*Issuer, error) {
 	if !samePublicKey(key.Public(), a.Certificate.PublicKey) {
-		return nil, fmt.Errorf("the key does not belong to the CA certificate %q", displayName(a.Certificate))
+		return nil, fmt.Errorf("the key does not match the CA certificate %q", displayName(a.Certificate))
 	}
 	return &Issuer{Authority: *a, Key: key}, nil
 }

@@ -35,7 +35,7 @@ func CheckCommonName(k Kind, name string) error {
 	switch k {
 	case Device:
 		if len(name) > maxCommonName || !registrationID.MatchString(name) {
-			return errors.New("must be 1 to 64 characters (what a certificate's common name can hold) of" +
+			return errors.New("must be 1 to 64 characters (the limit of a common name) of" +
 				" letters, digits and . _ : -, and end with a letter, a digit or -")
 		}
 	case Verification:
@@ -54,7 +54,7 @@ func checkAuthorityName(name string) error {
 	case !utf8.ValidString(name):
 		return errors.New("must be UTF-8")
 	case utf8.RuneCountInString(name) > maxCommonName:
-		return errors.New("must have at most 64 characters (what a certificate's common name can hold)")
+		return errors.New("must have at most 64 characters (the limit of a common name)")
 	case strings.TrimSpace(name) != name:
 		return errors.New("must not begin or end with a space")
 	case strings.ContainsFunc(name, unicode.IsControl):

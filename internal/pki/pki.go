@@ -1,7 +1,7 @@
 // Package pki makes X.509 certificates for trying out device provisioning: roots,
 // intermediates, device certificates and proofs of possession. What it issues is
-// correct by construction; the one thing taken as asked, however odd, is the
-// validity, so that expired and not yet valid certificates can be made on purpose.
+// correct by construction, except for the validity: expired and not yet valid
+// certificates can be made on purpose.
 package pki
 
 import (
@@ -243,7 +243,7 @@ func newSerial() (*big.Int, error) {
 	limit.Sub(limit, big.NewInt(1))
 	n, err := rand.Int(rand.Reader, limit)
 	if err != nil {
-		return nil, fmt.Errorf("drawing a serial number: %w", err)
+		return nil, fmt.Errorf("generating a serial number: %w", err)
 	}
 	return n.Add(n, big.NewInt(1)), nil // never zero
 }
