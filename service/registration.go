@@ -52,7 +52,8 @@ func (c *Registrations) QueryPage(ctx context.Context, groupID string, q Query) 
 }
 
 // RegistrationFilter selects registration records whatever enrollment they came through.
-// Exactly one of its first four members is set.
+// At most one of its first four members is set; without one it selects all records, ordered
+// by registration ID.
 type RegistrationFilter struct {
 	Status          string   // assigning, failed or disabled; the latest change first
 	DeviceID        string   // the device ID at any hub

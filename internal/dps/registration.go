@@ -85,7 +85,8 @@ type Registration struct {
 }
 
 // RegistrationFilter selects records of an instance, whatever enrollment they came
-// through. Exactly one member is set.
+// through. At most one member is set; the zero RegistrationFilter selects all, ordered by
+// registration ID.
 type RegistrationFilter struct {
 	Status   RegistrationStatus // other than Assigned; ordered by the latest change first
 	DeviceID DeviceID           // at any hub; case counts; ordered by registration ID

@@ -27,7 +27,7 @@ func (s *server) registrationRoutes() []route.Route {
 	}
 }
 
-// registrationFilters are the parameters that select records. A request has exactly one of
+// registrationFilters are the parameters that select records. A request has at most one of
 // them: each has an index, and two together would not.
 var registrationFilters = []string{"status", "deviceId", "startsWith", "registrationId"}
 
@@ -86,8 +86,8 @@ func readRegistrationFilter(given map[string]string, ids []string) (f dps.Regist
 			set++
 		}
 	}
-	if set != 1 {
-		return f, dps.Invalidf("query", "must have exactly one of status, deviceId, startsWith and registrationId")
+	if set > 1 {
+		return f, dps.Invalidf("query", "must have at most one of status, deviceId, startsWith and registrationId")
 	}
 	switch {
 	case given["status"] != "":
@@ -95,13 +95,22 @@ func readRegistrationFilter(given map[string]string, ids []string) (f dps.Regist
 	case given["deviceId"] != "":
 		f.DeviceID, err = dps.ParseDeviceID(given["deviceId"])
 	case given["startsWith"] != "":
-		if f.Prefix, err = dps.ParseRegistrationID(given["startsWith"]); err != nil {
-			err = dps.Invalidf("startsWith", "must be the beginning of a registration ID")
-		}
-	default:
+		f.Prefix, err = readPrefix(given["startsWith"])
+	case len(ids) > 0:
 		f.IDs, err = readRegistrationIDs(ids)
 	}
 	return f, err
+}
+
+// readPrefix reads the beginning of a registration ID, which may end as no ID does.
+func readPrefix(text string) (dps.RegistrationID, error) {
+	if _, err := dps.ParseRegistrationID(text); err == nil {
+		return dps.RegistrationID(text), nil
+	}
+	if _, err := dps.ParseRegistrationID(text + "0"); err != nil {
+		return "", dps.Invalidf("startsWith", "must be the beginning of a registration ID")
+	}
+	return dps.RegistrationID(text), nil
 }
 
 // readOpenStatus reads a status that few devices have at a time.

@@ -55,8 +55,11 @@ func TestFindRegistrations(t *testing.T) {
 	w.record(t, "pump-2", 3, group("b"), dps.Failed)
 	w.record(t, "valve", 2, dps.EntryRef{Kind: dps.Individual, ID: "valve"}, dps.Failed)
 	w.record(t, "pump-3", 4, group("b"), dps.Assigned)
+	w.record(t, "v.8", 5, group("b"), dps.Assigned)
 	for query, want := range map[string][]string{
 		"status=failed":        {"pump-2 b", "valve valve", "pump-1 a"},
+		"":                     {"pump-1 a", "pump-2 b", "pump-3 b", "v.8 b", "valve valve"},
+		"startsWith=v.":        {"v.8 b"},
 		"status=disabled":      nil,
 		"startsWith=PUMP-":     {"pump-1 a", "pump-2 b", "pump-3 b"},
 		"deviceId=hub-pump-3":  {"pump-3 b"},
@@ -82,9 +85,8 @@ func TestFindRegistrationsRefuses(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	for query, want := range map[string]string{
-		"":                                       "query: must have exactly one of",
-		"status=failed&startsWith=a":             "query: must have exactly one of",
-		"registrationId=a&deviceId=b":            "query: must have exactly one of",
+		"status=failed&startsWith=a":             "query: must have at most one of",
+		"registrationId=a&deviceId=b":            "query: must have at most one of",
 		"status=assigned":                        "status: must be assigning, failed or disabled",
 		"status=Failed":                          "status: must be",
 		"startsWith=a%20b":                       "startsWith: must be",

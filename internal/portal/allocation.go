@@ -24,14 +24,14 @@ var servicePolicies = []choice{
 	{
 		"Hashed",
 		"Evenly weighted",
-		"Each device has its hub by its registration ID, and hubs get as many as their weights say. A hub that comes or goes moves no more than its share.",
+		"Devices are distributed by a hash of their registration ID, in proportion to the hub weights. Adding or removing a hub moves only the share of that hub.",
 	},
 	{
 		"GeoLatency",
 		"Lowest latency",
-		"The hub whose location is nearest to the network that the device calls from, by the map of the configuration.",
+		"The hub whose location is closest to the network of the device, as configured with --network.",
 	},
-	{"Static", "Static", "The hub that the enrollment names; it has to name exactly one."},
+	{"Static", "Static", "The hub that the enrollment selects."},
 }
 
 // choice is one of several, for people.
@@ -121,7 +121,7 @@ func (s *server) dryRun(w http.ResponseWriter, r *http.Request, _ *visit) error 
 	}
 	if payload := text("payload"); payload != "" {
 		if problem := jsonProblem(payload); problem != "" {
-			s.part(w, r, "allocation", "dry-run", dryRunData{Problem: "The payload: " + problem})
+			s.part(w, r, "allocation", "dry-run", dryRunData{Problem: "Payload: " + problem})
 			return nil
 		}
 		ask.Payload = json.RawMessage(payload)

@@ -5,9 +5,11 @@ import (
 	"crypto/ed25519"
 	"crypto/rsa"
 	"crypto/x509"
+	"encoding/base64"
 	"encoding/pem"
 	"errors"
 	"net/http"
+	"net/url"
 	"strconv"
 	"strings"
 	"time"
@@ -19,6 +21,26 @@ import (
 
 // soon is how long before its end a certificate is worth a word.
 const soon = 30 * 24 * time.Hour
+
+// certificateText returns what somebody gave for a certificate in a field: a text, or a file
+// that is none, as bytes. DER becomes its base64, which is a form of certificates.
+func certificateText(form url.Values, field string) string {
+	file := form.Get(field + "File")
+	if file == "" {
+		return strings.TrimSpace(form.Get(field))
+	}
+	raw, err := base64.StdEncoding.DecodeString(file)
+	if err != nil {
+		return file
+	}
+	if len(raw) > 0 && raw[0] == asn1Sequence {
+		return file
+	}
+	return string(raw)
+}
+
+// asn1Sequence is the first byte of DER.
+const asn1Sequence = 0x30
 
 // inspection is what is shown of a certificate before it is saved.
 type inspection struct {
@@ -61,27 +83,27 @@ func (s *server) inspect(text string, ca bool) inspection {
 func warnings(c *x509.Certificate, text string, ca bool, now time.Time) (all []string) {
 	switch {
 	case now.After(c.NotAfter):
-		all = append(all, "It has expired: devices with it are refused.")
+		all = append(all, "The certificate has expired: devices that use it are refused.")
 	case now.Add(soon).After(c.NotAfter):
-		all = append(all, "It expires in less than 30 days.")
+		all = append(all, "The certificate expires in less than 30 days.")
 	case now.Before(c.NotBefore):
-		all = append(all, "It is not valid yet: until then devices with it are refused.")
+		all = append(all, "The certificate is not valid yet: devices that use it are refused until then.")
 	}
 	if ca && !c.IsCA {
-		all = append(all, "It is not the certificate of a CA (basic constraints): no certificate that it signed is accepted.")
+		all = append(all, "This is not a CA certificate (basicConstraints): device certificates that it signed are refused.")
 	}
 	if !ca && c.IsCA {
-		all = append(all, "It is the certificate of a CA. An individual enrollment wants the certificate of one device.")
+		all = append(all, "This is a CA certificate. An individual enrollment needs the certificate of one device.")
 	}
 	if dps.SignedWithSHA1(c) && c.Subject.String() != c.Issuer.String() {
-		all = append(all, "It is signed with SHA-1, which proves nothing: it is refused in a chain.")
+		all = append(all, "The certificate is signed with SHA-1, which is insecure: it is refused in a chain.")
 	}
 	const leastRSA = 2048
 	if key, ok := c.PublicKey.(*rsa.PublicKey); ok && key.N.BitLen() < leastRSA {
-		all = append(all, "Its RSA key has only "+strconv.Itoa(key.N.BitLen())+" bits.")
+		all = append(all, "The RSA key has only "+strconv.Itoa(key.N.BitLen())+" bits; use at least 2048.")
 	}
 	if n := strings.Count(text, "-----BEGIN CERTIFICATE"); n > 1 {
-		all = append(all, "The file holds "+strconv.Itoa(n)+" certificates; only the first counts.")
+		all = append(all, "The file contains "+strconv.Itoa(n)+" certificates; only the first is used.")
 	}
 	return all
 }
@@ -102,7 +124,7 @@ func keyOf(c *x509.Certificate) string {
 // inspectCertificate shows a certificate that somebody is about to save.
 func (s *server) inspectCertificate(w http.ResponseWriter, r *http.Request, _ *visit) error {
 	for _, name := range []string{"certificate", "primary", "secondary"} {
-		if text := strings.TrimSpace(r.PostForm.Get(name)); text != "" {
+		if text := certificateText(r.PostForm, name); text != "" {
 			s.part(w, r, "certificates", "inspection", s.inspect(text, r.URL.Query().Get("ca") != ""))
 			return nil
 		}
@@ -156,13 +178,7 @@ func (s *server) newCertificate(w http.ResponseWriter, r *http.Request, v *visit
 
 func (s *server) showUpload(w http.ResponseWriter, r *http.Request, v *visit, f uploadForm) error {
 	f.Slot.Field, f.Slot.Title, f.Slot.CA, f.Slot.Error = "certificate", "Certificate", true, f.Errors["certificate"]
-	if f.Slot.PEM != "" {
-		shown := s.inspect(f.Slot.PEM, true)
-		f.Slot.Shown = &shown
-		if shown.Problem != "" {
-			f.Slot.PEM = ""
-		}
-	}
+	f.Slot.show(s)
 	status := http.StatusOK
 	if len(f.Errors) > 0 {
 		status = http.StatusUnprocessableEntity
@@ -176,7 +192,7 @@ func (s *server) showUpload(w http.ResponseWriter, r *http.Request, v *visit, f 
 func (s *server) uploadCertificate(w http.ResponseWriter, r *http.Request, v *visit) error {
 	f := uploadForm{
 		Name: strings.TrimSpace(r.PostForm.Get("name")), Verified: r.PostForm.Get("verified") != "",
-		Slot: certificateSlot{PEM: strings.TrimSpace(r.PostForm.Get("certificate"))}, Errors: make(map[string]string),
+		Slot: certificateSlot{PEM: certificateText(r.PostForm, "certificate")}, Errors: make(map[string]string),
 	}
 	if f.Name == "" {
 		f.Errors["name"] = "A name is required."
@@ -332,7 +348,7 @@ func fileOf(subject string) string {
 // verifyCertificate ends a proof of possession.
 func (s *server) verifyCertificate(w http.ResponseWriter, r *http.Request, _ *visit) error {
 	data := proofOf(r.PathValue("name"), r.PostForm.Get("code"), r.PostForm.Get("etag"), r.PostForm.Get("file"))
-	der, problem := derOf(strings.TrimSpace(r.PostForm.Get("certificate")))
+	der, problem := derOf(certificateText(r.PostForm, "certificate"))
 	if problem != "" {
 		data.Problem = problem
 		s.part(w, r, "certificate", "proof", data)
@@ -347,7 +363,7 @@ func (s *server) verifyCertificate(w http.ResponseWriter, r *http.Request, _ *vi
 		_, rule := fieldOf(e.Message)
 		data.Problem = upperFirst(rule) + "."
 		if service.IsPreconditionFailed(err) {
-			data.Problem = "There is a newer code than this one: close this dialogue and begin again."
+			data.Problem = "A newer verification code was generated. Close this dialog and start again."
 		}
 		s.part(w, r, "certificate", "proof", data)
 		return nil
@@ -359,10 +375,13 @@ func (s *server) verifyCertificate(w http.ResponseWriter, r *http.Request, _ *vi
 	return nil
 }
 
+// deleteCertificateDetail says what a deletion does.
+const deleteCertificateDetail = "A certificate that an enrollment uses cannot be deleted."
+
 func (s *server) deleteCertificate(w http.ResponseWriter, r *http.Request, v *visit) error {
 	name := r.PathValue("name")
 	if !s.confirmed(w, r, v, confirmData{
-		Question: "Delete the certificate " + name + "?", Detail: "Devices that prove themselves by it are refused from then on.",
+		Question: "Delete the certificate " + name + "?", Detail: deleteCertificateDetail,
 		Button: "Delete", Back: certificateURL(name),
 	}) {
 		return nil

@@ -4,11 +4,11 @@ import (
 	"bytes"
 	"encoding/base64"
 	"encoding/json"
+	"encoding/pem"
 	"errors"
 	"net/http"
 	"net/url"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/mooring-iot/mooring/internal/dps"
@@ -54,7 +54,7 @@ type enrollmentForm struct {
 	PrimaryCA, SecondaryCA           string
 	PrimaryKey, SecondaryKey         string // as typed; never shown again
 	EndorsementKey, StorageRootKey   string
-	DeviceID                         string
+	DeviceID, IotHubHostName         string
 	Edge                             bool
 	Reprovision                      string
 	Allocation                       string
@@ -141,8 +141,8 @@ func readForm(r *http.Request, k kind) *enrollmentForm {
 		WebhookVersion: strings.TrimSpace(p.Get("webhookVersion")), Twin: p.Get("twin"), DeviceInfo: p.Get("deviceInfo"),
 		Errors: make(map[string]string),
 	}
-	f.Primary = certificateSlot{PEM: strings.TrimSpace(p.Get("primary")), Remove: p.Get("primaryRemove") != ""}
-	f.Secondary = certificateSlot{PEM: strings.TrimSpace(p.Get("secondary")), Remove: p.Get("secondaryRemove") != ""}
+	f.Primary = certificateSlot{PEM: certificateText(p, "primary"), Remove: p.Get("primaryRemove") != ""}
+	f.Secondary = certificateSlot{PEM: certificateText(p, "secondary"), Remove: p.Get("secondaryRemove") != ""}
 	return f
 }
 
@@ -151,7 +151,7 @@ func formOf(k kind, e *wire.Enrollment) *enrollmentForm {
 	f := &enrollmentForm{
 		Kind: k, ID: k.IDOf(e), ETag: e.ETag, Enabled: e.ProvisioningStatus.Value != "disabled", Attestation: attestationOf(e),
 		DeviceID: e.DeviceID, Edge: e.Capabilities != nil && e.Capabilities.IotEdge, Reprovision: reprovisionOf(e.ReprovisionPolicy),
-		Allocation: e.AllocationPolicy, Hubs: e.IotHubs, Twin: pretty(e.InitialTwin), DeviceInfo: pretty(e.OptionalDeviceInformation),
+		Allocation: e.AllocationPolicy, Hubs: e.IotHubs, IotHubHostName: e.IotHubHostName, Twin: pretty(e.InitialTwin), DeviceInfo: pretty(e.OptionalDeviceInformation),
 		Errors: make(map[string]string),
 	}
 	f.WebhookVersion = webhookVersion
@@ -309,11 +309,37 @@ func (f *enrollmentForm) require(field string, there bool, sentence string) {
 func (c certificateSlot) certificate(stored *wire.Certificate) *wire.Certificate {
 	switch {
 	case c.PEM != "":
-		return &wire.Certificate{Certificate: base64.StdEncoding.EncodeToString([]byte(c.PEM))}
+		return &wire.Certificate{Certificate: c.base64()}
 	case c.Remove:
 		return nil
 	default:
 		return stored
+	}
+}
+
+// base64 returns what to send for what somebody gave: its certificate alone, in base64. What
+// is none is refused before it is sent.
+func (c certificateSlot) base64() string {
+	cert, err := dps.ParseCertificate("certificate", c.PEM)
+	if err != nil {
+		return ""
+	}
+	return base64.StdEncoding.EncodeToString(cert.DER)
+}
+
+// show looks at what somebody gave, and keeps it for the page as PEM. What is refused, a
+// private key maybe, does not come back into the page.
+func (c *certificateSlot) show(s *server) {
+	if c.PEM == "" {
+		return
+	}
+	shown := s.inspect(c.PEM, c.CA)
+	c.Shown = &shown
+	switch cert, err := dps.ParseCertificate("certificate", c.PEM); {
+	case err != nil || shown.Problem != "":
+		c.PEM = ""
+	case !strings.Contains(c.PEM, "-----BEGIN"):
+		c.PEM = string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert.DER}))
 	}
 }
 
@@ -328,21 +354,6 @@ func (f *enrollmentForm) document(field, text string) json.RawMessage {
 		return nil
 	}
 	return json.RawMessage(text)
-}
-
-// jsonProblem says where a text stops being JSON, "" if it is JSON.
-func jsonProblem(text string) string {
-	var v any
-	err := json.Unmarshal([]byte(text), &v)
-	if err == nil {
-		return ""
-	}
-	if e, ok := errors.AsType[*json.SyntaxError](err); ok {
-		at := min(int(e.Offset), len(text))
-		line := 1 + strings.Count(text[:max(at-1, 0)], "\n")
-		return "Line " + strconv.Itoa(line) + ": " + strings.TrimPrefix(e.Error(), "json: ") + "."
-	}
-	return "This is not JSON."
 }
 
 // pretty writes JSON for people, "" for none.
@@ -431,13 +442,7 @@ func (s *server) fillSlots(f *enrollmentForm, e *wire.Enrollment) {
 		field, title string
 	}{{&f.Primary, "primary", "Primary certificate"}, {&f.Secondary, "secondary", "Secondary certificate"}} {
 		slot.at.Field, slot.at.Title, slot.at.CA, slot.at.Error = slot.field, slot.title, f.Kind.Group, f.Errors[slot.field]
-		if slot.at.PEM != "" {
-			shown := s.inspect(slot.at.PEM, f.Kind.Group)
-			slot.at.Shown = &shown
-			if shown.Problem != "" {
-				slot.at.PEM = "" // a private key does not come back into the page
-			}
-		}
+		slot.at.show(s)
 	}
 	if e == nil {
 		return
@@ -455,7 +460,7 @@ func (s *server) createEnrollment(w http.ResponseWriter, r *http.Request, v *vis
 	f := readForm(r, k)
 	f.New, f.ETag = true, ""
 	if f.ID == "" {
-		f.Errors["id"] = "A name is required."
+		f.Errors["id"] = "A value is required."
 		return s.showForm(w, r, v, f, nil)
 	}
 	return s.save(w, r, v, f, nil)
@@ -533,12 +538,12 @@ func (f *enrollmentForm) refused(err error) bool {
 		return true
 	}
 	if service.IsConflict(err) && f.New && strings.Contains(e.Message, "exist") {
-		f.Errors["id"] = "There is one of this name already."
+		f.Errors["id"] = "This name is already in use."
 		return true
 	}
 	_, p := describe(err)
 	if service.IsPreconditionFailed(err) {
-		p.Message = "Somebody else changed it since you opened this form. Open it again and repeat your change."
+		p.Message = "Someone else changed this enrollment after you opened the form. Open it again and repeat your change."
 	}
 	f.Failure = &p
 	return true
@@ -565,7 +570,7 @@ func (s *server) checkTwin(w http.ResponseWriter, r *http.Request, _ *visit) err
 
 func checkOfTwin(text string) checkData {
 	if text == "" {
-		return checkData{OK: "Devices start with an empty twin."}
+		return checkData{OK: "Empty: devices start with an empty twin."}
 	}
 	if p := jsonProblem(text); p != "" {
 		return checkData{Problem: p}
@@ -583,9 +588,9 @@ func checkOfTwin(text string) checkData {
 	}
 	if len(unknown) > 0 {
 		slices.Sort(unknown)
-		return checkData{OK: "A good twin. Devices get tags and properties.desired of it, and nothing of " + strings.Join(unknown, ", ") + "."}
+		return checkData{OK: "Valid. Only tags and properties.desired are used; " + strings.Join(unknown, ", ") + " is ignored."}
 	}
-	return checkData{OK: "A good twin."}
+	return checkData{OK: "Valid twin."}
 }
 
 func (s *server) checkObject(w http.ResponseWriter, r *http.Request, _ *visit) error {
@@ -596,9 +601,9 @@ func (s *server) checkObject(w http.ResponseWriter, r *http.Request, _ *visit) e
 	case jsonProblem(text) != "":
 		data.Problem = jsonProblem(text)
 	case text[0] != '{':
-		data.Problem = "It must be an object."
+		data.Problem = "Must be a JSON object."
 	default:
-		data.OK = "Good."
+		data.OK = "Valid JSON."
 	}
 	s.part(w, r, "enrollment-form", "check", data)
 	return nil

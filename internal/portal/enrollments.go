@@ -156,6 +156,36 @@ type listData struct {
 	Next     string // where the next page is, "" on the last one
 	First    string // where the first page is, "" on it
 	Problems []string
+	States   map[string]wire.RegistrationRecord // of devices with an individual enrollment, by ID in lower case
+}
+
+// StateOf returns the registration of an individual enrollment, nil if its device has not
+// registered.
+func (d listData) StateOf(e *wire.Enrollment) *wire.RegistrationRecord {
+	if r, ok := d.States[strings.ToLower(e.RegistrationID)]; ok {
+		return &r
+	}
+	return nil
+}
+
+// statesOf finds the registrations of individual enrollments, which lists of the official API
+// do not have.
+func statesOf(ctx context.Context, client *service.Client, list []*wire.Enrollment) (map[string]wire.RegistrationRecord, error) {
+	states := make(map[string]wire.RegistrationRecord, len(list))
+	for part := range slices.Chunk(list, wire.MaxRegistrationIDs) {
+		ids := make([]string, len(part))
+		for i, e := range part {
+			ids[i] = e.RegistrationID
+		}
+		found, err := client.Registrations().Find(ctx, service.RegistrationFilter{RegistrationIDs: ids, PageSize: wire.MaxRegistrationIDs})
+		if err != nil {
+			return nil, err
+		}
+		for _, r := range found.Value {
+			states[strings.ToLower(r.RegistrationID)] = r
+		}
+	}
+	return states, nil
 }
 
 func (s *server) enrollmentsPage(w http.ResponseWriter, r *http.Request, v *visit, k kind) error {
@@ -163,16 +193,21 @@ func (s *server) enrollmentsPage(w http.ResponseWriter, r *http.Request, v *visi
 }
 
 func (s *server) showList(w http.ResponseWriter, r *http.Request, v *visit, k kind, problems []string) error {
-	c, err := s.enrollments(r.Context(), k)
+	client, err := s.API.Service(r.Context())
 	if err != nil {
 		return err
 	}
 	q := readListQuery(r.URL.Query())
-	found, err := c.QueryPage(r.Context(), service.Query{Text: q.text(k), PageSize: listSize, Continuation: q.Continuation})
+	found, err := k.client(client).QueryPage(r.Context(), service.Query{Text: q.text(k), PageSize: listSize, Continuation: q.Continuation})
 	if err != nil {
 		return err
 	}
 	data := listData{Kind: k, Query: q, Items: found.Items, Problems: problems}
+	if !k.Group {
+		if data.States, err = statesOf(r.Context(), client, found.Items); err != nil {
+			return err
+		}
+	}
 	if found.Continuation != "" {
 		data.Next = q.URL(k.path, found.Continuation)
 	}
@@ -203,7 +238,7 @@ func (s *server) confirmed(w http.ResponseWriter, r *http.Request, v *visit, c c
 		return true
 	}
 	c.Action = r.URL.RequestURI()
-	for _, name := range []string{"id", "action", "etag", "which"} {
+	for _, name := range []string{"id", "action", "etag", "which", "kind", "devices"} {
 		for _, value := range r.PostForm[name] {
 			c.Fields = append(c.Fields, field{name, value})
 		}
@@ -302,17 +337,17 @@ type enrollmentData struct {
 	More          string                    // where there are more of them
 }
 
-// Reprovision says what happens when the device comes again.
+// Reprovision says what happens when the device registers again.
 func (d enrollmentData) Reprovision() string {
 	switch reprovisionOf(d.E.ReprovisionPolicy) {
 	case reprovisionMigrate:
-		return "The hub is picked anew, and the data moves along"
+		return "Reprovision and migrate data"
 	case reprovisionReset:
-		return "The hub is picked anew, and the data is reset"
+		return "Reprovision and reset data"
 	case reprovisionNever:
-		return "It stays at its first hub"
+		return "Never reprovision"
 	default:
-		return "Not set: it keeps its hub"
+		return "Not set: reprovision and migrate data. Devices that use API version 2018-04-01 or earlier keep their hub"
 	}
 }
 
@@ -405,7 +440,7 @@ func (s *server) switchEnrollment(w http.ResponseWriter, r *http.Request, _ *vis
 func (s *server) deleteEnrollment(w http.ResponseWriter, r *http.Request, v *visit, k kind) error {
 	id := r.PathValue("id")
 	if !s.confirmed(w, r, v, confirmData{
-		Question: "Delete the " + k.One + " " + id + "?", Detail: deleteDetail(k), Button: "Delete", Back: k.URL(id),
+		Question: "Delete the " + k.One + " " + id + "?", Detail: k.DeleteDetail(), Button: "Delete", Back: k.URL(id),
 	}) {
 		return nil
 	}
@@ -420,11 +455,12 @@ func (s *server) deleteEnrollment(w http.ResponseWriter, r *http.Request, v *vis
 	return nil
 }
 
-func deleteDetail(k kind) string {
+// DeleteDetail says what a deletion does.
+func (k kind) DeleteDetail() string {
 	if k.Group {
-		return "Its devices can no longer register. Those that have a hub keep it: delete them there too, if they shall not come back."
+		return "Devices can no longer register through it. Devices that are already assigned can still connect to their hub until you delete them there."
 	}
-	return "The device can no longer register. If it has a hub it keeps it: delete it there too, if it shall not come back."
+	return "The device can no longer register. If it is already assigned, it can still connect to its hub until you delete it there."
 }
 
 // keysData is what is shown of symmetric keys when somebody asks.

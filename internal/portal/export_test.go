@@ -5,6 +5,7 @@ var (
 	Local       = local
 	FieldOf     = fieldOf
 	CheckOfTwin = checkOfTwin
+	JSONProblem = jsonProblem
 	NewChart    = newChart
 )
 

@@ -116,7 +116,7 @@ func (s *server) linkHub(w http.ResponseWriter, r *http.Request, v *visit) error
 			f.Errors["connectionString"] = "A connection string is required."
 		}
 		if f.Location == "" {
-			f.Errors["location"] = "A location is required, such as westeurope or hall 3."
+			f.Errors["location"] = "A location is required, for example westeurope."
 		}
 	}
 	if len(f.Errors) > 0 {
@@ -247,10 +247,18 @@ func (s *server) updateHub(w http.ResponseWriter, r *http.Request, v *visit) err
 	return nil
 }
 
+// unlinkDetail says what unlinking a hub of a kind does.
+func unlinkDetail(kind string) string {
+	if kind == wire.HubKindEmbedded {
+		return "The embedded hub is deleted. This fails while it has devices, unless “Delete its devices too” is selected."
+	}
+	return "The hub and its devices stay as they are. Devices that register again are assigned to another hub."
+}
+
 func (s *server) unlinkHub(w http.ResponseWriter, r *http.Request, v *visit) error {
 	name := r.PathValue("name")
 	if !s.confirmed(w, r, v, confirmData{
-		Question: "Unlink the hub " + name + "?", Detail: "No device is assigned to it any more. The devices of a hub elsewhere stay there.",
+		Question: "Unlink the hub " + name + "?", Detail: unlinkDetail(r.PostForm.Get("kind")),
 		Button: "Unlink", Back: hubURL(name),
 	}) {
 		return nil

@@ -80,45 +80,26 @@ func steps(r *http.Request, control *service.ControlPlane, client *service.Clien
 			proof = certificateURL(c.Name)
 		}
 	}
-	came, err := anyoneCame(r, client, someGroups.Items, someDevices.Items)
-	if err != nil || came {
+	found, err := client.Registrations().Find(r.Context(), service.RegistrationFilter{PageSize: 1})
+	if err != nil || len(found.Value) > 0 {
 		return nil, err
 	}
 	return []step{
 		{
-			Title: "Upload the certificate of your CA", Text: "Devices with certificates are let in by the CA that signed them. Only symmetric keys? Go on with the group.",
+			Title: "Upload the certificate of your CA", Text: "Needed for devices with X.509 certificates. For symmetric keys, continue with the enrollment group.",
 			URL: "/certificates/new", Button: "Add certificate", Done: len(authorities) > 0,
 		},
 		{
-			Title: "Prove that the CA is yours", Text: "You sign a code with its key, once. Until then nobody comes in by it.",
+			Title: "Prove possession of the CA", Text: "Sign a verification code with the private key of the CA. Devices are refused until then.",
 			URL: proof, Button: "Prove possession", Done: verified,
 		},
 		{
-			Title: "Create an enrollment group", Text: "All devices of a CA, or all that derive their key from one: which hub they go to, and how their twin begins.",
+			Title: "Create an enrollment group", Text: "One rule for many devices: how they authenticate, which hub they get, and their initial twin.",
 			URL: groups.path + "/new", Button: "Add enrollment group", Done: enrolled,
 		},
 		{
-			Title: "Register a device", Text: "Give your device the endpoint and the ID scope below, or try: mooring device register --help",
+			Title: "Register a device", Text: "Configure the device with the endpoint and ID scope below. To try it without a device, run: mooring device register --help",
 			URL: "/registrations", Button: "Registration records", Done: false,
 		},
 	}, nil
-}
-
-// anyoneCame reports whether a device of the first enrollments was here.
-func anyoneCame(r *http.Request, client *service.Client, someGroups, someDevices []*wire.Enrollment) (bool, error) {
-	for _, e := range someDevices {
-		if e.RegistrationState != nil && e.RegistrationState.Status != "unassigned" {
-			return true, nil
-		}
-	}
-	for _, g := range someGroups {
-		found, err := client.Registrations().QueryPage(r.Context(), g.EnrollmentGroupID, service.Query{PageSize: 1})
-		if err != nil {
-			return false, err
-		}
-		if len(found.Items) > 0 {
-			return true, nil
-		}
-	}
-	return false, nil
 }

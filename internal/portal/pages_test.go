@@ -1,7 +1,9 @@
 package portal_test
 
 import (
+	"encoding/base64"
 	"encoding/json"
+	"html"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -328,11 +330,11 @@ func TestInspection(t *testing.T) {
 		not              string
 	}{
 		{"a CA", string(root.CertificatePEM()), "?ca=1", []string{"CN=Factory Root", root.SHA1Thumbprint(), root.SHA256Thumbprint(), "ECDSA P-256"}, "field-warning"},
-		{"an expired CA", string(old.CertificatePEM()), "?ca=1", []string{"It has expired"}, "field-error"},
-		{"a device where a CA is needed", string(device.CertificatePEM()), "?ca=1", []string{"It is not the certificate of a CA"}, "field-error"},
-		{"a CA where a device is needed", string(root.CertificatePEM()), "", []string{"It is the certificate of a CA."}, "field-error"},
+		{"an expired CA", string(old.CertificatePEM()), "?ca=1", []string{"The certificate has expired"}, "field-error"},
+		{"a device where a CA is needed", string(device.CertificatePEM()), "?ca=1", []string{"This is not a CA certificate"}, "field-error"},
+		{"a CA where a device is needed", string(root.CertificatePEM()), "", []string{"This is a CA certificate."}, "field-error"},
 		{"a device", string(device.CertificatePEM()), "", []string{"CN=sensor-7", "CN=Factory Root"}, "field-warning"},
-		{"a chain", string(device.CertificatePEM()) + string(root.CertificatePEM()), "", []string{"holds 2 certificates; only the first counts"}, "field-error"},
+		{"a chain", string(device.CertificatePEM()) + string(root.CertificatePEM()), "", []string{"contains 2 certificates; only the first is used"}, "field-error"},
 		{"something else", "hello", "", []string{"field-error", "must be a certificate"}, "CN="},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -399,8 +401,8 @@ func TestListQueries(t *testing.T) {
 func TestTwinCheck(t *testing.T) {
 	w := signedIn(t)
 	for twin, want := range map[string]string{
-		"": "empty twin", `{"tags": {"a": 1}}`: "A good twin.", `{"tags": {"a": 1}`: "Line 1", "{\n\"tags\": x}": "Line 2", `{"tags": {"a.b": 1}}`: "has a member name", `[]`: "must be an object",
-		`{"tag": {}}`: "nothing of tag",
+		"": "empty twin", `{"tags": {"a": 1}}`: "Valid twin.", `{"tags": {"a": 1}`: "Line 1, column 18: the JSON ends too early.", "{\n\"tags\": x}": "Line 2, column 9: unexpected character", `{"tags": {"a.b": 1}}`: "has a member name", `[]`: "must be an object",
+		`{"tag": {}}`: "tag is ignored",
 	} {
 		if body := w.send(t, "/check/twin", "twin", twin).Body.String(); !strings.Contains(body, want) {
 			t.Errorf("%s: %s, want %q", twin, body, want)
@@ -453,5 +455,73 @@ func TestLicences(t *testing.T) {
 	}
 	if !strings.Contains(string(text), "icons/") {
 		t.Error("LICENSES.md does not name the icons")
+	}
+}
+
+// TestCertificateFiles holds that a file arrives byte for byte, whatever its format.
+func TestCertificateFiles(t *testing.T) {
+	w := signedIn(t)
+	fill(t, w)
+	root, err := pki.Issue(pki.Request{Kind: pki.Root, CommonName: "Factory Root"})
+	must(t, err)
+	der := base64.StdEncoding.EncodeToString(root.Certificate.Raw)
+	written := func() string { return w.upstream.bodies[len(w.upstream.bodies)-1] }
+	w.upstream.answers["PUT /certificates/factory"] = object(t, wire.CACertificate{Name: "factory"})
+	w.upstream.answers["PUT /enrollmentGroups/line"] = object(t, wire.Enrollment{EnrollmentGroupID: "line"})
+	w.upstream.answers["PUT /enrollments/dev"] = object(t, wire.Enrollment{RegistrationID: "dev"})
+	w.upstream.answers["POST /certificates/x/verify"] = object(t, wire.CACertificate{Name: "x"})
+
+	if body := w.send(t, "/certificates/inspect?ca=1", "certificate", "", "certificateFile", der).Body.String(); !strings.Contains(body, root.SHA1Thumbprint()) {
+		t.Errorf("inspected: %s", body)
+	}
+	for path, form := range map[string][]string{
+		"/certificates":           {"name", "factory", "certificate", "", "certificateFile", der},
+		"/enrollments/groups":     {"id", "line", "attestation", "certificates", "primary", "", "primaryFile", der},
+		"/enrollments/individual": {"id", "dev", "attestation", "certificates", "secondary", "", "secondaryFile", der},
+		"/certificates/x/verify":  {"code", "c", "etag", "e", "certificateFile", der},
+	} {
+		if res := w.send(t, path, form...); res.Code != http.StatusSeeOther || !strings.Contains(written(), der) {
+			t.Errorf("%s: %d, the service was sent %s", path, res.Code, written())
+		}
+	}
+	// What is refused beside it keeps the certificate, as text.
+	res := w.send(t, "/certificates", "name", "", "certificateFile", der)
+	if body := html.UnescapeString(res.Body.String()); res.Code != http.StatusUnprocessableEntity ||
+		!strings.Contains(body, string(root.CertificatePEM())) {
+		t.Errorf("without a name: %d, and the certificate is gone", res.Code)
+	}
+}
+
+// TestErrorTitles holds that the title says it where a page came back with an error.
+func TestErrorTitles(t *testing.T) {
+	w := newWorld(t, false)
+	title := func(res *httptest.ResponseRecorder) string {
+		_, after, _ := strings.Cut(res.Body.String(), "<title>")
+		text, _, _ := strings.Cut(after, "</title>")
+		return text
+	}
+	if got := title(w.get("/sign-in")); got != "Sign in – Mooring" {
+		t.Errorf("the sign-in: %q", got)
+	}
+	if got := title(w.post("/sign-in", url.Values{"password": {"wrong"}})); got != "Error: Sign in – Mooring" {
+		t.Errorf("after a wrong password: %q", got)
+	}
+	w.post("/sign-in", url.Values{"password": {w.oneTime}})
+	if got := title(w.get("/password")); got != "Choose a password – Mooring" {
+		t.Errorf("the first password: %q", got)
+	}
+	if got := title(w.send(t, "/password", "current", "wrong", "password", password, "repeated", password)); got != "Error: Choose a password – Mooring" {
+		t.Errorf("a wrong one-time password: %q", got)
+	}
+	w.send(t, "/password", "current", w.oneTime, "password", password, "repeated", password)
+	fill(t, w)
+	for path, want := range map[string]string{
+		"/password": "Error: Change password – Mooring", "/policies": "Error: Shared access policies – Mooring", "/hubs": "Error: Link a hub – Mooring",
+		"/certificates": "Error: Add certificate – Mooring", "/enrollments/groups": "Error: Add enrollment group – Mooring",
+		"/allocation": "Error: Allocation – Mooring",
+	} {
+		if got := title(w.send(t, path)); got != want {
+			t.Errorf("%s with nothing filled in: %q, want %q", path, got, want)
+		}
 	}
 }

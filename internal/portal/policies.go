@@ -18,12 +18,12 @@ type right struct{ Name, Meaning string }
 // rights are all rights.
 // Source: azure-docs, articles/iot-dps/how-to-control-access.md.
 var rights = []right{
-	{"ServiceConfig", "Change the service itself, and read audit, export and backup"},
+	{"ServiceConfig", "Change service settings; read audit, exports and backups"},
 	{"EnrollmentRead", "Read enrollments"},
-	{"EnrollmentWrite", "Change enrollments; includes reading them and all of registration records"},
+	{"EnrollmentWrite", "Create, change and delete enrollments; includes EnrollmentRead and both registration rights"},
 	{"RegistrationStatusRead", "Read registration records and refusals"},
 	{"RegistrationStatusWrite", "Delete registration records"},
-	{"DeviceConnect", "Of no use here: devices prove themselves by their enrollment"},
+	{"DeviceConnect", "Not used: devices authenticate with their enrollment"},
 }
 
 // policyForm is the form of a policy.
@@ -107,7 +107,7 @@ func (s *server) createPolicy(w http.ResponseWriter, r *http.Request, v *visit) 
 	}
 	_, err = control.Policies().Get(r.Context(), f.Name)
 	if err == nil {
-		f.Errors["name"] = "There is one of this name already."
+		f.Errors["name"] = "This name is already in use."
 		return s.showPolicies(w, r, v, f)
 	}
 	if !service.IsNotFound(err) {
@@ -232,8 +232,8 @@ func (s *server) regeneratePolicy(w http.ResponseWriter, r *http.Request, v *vis
 		return dps.Errorf(dps.Invalid, "which: must be primary or secondary")
 	}
 	if !s.confirmed(w, r, v, confirmData{
-		Question: "Make a new " + which + " key for " + name + "?", Detail: "Whoever uses the old one is refused at once.",
-		Button: "Make a new key", Back: policyURL(name),
+		Question: "Regenerate the " + which + " key of " + name + "?", Detail: "Clients that use the old key are refused immediately.",
+		Button: "Regenerate", Back: policyURL(name),
 	}) {
 		return nil
 	}
@@ -261,7 +261,7 @@ func (s *server) regeneratePolicy(w http.ResponseWriter, r *http.Request, v *vis
 func (s *server) deletePolicy(w http.ResponseWriter, r *http.Request, v *visit) error {
 	name := r.PathValue("name")
 	if !s.confirmed(w, r, v, confirmData{
-		Question: "Delete the policy " + name + "?", Detail: "Whoever uses its keys is refused at once.", Button: "Delete", Back: policyURL(name),
+		Question: "Delete the policy " + name + "?", Detail: "Clients that use its keys are refused immediately.", Button: "Delete", Back: policyURL(name),
 	}) {
 		return nil
 	}

@@ -90,6 +90,7 @@ func New(o Options) (http.Handler, error) {
 	mux.Handle("GET /assets/", s.assets)
 	mux.HandleFunc("GET /sign-in", s.open(s.signInPage))
 	mux.HandleFunc("POST /sign-in", s.open(s.signIn))
+	mux.HandleFunc("GET /session", s.open(s.sessionState))
 	mux.HandleFunc("POST /sign-out", s.signedIn(s.signOut))
 	mux.HandleFunc("GET /password", s.signedIn(s.passwordPage))
 	mux.HandleFunc("POST /password", s.signedIn(s.changePassword))
@@ -204,8 +205,8 @@ type handler func(w http.ResponseWriter, r *http.Request, v *visit) error
 
 // Errors that have a page of their own.
 var (
-	errNoPage  = errors.New("there is no such page")
-	errExpired = errors.New("the form is older than the sign-in")
+	errNoPage  = errors.New("page not found")
+	errExpired = errors.New("the form belongs to an earlier session")
 )
 
 // open returns a handler for people who are not signed in, maybe.
@@ -281,13 +282,21 @@ func (s *server) checkForm(r *http.Request, v *visit) error {
 
 func formError(err error) error {
 	if _, over := errors.AsType[*http.MaxBytesError](err); over {
-		return dps.Errorf(dps.TooLarge, "This is more than the portal takes at once (1 MB).")
+		return dps.Errorf(dps.TooLarge, "The form is too large; the limit is 1 MB.")
 	}
-	return dps.Wrap(dps.Malformed, err, "The form could not be read.")
+	return dps.Wrap(dps.Malformed, err, "The form cannot be read.")
 }
 
-// stranger answers somebody who is not signed in: a page asks to sign in, and comes back
-// to where it was meant to go.
+// sessionHeader tells the script of the pages why a request was refused: it then asks for
+// the password in place, and sends the request again.
+const (
+	sessionHeader = "X-Session"
+	sessionEnded  = "ended" // nobody is signed in
+	sessionOther  = "other" // somebody is, in a session that began after the page was made
+)
+
+// stranger answers somebody who is not signed in: a page leads to the sign-in, and from
+// there back to where it was meant to go.
 func (s *server) stranger(w http.ResponseWriter, r *http.Request, err error) {
 	if dps.CodeOf(err) != dps.Unauthorized {
 		s.fail(w, s.identified(r, ""), &visit{}, err)
@@ -296,31 +305,30 @@ func (s *server) stranger(w http.ResponseWriter, r *http.Request, err error) {
 	to := "/sign-in"
 	switch {
 	case r.Header.Get("HX-Request") != "":
-		w.Header().Set("HX-Redirect", to)
+		w.Header().Set(sessionHeader, sessionEnded)
 		w.WriteHeader(http.StatusUnauthorized)
 	case r.Method != http.MethodGet:
-		s.show(
-			w,
-			r,
-			&visit{},
-			"sign-in",
-			page{
-				Status: http.StatusUnauthorized,
-				Title:  "Sign in",
-				Bare:   true,
-				Data:   signInData{Error: "You were signed out. Sign in, and do it again."},
-			},
-		)
+		data := signInData{To: cameFrom(r), Error: "Your session expired, and your change was not saved. Sign in and try again."}
+		s.show(w, r, &visit{}, "sign-in", page{Status: http.StatusUnauthorized, Title: "Sign in", Bare: true, Data: data})
 	case crossSite(r) && s.token(r) == "":
 		// A browser that follows a link from elsewhere leaves our cookie out. From a page of
 		// ours it sends it.
-		s.show(w, r, &visit{}, "again", page{Title: "Mooring", Bare: true, Refresh: local(r.URL.RequestURI())})
+		s.show(w, r, &visit{}, "again", page{Title: "Loading", Bare: true, Refresh: local(r.URL.RequestURI())})
 	default:
 		if r.URL.Path != "/" {
 			to += "?to=" + url.QueryEscape(r.URL.RequestURI())
 		}
 		http.Redirect(w, r, to, http.StatusSeeOther)
 	}
+}
+
+// cameFrom returns the page of ours that a form was on, "/" if that is not known.
+func cameFrom(r *http.Request) string {
+	u, err := url.Parse(r.Referer())
+	if err != nil || u.Host != r.Host {
+		return "/"
+	}
+	return local(u.RequestURI())
 }
 
 // crossSite reports whether a browser came here by a link on another site.

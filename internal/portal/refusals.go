@@ -124,13 +124,13 @@ func actionFor(d *wire.Decision) *action {
 	var entry *action
 	switch {
 	case d.EnrollmentGroupID != "":
-		entry = &action{"To the enrollment group", groups.URL(d.EnrollmentGroupID)}
+		entry = &action{"Open the enrollment group", groups.URL(d.EnrollmentGroupID)}
 	case d.EnrollmentID != "":
-		entry = &action{"To the enrollment", individuals.URL(d.EnrollmentID)}
+		entry = &action{"Open the enrollment", individuals.URL(d.EnrollmentID)}
 	}
 	switch d.Reason {
 	case "ca-not-verified":
-		return &action{"To the certificates", "/certificates"}
+		return &action{"Open certificates", "/certificates"}
 	case "issuer-missing", "signature-mismatch":
 		return &action{"Upload a CA certificate", "/certificates/new"}
 	case "no-enrollment":

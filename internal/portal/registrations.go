@@ -1,8 +1,10 @@
 package portal
 
 import (
+	"errors"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 
 	"github.com/mooring-iot/mooring/service"
@@ -17,8 +19,7 @@ type registrationQuery struct {
 // registrationsData is what the page of registration records shows.
 type registrationsData struct {
 	Query    registrationQuery
-	Asked    bool // whether anything was asked for
-	Items    []*wire.RegistrationState
+	Items    []wire.RegistrationRecord
 	Groups   []string // some, to choose from
 	Problem  string
 	Refused  bool // whether the device without a record was refused
@@ -28,8 +29,17 @@ type registrationsData struct {
 	Subs     []string
 }
 
+// Filtered reports whether the list leaves records out.
+func (d registrationsData) Filtered() bool { return d.Query.ID+d.Query.Group+d.Query.Status != "" }
+
+// Across reports whether the list is about all groups, by status or without a filter.
+func (d registrationsData) Across() bool { return d.Query.ID+d.Query.Group == "" }
+
 var (
-	statuses    = []string{"assigned", "assigning", "failed", "disabled", "unassigned"}
+	statuses = []string{"assigned", "assigning", "failed", "disabled", "unassigned"}
+	// acrossStatuses are those that few devices have: they are listed across all groups.
+	acrossStatuses = []string{"failed", "assigning", "disabled"}
+
 	substatuses = []string{"initialAssignment", "deviceDataMigrated", "deviceDataReset", "reprovisionedToInitialAssignment"}
 )
 
@@ -51,7 +61,7 @@ func (q registrationQuery) text() string {
 
 func (q registrationQuery) url(after string) string {
 	v := url.Values{}
-	for name, value := range map[string]string{"group": q.Group, "status": q.Status, "substatus": q.Substatus, "hub": q.Hub, "after": after} {
+	for name, value := range map[string]string{"id": q.ID, "group": q.Group, "status": q.Status, "substatus": q.Substatus, "hub": q.Hub, "after": after} {
 		if value != "" {
 			v.Set(name, value)
 		}
@@ -62,11 +72,13 @@ func (q registrationQuery) url(after string) string {
 func (s *server) registrationsPage(w http.ResponseWriter, r *http.Request, v *visit) error {
 	form := r.URL.Query()
 	q := registrationQuery{
-		ID: strings.TrimSpace(
-			form.Get("id"),
-		), Group: strings.TrimSpace(form.Get("group")), Hub: strings.TrimSpace(form.Get("hub")), Continuation: form.Get("after"),
+		ID: strings.TrimSpace(form.Get("id")), Group: strings.TrimSpace(form.Get("group")), Hub: strings.TrimSpace(form.Get("hub")), Continuation: form.Get("after"),
 	}
-	if index(statuses, form.Get("status")) >= 0 {
+	allowed := statuses
+	if q.Group == "" {
+		allowed = acrossStatuses
+	}
+	if slices.Contains(allowed, form.Get("status")) {
 		q.Status = form.Get("status")
 	}
 	if index(substatuses, form.Get("substatus")) >= 0 {
@@ -94,90 +106,119 @@ func (s *server) registrationsPage(w http.ResponseWriter, r *http.Request, v *vi
 
 func (s *server) findRegistrations(r *http.Request, client *service.Client, data *registrationsData) error {
 	q := data.Query
+	var next string
+	var err error
 	switch {
 	case q.ID != "":
-		data.Asked = true
-		one, err := client.Registrations().Get(r.Context(), q.ID)
-		if service.IsNotFound(err) {
-			data.Problem = "There is no registration record of " + q.ID + ": it never registered, or its record was deleted."
-			refused, err := client.Decisions().Page(r.Context(), service.DecisionFilter{RegistrationID: q.ID, PageSize: 1})
-			data.Refused = err == nil && len(refused.Value) > 0
-			return nil
+		data.Items, next, err = findDevice(r, client, q)
+		if err == nil && len(data.Items) == 0 {
+			data.Refused = wasRefused(r, client, q.ID)
 		}
-		if err != nil {
-			data.Problem = sentence(err)
-			return nil
-		}
-		data.Items = []*wire.RegistrationState{one}
 	case q.Group != "":
-		data.Asked = true
-		found, err := client.Registrations().
-			QueryPage(r.Context(), q.Group, service.Query{Text: q.text(), PageSize: listSize, Continuation: q.Continuation})
-		if err != nil {
-			data.Problem = sentence(err)
-			return nil
+		data.Items, next, err = findOfGroup(r, client, q)
+	default:
+		var found *wire.RegistrationPage
+		filter := service.RegistrationFilter{Status: q.Status, PageSize: listSize, Continuation: q.Continuation}
+		if found, err = client.Registrations().Find(r.Context(), filter); err == nil {
+			data.Items, next = found.Value, found.Continuation
 		}
-		data.Items = found.Items
-		if found.Continuation != "" {
-			data.Next = q.url(found.Continuation)
+	}
+	if err != nil {
+		status, p := describe(err)
+		if status >= http.StatusInternalServerError {
+			return err
 		}
-		if q.Continuation != "" {
-			data.First = q.url("")
-		}
+		data.Problem = upperFirst(p.Message) + "."
+		return nil
+	}
+	if next != "" {
+		data.Next = q.url(next)
+	}
+	if q.Continuation != "" {
+		data.First = q.url("")
 	}
 	return nil
 }
 
+// findDevice finds the devices whose registration ID begins with what was typed, and those
+// that have it as their device ID at a hub.
+func findDevice(r *http.Request, client *service.Client, q registrationQuery) (items []wire.RegistrationRecord, next string, err error) {
+	if q.Continuation == "" {
+		found, err := client.Registrations().Find(r.Context(), service.RegistrationFilter{DeviceID: q.ID, PageSize: listSize})
+		if err != nil {
+			return nil, "", err
+		}
+		items = found.Value
+	}
+	named, err := client.Registrations().
+		Find(r.Context(), service.RegistrationFilter{StartsWith: q.ID, PageSize: listSize, Continuation: q.Continuation})
+	if err != nil {
+		if e, ok := errors.AsType[*service.Error](err); ok && e.Status == http.StatusBadRequest { // a device ID may have more characters
+			return items, "", nil
+		}
+		return nil, "", err
+	}
+	for _, record := range named.Value {
+		if !slices.ContainsFunc(items, func(r wire.RegistrationRecord) bool { return r.RegistrationID == record.RegistrationID }) {
+			items = append(items, record)
+		}
+	}
+	return items, named.Continuation, nil
+}
+
+func findOfGroup(r *http.Request, client *service.Client, q registrationQuery) (items []wire.RegistrationRecord, next string, err error) {
+	found, err := client.Registrations().
+		QueryPage(r.Context(), q.Group, service.Query{Text: q.text(), PageSize: listSize, Continuation: q.Continuation})
+	if err != nil {
+		return nil, "", err
+	}
+	for _, state := range found.Items {
+		items = append(items, wire.RegistrationRecord{RegistrationState: *state, EnrollmentGroupID: q.Group})
+	}
+	return items, found.Continuation, nil
+}
+
+// wasRefused reports whether there is a refusal of a device. That it cannot be asked says no.
+func wasRefused(r *http.Request, client *service.Client, id string) bool {
+	refused, err := client.Decisions().Page(r.Context(), service.DecisionFilter{RegistrationID: id, PageSize: 1})
+	return err == nil && len(refused.Value) > 0
+}
+
 // registrationData is what the page of one record shows.
 type registrationData struct {
-	R          *wire.RegistrationState
-	Group      string // that it came through, if any
-	Individual bool   // whether there is an individual enrollment of it
-	Refusals   []wire.Decision
+	R        *wire.RegistrationState
+	Through  wire.RegistrationRecord // names the enrollment
+	Gone     bool                    // that enrollment was deleted
+	Refusals []wire.Decision
 }
 
 // shownRefusals is how many refusals of a device its record shows.
 const shownRefusals = 10
 
-// maxGroups is in how many groups a record is looked for.
+// maxGroups is how many groups a list proposes.
 const maxGroups = 100
 
-// findEntry looks what the device came through: the record of the official API does not
-// say it. A link from a group says which one to try first.
+// findEntry looks what the device came through, which the record of the official API does
+// not say, and whether that is still there.
 func (d *registrationData) findEntry(r *http.Request, client *service.Client) error {
-	id := d.R.RegistrationID
-	_, err := client.Enrollments().Get(r.Context(), id)
-	if err == nil {
-		d.Individual = true
-		return nil
-	}
-	if !service.IsNotFound(err) {
-		return err
-	}
-	names := []string{}
-	if hint := r.URL.Query().Get("group"); hint != "" {
-		names = append(names, hint)
-	}
-	known, err := client.Groups().
-		QueryPage(r.Context(), service.Query{Text: "SELECT * ORDER BY lastUpdatedDateTimeUtc DESC", PageSize: maxGroups})
+	found, err := client.Registrations().Find(r.Context(), service.RegistrationFilter{RegistrationIDs: []string{d.R.RegistrationID}})
 	if err != nil {
 		return err
 	}
-	for _, g := range known.Items {
-		names = append(names, g.EnrollmentGroupID)
+	if len(found.Value) == 1 {
+		d.Through = found.Value[0]
 	}
-	for _, name := range names {
-		found, err := client.Registrations().
-			QueryPage(r.Context(), name, service.Query{Text: "SELECT * WHERE registrationId = " + quoted(id), PageSize: 1})
-		if err != nil && !service.IsNotFound(err) {
-			return err
-		}
-		if err == nil && len(found.Items) > 0 {
-			d.Group = name
-			return nil
-		}
+	switch {
+	case d.Through.EnrollmentGroupID != "":
+		_, err = client.Groups().Get(r.Context(), d.Through.EnrollmentGroupID)
+	case d.Through.EnrollmentID != "":
+		_, err = client.Enrollments().Get(r.Context(), d.Through.EnrollmentID)
 	}
-	return nil
+	if service.IsNotFound(err) {
+		d.Gone = true
+		return nil
+	}
+	return err
 }
 
 func (s *server) registrationPage(w http.ResponseWriter, r *http.Request, v *visit) error {
@@ -210,7 +251,7 @@ func (s *server) deleteRegistration(w http.ResponseWriter, r *http.Request, v *v
 	id := r.PathValue("id")
 	if !s.confirmed(w, r, v, confirmData{
 		Question: "Delete the registration record of " + id + "?",
-		Detail:   "The device may register again, as if for the first time. Its hub still knows it.", Button: "Delete", Back: registrationURL(id),
+		Detail:   "The device can register again as a new device. Its identity on the hub is not deleted.", Button: "Delete", Back: registrationURL(id),
 	}) {
 		return nil
 	}

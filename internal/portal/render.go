@@ -35,6 +35,7 @@ type page struct {
 	CSRF    string
 	Account string
 	Done    string // what was just done, in a sentence
+	Failed  bool   // something on the page needs attention: a screen reader reads the title first
 	Version string
 	Menu    []menuEntry
 }
@@ -78,12 +79,12 @@ var done = map[string]string{
 	"enabled":     "Enabled.",
 	"disabled":    "Disabled.",
 	"deleted":     "Deleted.",
-	"uploaded":    "Uploaded. It counts once you have proved that its key is yours.",
-	"linked":      "Linked. Devices may be assigned to it.",
+	"uploaded":    "Uploaded. Prove possession of its private key before devices can use it.",
+	"linked":      "Linked. Devices can now be assigned to this hub.",
 	"unlinked":    "Unlinked.",
-	"verified":    "Verified. Devices of this CA may come now.",
-	"password":    "The password is changed. Every other browser was signed out.",
-	"regenerated": "There is a new key. The old one no longer works.",
+	"verified":    "Verified. Devices with certificates from this CA can now register.",
+	"password":    "Password changed. All other sessions were signed out.",
+	"regenerated": "Key regenerated. The old key no longer works.",
 }
 
 // loadViews reads the templates: each page with the layout and what is shared.
@@ -117,6 +118,7 @@ func (s *server) show(w http.ResponseWriter, r *http.Request, v *visit, view str
 		p.Account = signin.Account
 	}
 	p.Done = done[r.URL.Query().Get("done")]
+	p.Failed = p.Status >= http.StatusBadRequest && view != "error"
 	s.render(w, r, answer{view, "layout", p.Status, p})
 }
 
@@ -140,8 +142,8 @@ func (s *server) render(w http.ResponseWriter, r *http.Request, a answer) {
 		err = t.ExecuteTemplate(&out, a.template, a.data)
 	}
 	if err != nil {
-		s.Log.ErrorContext(r.Context(), "a page of the portal cannot be written", "view", a.view, "err", err)
-		http.Error(w, "The page cannot be shown; the log of the service says why.", http.StatusInternalServerError)
+		s.Log.ErrorContext(r.Context(), "portal page failed to render", "view", a.view, "err", err)
+		http.Error(w, "The page cannot be shown. See the service log for details.", http.StatusInternalServerError)
 		return
 	}
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
@@ -160,9 +162,12 @@ type problem struct {
 func (s *server) fail(w http.ResponseWriter, r *http.Request, v *visit, err error) {
 	status, p := describe(err)
 	if status >= http.StatusInternalServerError {
-		s.Log.ErrorContext(r.Context(), "the portal cannot answer", "method", r.Method, "path", r.URL.Path, "remote", r.RemoteAddr, "err", err)
+		s.Log.ErrorContext(r.Context(), "portal request failed", "method", r.Method, "path", r.URL.Path, "remote", r.RemoteAddr, "err", err)
 	}
 	if r.Header.Get("HX-Request") != "" {
+		if errors.Is(err, errExpired) {
+			w.Header().Set(sessionHeader, sessionOther)
+		}
 		w.Header().Set("HX-Retarget", "#alerts")
 		w.Header().Set("HX-Reswap", "innerHTML")
 		s.render(w, r, answer{"error", "alert", status, p})
@@ -178,22 +183,22 @@ func describe(err error) (int, problem) {
 	}
 	switch {
 	case errors.Is(err, errNoPage):
-		return http.StatusNotFound, problem{Heading: "Not found", Message: "There is no such page."}
+		return http.StatusNotFound, problem{Heading: "Not found", Message: "This page does not exist."}
 	case errors.Is(err, errExpired):
 		return http.StatusForbidden, problem{
-			Heading: "Not done",
-			Message: "This form is from before you signed in. Go back, reload the page, and try again.",
+			Heading: "Not saved",
+			Message: "This form belongs to an earlier session. Go back, reload the page and try again.",
 		}
 	}
 	switch dps.CodeOf(err) {
 	case dps.TooLarge:
 		return http.StatusRequestEntityTooLarge, problem{Heading: "Too large", Message: dps.MessageOf(err)}
 	case dps.Malformed, dps.Invalid:
-		return http.StatusBadRequest, problem{Heading: "Not done", Message: dps.MessageOf(err)}
+		return http.StatusBadRequest, problem{Heading: "Invalid input", Message: dps.MessageOf(err)}
 	case dps.Throttled, dps.Unavailable:
-		return http.StatusServiceUnavailable, problem{Heading: "Not now", Message: dps.MessageOf(err)}
+		return http.StatusServiceUnavailable, problem{Heading: "Temporarily unavailable", Message: dps.MessageOf(err)}
 	default:
-		return http.StatusInternalServerError, problem{Heading: "Something failed", Message: "The log of the service says what."}
+		return http.StatusInternalServerError, problem{Heading: "Internal error", Message: "See the service log for details."}
 	}
 }
 
@@ -202,13 +207,17 @@ func headingOf(status int) string {
 	case http.StatusNotFound:
 		return "Not found"
 	case http.StatusConflict:
-		return "This does not go together"
+		return "Conflict"
 	case http.StatusPreconditionFailed:
-		return "Changed meanwhile"
+		return "Changed by someone else"
 	case http.StatusUnauthorized:
 		return "Not allowed"
+	case http.StatusBadRequest:
+		return "Invalid input"
+	case http.StatusTooManyRequests:
+		return "Too many requests"
 	default:
-		return "Not done"
+		return "Request failed"
 	}
 }
 
@@ -239,6 +248,9 @@ func funcs(a *assets) template.FuncMap {
 		"words": words,
 
 		"remedy": remedy,
+
+		"deleteCertificateDetail": func() string { return deleteCertificateDetail },
+		"unlinkDetail":            unlinkDetail,
 
 		"certificateURL":  certificateURL,
 		"hubURL":          hubURL,
@@ -276,7 +288,7 @@ func dict(pairs ...any) (map[string]any, error) {
 	return m, nil
 }
 
-// remedy writes what mends a refusal as a sentence; a command stays as it is.
+// remedy writes the remedy of a refusal as a sentence; a command stays as it is.
 func remedy(text string) string {
 	if text == "" || strings.HasPrefix(text, "mooring ") || strings.Contains(text, ": mooring ") {
 		return text
@@ -320,12 +332,12 @@ func when(text string) template.HTML {
 // wordsOf are words of the wire as people read them.
 var wordsOf = map[string]string{
 	"symmetricKey": "Symmetric key", "x509": "X.509", "tpm": "TPM", "none": "None",
-	"hashed": "Evenly weighted (hashed)", "geoLatency": "Lowest latency (geoLatency)", "static": "Static", "custom": "Custom (webhook)", "": "Default of the service",
+	"hashed": "Evenly weighted (hashed)", "geoLatency": "Lowest latency (geoLatency)", "static": "Static", "custom": "Custom (webhook)", "": "Service default",
 	"Hashed": "Evenly weighted (hashed)", "GeoLatency": "Lowest latency (geoLatency)", "Static": "Static",
-	"iothub": "IoT Hub", "embedded": "Inside this service",
-	"initialAssignment": "Initial assignment", "deviceDataMigrated": "Moved, with its data", "deviceDataReset": "Moved, data reset",
-	"reprovisionedToInitialAssignment": "Back to its first hub",
-	"enabled":                          "Enabled", "disabled": "Disabled", "assigned": "Assigned", "assigning": "Assigning", "failed": "Failed", "unassigned": "Not yet",
+	"iothub": "IoT Hub", "embedded": "Embedded",
+	"initialAssignment": "Initial assignment", "deviceDataMigrated": "Moved, data migrated", "deviceDataReset": "Moved, data reset",
+	"reprovisionedToInitialAssignment": "Moved back to its initial hub",
+	"enabled":                          "Enabled", "disabled": "Disabled", "assigned": "Assigned", "assigning": "Assigning", "failed": "Failed", "unassigned": "Not registered",
 }
 
 // words returns how people read a word of the wire: itself, where nothing better is known.

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/base64"
+	"encoding/json"
 	"errors"
 	"net/http"
 	"strconv"
@@ -83,12 +84,16 @@ func (s *server) signIn(w http.ResponseWriter, r *http.Request, v *visit) error 
 	if err := r.ParseForm(); err != nil {
 		return formError(err)
 	}
-	to := local(r.PostForm.Get("to"))
+	to, inPlace := local(r.PostForm.Get("to")), r.Header.Get(inPlaceHeader) != ""
 	session, err := s.SignIn.SignIn(r.Context(), source(r), r.PostForm.Get("password"))
 	if err != nil {
 		message, status := refusal(w, err)
 		if status == http.StatusInternalServerError {
 			return err
+		}
+		if inPlace {
+			writeState(w, status, sessionState{Error: message})
+			return nil
 		}
 		s.show(w, r, &visit{}, "sign-in", page{Status: status, Title: "Sign in", Bare: true, Data: signInData{To: to, Error: message}})
 		return nil
@@ -99,11 +104,45 @@ func (s *server) signIn(w http.ResponseWriter, r *http.Request, v *visit) error 
 		}
 	}
 	s.hold(w, session.Token)
+	if inPlace {
+		writeState(w, http.StatusOK, stateOf(session))
+		return nil
+	}
 	if session.MustChange {
 		to = "/password"
 	}
 	http.Redirect(w, r, to, http.StatusSeeOther)
 	return nil
+}
+
+// inPlaceHeader says that the script of a page signs in, and stays on the page.
+const inPlaceHeader = "X-In-Place"
+
+// sessionState is what the script of the pages is told about the session.
+type sessionState struct {
+	CSRF       string `json:"csrf,omitempty"`       // the token of its forms; absent where nobody is signed in
+	MustChange bool   `json:"mustChange,omitempty"` // nothing but a change of the password is allowed
+	Error      string `json:"error,omitempty"`
+}
+
+func stateOf(session signin.Session) sessionState {
+	return sessionState{CSRF: csrfOf(session.Token), MustChange: session.MustChange}
+}
+
+// sessionState tells the script of a page whether its session is still there.
+func (s *server) sessionState(w http.ResponseWriter, _ *http.Request, v *visit) error {
+	if v.session.Token == "" {
+		writeState(w, http.StatusUnauthorized, sessionState{})
+		return nil
+	}
+	writeState(w, http.StatusOK, stateOf(v.session))
+	return nil
+}
+
+func writeState(w http.ResponseWriter, status int, state sessionState) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	_ = json.NewEncoder(w).Encode(state) // a browser that has gone is no failure of ours
 }
 
 // refusal returns what to say about a failed attempt, with its status.
@@ -144,8 +183,12 @@ func (s *server) passwordPage(w http.ResponseWriter, r *http.Request, v *visit) 
 }
 
 func (s *server) showPassword(w http.ResponseWriter, r *http.Request, v *visit, status int, problems map[string]string) {
+	title := "Change password"
+	if v.session.MustChange {
+		title = "Choose a password"
+	}
 	s.show(w, r, v, "password", page{
-		Status: status, Title: "Change password", Bare: v.session.MustChange,
+		Status: status, Title: title, Bare: v.session.MustChange,
 		Data: passwordData{First: v.session.MustChange, Min: signin.MinPassword, Errors: problems},
 	})
 }
@@ -153,7 +196,7 @@ func (s *server) showPassword(w http.ResponseWriter, r *http.Request, v *visit, 
 func (s *server) changePassword(w http.ResponseWriter, r *http.Request, v *visit) error {
 	form := r.PostForm
 	if form.Get("password") != form.Get("repeated") {
-		s.showPassword(w, r, v, http.StatusUnprocessableEntity, map[string]string{"repeated": "The two new passwords differ."})
+		s.showPassword(w, r, v, http.StatusUnprocessableEntity, map[string]string{"repeated": "The new passwords do not match."})
 		return nil
 	}
 	session, err := s.SignIn.ChangePassword(r.Context(), source(r), form.Get("current"), form.Get("password"))

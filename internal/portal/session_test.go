@@ -1,6 +1,7 @@
 package portal_test
 
 import (
+	"encoding/json"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -42,7 +43,8 @@ func TestStrangers(t *testing.T) {
 		}
 		r := httptest.NewRequest(method, path, nil)
 		r.Header.Set("HX-Request", "true")
-		if res := w.do(r); res.Code != http.StatusUnauthorized || res.Header().Get("HX-Redirect") != "/sign-in" {
+		if res := w.do(r); res.Code != http.StatusUnauthorized || res.Header().Get("X-Session") != "ended" ||
+			res.Body.Len() > 0 {
 			t.Errorf("%s by a script: %d", p, res.Code)
 		}
 	}
@@ -284,5 +286,67 @@ func TestLargeForms(t *testing.T) {
 	}
 	if res := w.post("/sign-in", url.Values{"password": {strings.Repeat("a", 1<<20)}}); res.Code != http.StatusRequestEntityTooLarge {
 		t.Errorf("1 MB at the sign-in: %d", res.Code)
+	}
+}
+
+// A session that ended is renewed in place: the script signs in, and gets the token for the
+// forms that are open.
+func TestSigningInInPlace(t *testing.T) {
+	w := signedIn(t)
+	state := func(res *httptest.ResponseRecorder) (s struct{ CSRF, Error string }) {
+		t.Helper()
+		must(t, json.Unmarshal(res.Body.Bytes(), &s))
+		return s
+	}
+	in := func(secret string) *httptest.ResponseRecorder {
+		r := httptest.NewRequest(http.MethodPost, "/sign-in", strings.NewReader(url.Values{"password": {secret}}.Encode()))
+		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		r.Header.Set("X-In-Place", "1")
+		return w.do(r)
+	}
+	old := w.csrf(t)
+	if res := w.get("/session"); res.Code != http.StatusOK || state(res).CSRF != old {
+		t.Errorf("while it lasts: %d %s", res.Code, res.Body)
+	}
+	w.now = w.now.Add(signin.IdleTime)
+	if res := w.get("/session"); res.Code != http.StatusUnauthorized || state(res).CSRF != "" {
+		t.Errorf("once it ended: %d %s", res.Code, res.Body)
+	}
+	if res := in("wrong"); res.Code != http.StatusUnauthorized || state(res).Error != "Wrong password." || w.get("/session").Code != http.StatusUnauthorized {
+		t.Errorf("a wrong password: %d %s", res.Code, res.Body)
+	}
+	res := in(password)
+	csrf := state(res).CSRF
+	if res.Code != http.StatusOK || csrf == "" || csrf == old {
+		t.Fatalf("the right one: %d %s", res.Code, res.Body)
+	}
+	if res := w.post("/policies/p/keys", url.Values{"csrf": {old}}); res.Code != http.StatusForbidden {
+		t.Errorf("the token of before: %d", res.Code)
+	}
+	if res := w.post("/check/twin", url.Values{"csrf": {csrf}}); res.Code != http.StatusOK {
+		t.Errorf("the new token: %d", res.Code)
+	}
+	r := httptest.NewRequest(http.MethodPost, "/check/twin", strings.NewReader(url.Values{"csrf": {old}}.Encode()))
+	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	r.Header.Set("HX-Request", "true")
+	if res := w.do(r); res.Code != http.StatusForbidden || res.Header().Get("X-Session") != "other" {
+		t.Errorf("a script with the token of before: %d %v", res.Code, res.Header())
+	}
+}
+
+// Without the script a form that came too late leads back to its page.
+func TestFormsOfAnEndedSession(t *testing.T) {
+	w := signedIn(t)
+	w.now = w.now.Add(signin.IdleTime)
+	for referer, want := range map[string]string{
+		"http://example.com/enrollments/groups/new?ca=a": `name="to" value="/enrollments/groups/new?ca=a"`, "https://elsewhere.example/x": `name="to" value="/"`, "": `name="to" value="/"`,
+	} {
+		r := httptest.NewRequest(http.MethodPost, "/policies", strings.NewReader("name=a"))
+		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		r.Header.Set("Referer", referer)
+		res := w.do(r)
+		if body := res.Body.String(); res.Code != http.StatusUnauthorized || !strings.Contains(body, want) || !strings.Contains(body, "Your session expired") {
+			t.Errorf("from %q: %d, without %s", referer, res.Code, want)
+		}
 	}
 }

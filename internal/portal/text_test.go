@@ -1,9 +1,12 @@
 package portal_test
 
 import (
+	"encoding/json"
+	"fmt"
 	"net/url"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"github.com/mooring-iot/mooring/internal/portal"
 	"github.com/mooring-iot/mooring/wire"
@@ -67,4 +70,45 @@ func TestChart(t *testing.T) {
 	if c := portal.NewChart("a", "A", "bar", &wire.Statistics{}, count); len(c.Bars) != 0 {
 		t.Errorf("chart of nothing = %+v", c)
 	}
+}
+
+// TestJSONProblems holds that a place in JSON is told in characters, not bytes, and that the
+// character there is the one that people see.
+func TestJSONProblems(t *testing.T) {
+	for text, want := range map[string]string{
+		`{"ä": x}`: "Line 1, column 7: unexpected character 'x', expected a value.",
+		"{\r\n  \"größe\": 1,\r\n  \"🚂\" 2}": "Line 3, column 7: unexpected character '2', expected a colon.",
+		`{"a": 1 ü}`:         "Line 1, column 9: unexpected character 'ü', expected a comma or }.",
+		`{"a": “b”}`:         "Line 1, column 7: unexpected character '“', expected a value.",
+		`["日本" "x"]`:         "Line 1, column 7: unexpected character '\"', expected a comma or ].",
+		`{'a': 1}`:           "Line 1, column 2: unexpected character '\\'', expected a member name in double quotes.",
+		`{"a": 1} é`:         "Line 1, column 10: unexpected character 'é' after the end of the JSON value.",
+		`{"ä": [1, 2`:        "Line 1, column 12: the JSON ends too early.",
+		"{\"ä\":\n\"b\tc\"}": "Line 2, column 3: unexpected character '\\t' in a string, it must be escaped.",
+		`{"a": 1}`:           "",
+	} {
+		if got := portal.JSONProblem(text); got != want {
+			t.Errorf("%s:\n%s, want\n%s", text, got, want)
+		}
+	}
+}
+
+// FuzzJSONProblem holds that the place is in the text, whatever that is.
+func FuzzJSONProblem(f *testing.F) {
+	for _, seed := range []string{`{"a": x}`, "{\n", "\xff", `{"ä": 'ü'}`, `["`, "\x00", `"\u12`, "1 2"} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		got := portal.JSONProblem(text)
+		if (got == "") != json.Valid([]byte(text)) {
+			t.Fatalf("%q: %q", text, got)
+		}
+		var line, column int
+		if n, _ := fmt.Sscanf(got, "Line %d, column %d:", &line, &column); n == 2 {
+			lines := strings.Split(text, "\n")
+			if line < 1 || line > len(lines) || column < 1 || column > utf8.RuneCountInString(lines[line-1])+1 {
+				t.Errorf("%q: %q", text, got)
+			}
+		}
+	})
 }

@@ -110,8 +110,8 @@ func (s *Service) given() dps.PortalAccount {
 	return dps.PortalAccount{Instance: s.Instance, OneTime: dps.NewOneTimePassword(), Version: dps.NewETag(), Changed: s.Now()}
 }
 
-// wrong is what whoever has a wrong password is told.
-func wrong() error { return dps.Errorf(dps.Unauthorized, "This password is not right.") }
+// wrong is the answer to a wrong password.
+func wrong() error { return dps.Errorf(dps.Unauthorized, "Wrong password.") }
 
 // SignIn begins a session for a browser at source, an IP address. It fails with
 // Unauthorized, or with Throttled and RetryAfter when too many have been tried.
@@ -194,13 +194,13 @@ func (s *Service) Session(ctx context.Context, token string, used bool) (Session
 	}
 	now := s.Now()
 	if stored.Version != a.Version || !now.Before(stored.Used.Add(IdleTime)) || !now.Before(stored.Created.Add(MaxTime)) {
-		return Session{}, dps.Errorf(dps.Unauthorized, "The session is over; sign in again.")
+		return Session{}, dps.Errorf(dps.Unauthorized, "The session has expired; sign in again.")
 	}
 	if used && now.Sub(stored.Used) >= touchEvery {
 		stored.Used = now
 		stored.Expires = earlier(now.Add(IdleTime), stored.Created.Add(MaxTime))
 		if err := s.Store.TouchPortalSession(ctx, stored); err != nil {
-			s.Log.WarnContext(ctx, "the use of a portal session cannot be written", "err", err)
+			s.Log.WarnContext(ctx, "cannot record portal session use", "err", err)
 		}
 	}
 	return Session{Token: token, MustChange: a.MustChange()}, nil
@@ -263,11 +263,11 @@ func checkNew(current, next string) error {
 	case !utf8.ValidString(next):
 		return dps.Invalidf(field, "must be UTF-8")
 	case utf8.RuneCountInString(next) < MinPassword:
-		return dps.Invalidf(field, "must have at least %d characters; a few words are easy to remember", MinPassword)
+		return dps.Invalidf(field, "must have at least %d characters", MinPassword)
 	case len(next) > MaxPassword:
 		return dps.Invalidf(field, "must have at most %d bytes", MaxPassword)
 	case strings.EqualFold(strings.TrimSpace(next), strings.TrimSpace(current)):
-		return dps.Invalidf(field, "must be another one than now")
+		return dps.Invalidf(field, "must differ from the current password")
 	}
 	return nil
 }

@@ -50,27 +50,51 @@
     selection.addRange(range);
   }
 
-  // Certificates: a file becomes the text of its field. One with a private key does not
-  // leave this browser.
+  // Certificates: a file that is text fills the text field, any other is sent byte for byte
+  // as base64. A private key does not leave this browser.
   var maxFile = 256 * 1024;
   function take(slot, file) {
     var field = slot.querySelector('textarea');
+    var raw = slot.querySelector('[data-bytes]');
     var shown = document.getElementById(field.id + '-shown');
-    if (file.size > maxFile) { refuse(shown, 'This file is too large for a certificate.'); return; }
+    field.value = '';
+    raw.value = '';
+    if (file.size > maxFile) { refuse(shown, 'This file is too large: a certificate file has at most 256 KB.'); return; }
     file.arrayBuffer().then(function (buffer) {
       var bytes = new Uint8Array(buffer);
-      var text = new TextDecoder('latin1').decode(bytes);
-      if (/PRIVATE KEY-----/.test(text)) {
-        field.value = '';
-        refuse(shown, 'This file holds a private key. It was not sent. Choose the certificate alone.');
+      var secret = secretIn(bytes);
+      if (secret) {
+        refuse(shown, 'This file contains ' + secret + '. It was not sent. Choose a file that contains only the certificate.');
         return;
       }
-      if (!/-----BEGIN/.test(text) && bytes[0] === 0x30) { // DER
-        text = '-----BEGIN CERTIFICATE-----\n' + btoa(text).replace(/.{64}/g, '$&\n') + '\n-----END CERTIFICATE-----\n';
-      }
-      field.value = text;
+      var text = textOf(bytes);
+      if (text !== null) { field.value = text; } else { raw.value = base64(bytes); }
       field.dispatchEvent(new Event('change', { bubbles: true }));
     });
+  }
+  // textOf returns the text of UTF-8, null where the bytes are something else.
+  function textOf(bytes) {
+    try {
+      var text = new TextDecoder('utf-8', { fatal: true }).decode(bytes);
+      return text.indexOf('\0') < 0 ? text : null;
+    } catch (e) { return null; }
+  }
+  function binary(bytes) {
+    var out = '';
+    for (var i = 0; i < bytes.length; i += 0x8000) { out += String.fromCharCode.apply(null, bytes.subarray(i, i + 0x8000)); }
+    return out;
+  }
+  function base64(bytes) { return window.btoa(binary(bytes)); }
+  // secretIn says what private key a file has, '' for none. In PEM of any encoding the label
+  // says it. In DER a certificate, a request and PKCS #7 begin with another structure or a
+  // name; keys (PKCS #1, PKCS #8, SEC 1) and PFX (PKCS #12) with a version number, encrypted
+  // keys with an algorithm that has parameters.
+  function secretIn(bytes) {
+    if (/PRIVATE KEY-----/.test(binary(bytes).replace(/\0/g, ''))) { return 'a private key'; }
+    if (bytes[0] !== 0x30) { return ''; }
+    var at = bytes[1] < 0x80 ? 2 : 2 + (bytes[1] & 0x7f);
+    if (bytes[at] !== 0x02) { return ''; }
+    return bytes[at + 1] === 1 && bytes[at + 2] === 3 ? 'a PFX archive, which usually holds a private key' : 'a private key';
   }
   function refuse(shown, text) {
     var box = document.createElement('div');
@@ -85,6 +109,7 @@
       slot.ready = true;
       var drop = slot.querySelector('[data-drop]');
       var input = slot.querySelector('input[type=file]');
+      slot.querySelector('textarea').addEventListener('input', function () { slot.querySelector('[data-bytes]').value = ''; });
       input.addEventListener('change', function () { if (input.files.length > 0) { take(slot, input.files[0]); } });
       ['dragenter', 'dragover'].forEach(function (name) {
         drop.addEventListener(name, function (event) { event.preventDefault(); drop.classList.add('over'); });
@@ -128,7 +153,7 @@
       var update = function () {
         var n = boxes.filter(function (b) { return b.checked; }).length;
         f.querySelector('[data-bulk-bar]').hidden = n === 0;
-        f.querySelector('[data-bulk-count]').textContent = n === 1 ? '1 ticked' : n + ' ticked';
+        f.querySelector('[data-bulk-count]').textContent = n + ' selected';
         all.checked = n > 0 && n === boxes.length;
         all.indeterminate = n > 0 && n < boxes.length;
       };
@@ -189,14 +214,88 @@
     document.documentElement.classList.remove('menu-open');
   });
 
-  // A form that is under way is not sent twice.
+  // The session: where it has ended, the password is asked for in place, and what was under
+  // way goes on. The page and all that was entered stay, files too.
+  var box = document.getElementById('session');
+  var pending = []; // what goes on, or is given up
+  function renew(csrf) {
+    document.querySelectorAll('input[name=csrf]').forEach(function (field) { field.value = csrf; });
+    document.body.setAttribute('hx-headers', JSON.stringify({ 'X-CSRF-Token': csrf }));
+  }
+  function state(response) {
+    return response.json().then(function (s) { s.status = response.status; return s; });
+  }
+  // whenSignedIn runs act once there is a session whose forms this page can send, or drop
+  // when somebody gives up.
+  function whenSignedIn(act, drop) {
+    window.fetch('/session', { cache: 'no-store' }).then(state).then(function (s) {
+      if (s.csrf && (!s.mustChange || location.pathname === '/password')) { renew(s.csrf); act(); return; }
+      pending.push({ act: act, drop: drop });
+      showSession(s);
+    }, act); // without an answer the request itself says what is wrong
+  }
+  function showSession(s) {
+    document.getElementById('session-change').hidden = !s.mustChange;
+    document.getElementById('session-error').replaceChildren();
+    if (!box.open) { box.showModal(); }
+  }
+  function signedIn(s) {
+    if (s.mustChange && location.pathname !== '/password') { showSession(s); return; }
+    renew(s.csrf);
+    var all = pending;
+    pending = [];
+    box.close();
+    say('Signed in again.');
+    all.forEach(function (p) { p.act(); });
+  }
+  function signInAgain() {
+    var field = document.getElementById('session-password');
+    window.fetch('/session', { cache: 'no-store' }).then(state).then(function (s) {
+      if (s.csrf) { return s; } // in another tab
+      return window.fetch('/sign-in', {
+        method: 'POST', cache: 'no-store', headers: { 'X-In-Place': '1' }, body: new URLSearchParams({ password: field.value })
+      }).then(state);
+    }).then(function (s) {
+      field.value = '';
+      if (s.csrf) { signedIn(s); return; }
+      refuse(document.getElementById('session-error'), s.error || 'Signing in failed.');
+      field.focus();
+    }, function () { refuse(document.getElementById('session-error'), 'The service does not answer.'); });
+  }
+  if (box) {
+    document.getElementById('session-form').addEventListener('submit', function (event) {
+      event.preventDefault();
+      signInAgain();
+    });
+    box.addEventListener('close', function () {
+      document.getElementById('session-password').value = '';
+      var all = pending;
+      pending = [];
+      all.forEach(function (p) { p.drop(); });
+    });
+  }
+
+  // A form is sent once the session is known to be there, and not twice.
   document.addEventListener('submit', function (event) {
     var f = event.target;
-    if (f.method !== 'post' || f.hasAttribute('hx-post')) { return; }
+    if (f.getAttribute('method') !== 'post' || f.hasAttribute('hx-post')) { return; }
     if (f.sent) { event.preventDefault(); return; }
     f.sent = true;
-    if (event.submitter) { event.submitter.setAttribute('aria-busy', 'true'); }
+    var button = event.submitter;
+    if (button) { button.setAttribute('aria-busy', 'true'); }
+    if (!box || f.checkedSession || f.getAttribute('action') === '/sign-out') { return; }
+    event.preventDefault();
+    whenSignedIn(function () {
+      f.sent = false;
+      f.checkedSession = true;
+      f.requestSubmit(button);
+      f.checkedSession = false;
+    }, function () { release(f); });
   });
+  function release(f) {
+    f.sent = false;
+    f.querySelectorAll('button[aria-busy]').forEach(function (b) { b.removeAttribute('aria-busy'); });
+  }
   window.addEventListener('pageshow', function () {
     document.querySelectorAll('form').forEach(function (f) { f.sent = false; });
     document.querySelectorAll('button[aria-busy]').forEach(function (b) { b.removeAttribute('aria-busy'); });
@@ -212,6 +311,18 @@
   document.body.addEventListener('htmx:load', function (event) { ready(event.detail.elt); });
   document.body.addEventListener('htmx:configRequest', function (event) {
     if (event.detail.elt.hasAttribute('data-poll')) { event.detail.headers['X-Poll'] = '1'; }
+  });
+  // A request of htmx that found no session: its answer is not shown, and it is sent again.
+  document.body.addEventListener('htmx:beforeSwap', function (event) {
+    var why = event.detail.xhr.getResponseHeader('X-Session');
+    if (!why || !box) { return; }
+    var config = event.detail.requestConfig;
+    var from = config.elt;
+    event.detail.shouldSwap = false;
+    if (from.hasAttribute('data-poll') && from.gaveUp) { return; }
+    whenSignedIn(function () {
+      if (document.contains(from)) { window.htmx.ajax(config.verb, config.path, { source: from, target: event.detail.target }); }
+    }, function () { from.gaveUp = true; });
   });
   document.body.addEventListener('htmx:sendError', function () { say('The service does not answer.'); });
   ready(document);

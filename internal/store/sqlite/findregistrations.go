@@ -34,12 +34,15 @@ func (s *Store) FindRegistrations(
 		st.and("id_key >= " + st.arg(f.Prefix.Key()))
 		st.and("id_key < " + st.arg(f.Prefix.Key()+lastRune))
 		st.behindKey(after)
-	default:
+	case len(f.IDs) > 0:
 		keys := make([]string, len(f.IDs))
 		for i, id := range f.IDs {
 			keys[i] = id.Key()
 		}
 		st.and("id_key IN (SELECT value FROM json_each(" + st.arg(jsonList(keys)) + "))")
+		st.behindKey(after)
+	default:
+		st.and("id_key >= ''") // all of the instance, page by page
 		st.behindKey(after)
 	}
 	return s.registrations(ctx, st, limit)

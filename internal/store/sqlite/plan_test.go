@@ -141,7 +141,7 @@ func exercise(t *testing.T, store *sqlite.Store) {
 	must(err)
 	exerciseHub(t, store, *change.Device)
 	for _, f := range []dps.RegistrationFilter{
-		{Status: dps.Failed}, {DeviceID: "dev"}, {Prefix: "d"}, {IDs: []dps.RegistrationID{"dev", "x"}},
+		{}, {Status: dps.Failed}, {DeviceID: "dev"}, {Prefix: "d"}, {IDs: []dps.RegistrationID{"dev", "x"}},
 	} {
 		for _, after := range []*dps.Cursor{nil, {Key: "a", Updated: 1}} {
 			_, err = store.FindRegistrations(ctx, in, f, 10, after)
