@@ -237,6 +237,9 @@ func (f *enrollmentForm) applyPlacement(e *wire.Enrollment, ed edits) {
 	}
 	if ed.changed("allocation") {
 		e.AllocationPolicy = f.Allocation
+		if f.Allocation == "" { // only enrollments with a policy of their own may select hubs
+			e.IotHubs = nil
+		}
 	}
 	if ed.changed("hubs") {
 		e.IotHubs = reordered(e.IotHubs, f.Hubs)

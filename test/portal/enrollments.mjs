@@ -8,6 +8,7 @@ async function open(tab) {
   await page.getByRole('navigation', { name: 'Main' }).getByRole('link', { name: 'Manage enrollments' }).click();
   await page.getByRole('navigation', { name: 'Kinds of enrollments' }).getByRole('link', { name: tab }).click();
   await page.getByRole('heading', { name: 'Manage enrollments' }).waitFor();
+  await page.waitForLoadState(); // with its scripts
 }
 
 await run({
@@ -32,7 +33,7 @@ await run({
   },
 
   'the key of one device of the group is good': async () => {
-    await page.getByLabel('Key of one device of this group').fill('sensor-1');
+    await page.getByLabel('Device key').fill('sensor-1');
     await page.getByRole('button', { name: 'Derive' }).click();
     const key = await page.locator('#derived-key').textContent();
     const answer = await mooring('device', 'register', 'sensor-1', '--key', key, '--json');
@@ -43,11 +44,11 @@ await run({
     await page.reload();
     await page.getByRole('link', { name: 'Edit' }).click();
     await page.getByLabel('Allocation policy').selectOption('hashed');
-    await page.getByLabel('Pick the hub anew, and reset its data').check();
-    await page.getByLabel('Twin that each device starts with').fill('{"tags": {"line": 7}}');
+    await page.getByLabel('Reprovision and reset data').check();
+    await page.getByLabel('Initial twin (JSON)').fill('{"tags": {"line": 7}}');
     await page.getByRole('button', { name: 'Save' }).click();
     await page.getByText('Saved.').waitFor();
-    await page.getByText('The hub is picked anew, and the data is reset').waitFor();
+    await page.getByText('Reprovision and reset data').waitFor();
     assert.match(await page.locator('pre').first().textContent(), /"line": 7/);
   },
 
@@ -55,7 +56,7 @@ await run({
     await page.getByRole('link', { name: 'Edit' }).click();
     await mooring('enrollment-group', 'update', 'keys', '--allocation-policy', 'static');
     await page.getByRole('button', { name: 'Save' }).click();
-    await page.getByText('Somebody else changed it').waitFor();
+    await page.getByText('Someone else changed this enrollment').waitFor();
   },
 
   'a group is disabled and enabled': async () => {
@@ -91,7 +92,7 @@ await run({
     await page.goto(`${env.url}/enrollments/individual/new`);
     await page.getByLabel('Registration ID').fill('sensor-3');
     await page.locator('#primary-file').setInputFiles(file('some-ca.cert.pem'));
-    await page.locator('#primary-shown').getByText('It is the certificate of a CA.').waitFor();
+    await page.locator('#primary-shown').getByText('This is a CA certificate.').waitFor();
     await page.locator('#primary-file').setInputFiles(file('sensor-3.cert.pem'));
     await page.locator('#primary-shown').getByText('CN=sensor-3').waitFor();
     await page.getByLabel('Device ID at the hub').fill('pump-3');
@@ -125,15 +126,15 @@ await run({
     await page.getByRole('link', { name: 'Next page' }).click();
     await page.getByText('bulk-119').waitFor();
     assert.equal(await page.locator('tbody tr').count(), 20);
-    await page.getByLabel('Tick all on this page').check();
-    await page.getByText('20 ticked').waitFor();
+    await page.getByLabel('Select all on this page').check();
+    await page.getByText('20 selected').waitFor();
     await page.getByRole('button', { name: 'Disable' }).click();
     await page.locator('#alerts').getByText('Disabled.').waitFor();
     await page.getByLabel('Status').selectOption('disabled');
     await page.locator('#list').getByText('bulk-119').waitFor();
     await page.locator('#list').getByText('bulk-099').waitFor({ state: 'detached' });
     assert.equal(await page.locator('tbody tr').count(), 20);
-    await page.getByLabel('Tick all on this page').check();
+    await page.getByLabel('Select all on this page').check();
     await page.getByRole('button', { name: 'Delete' }).click();
     await page.getByRole('dialog').getByRole('button', { name: 'Delete' }).click();
     await page.locator('#alerts').getByText('Deleted.').waitFor();
@@ -172,9 +173,9 @@ await run({
   },
 
   'a new key ends the old one': async () => {
-    await page.getByRole('button', { name: 'New secondary key' }).click();
-    await page.getByRole('dialog').getByRole('button', { name: 'Make a new key' }).click();
-    await page.getByText('There is a new key.').waitFor();
+    await page.getByRole('button', { name: 'Regenerate secondary key' }).click();
+    await page.getByRole('dialog').getByRole('button', { name: 'Regenerate' }).click();
+    await page.getByText('Key regenerated.').waitFor();
     await page.getByRole('button', { name: 'Show', exact: true }).click();
     const secondary = await page.locator('#string-1').textContent();
     const primary = await page.locator('#string-0').textContent();

@@ -82,10 +82,10 @@ export async function signIn(page, secret = password) {
 export async function choosePassword(page) {
   await signIn(page, env.oneTime);
   await page.getByRole('heading', { name: 'Choose a password' }).waitFor();
-  await page.getByLabel('Password that was given out').fill(env.oneTime);
+  await page.getByLabel('One-time password').fill(env.oneTime);
   await page.getByLabel('New password', { exact: true }).fill(password);
-  await page.getByLabel('New password, again').fill(password);
-  await page.getByRole('button', { name: 'Save the new password' }).click();
+  await page.getByLabel('Repeat new password').fill(password);
+  await page.getByRole('button', { name: 'Save password' }).click();
   await page.getByRole('heading', { name: 'Overview' }).waitFor();
 }
 

@@ -115,7 +115,7 @@ await run({
       if (name === 'allocation') {
         await page.getByRole('textbox', { name: 'Registration ID' }).fill('sensor-11');
         await page.getByLabel('Enrollment group').fill('line-7');
-        await page.getByRole('button', { name: 'Try' }).click();
+        await page.getByRole('button', { name: 'Run' }).click();
         await page.locator('.why li').first().waitFor();
       }
       await page.screenshot({ path: `${env.shots}/doc-${name}.png` });
@@ -144,18 +144,18 @@ await run({
     await page.goto(`${env.url}/`);
     const theme = () => page.evaluate(() => document.documentElement.getAttribute('data-bs-theme'));
     assert.equal(await theme(), 'light');
-    await page.getByRole('button', { name: 'Light or dark' }).click();
+    await page.getByRole('button', { name: 'Switch between light and dark' }).click();
     assert.equal(await theme(), 'dark');
     await page.goto(`${env.url}/audit`);
     assert.equal(await theme(), 'dark');
-    await page.getByRole('button', { name: 'Light or dark' }).click();
+    await page.getByRole('button', { name: 'Switch between light and dark' }).click();
     assert.equal(await theme(), 'light');
   },
 
   'the keyboard alone': async () => {
     await page.goto(`${env.url}/enrollments/groups/of/pumps`);
     await page.keyboard.press('Tab');
-    assert.equal(await page.evaluate(() => document.activeElement.textContent), 'Skip to the content');
+    assert.equal(await page.evaluate(() => document.activeElement.textContent), 'Skip to content');
     await page.keyboard.press('Enter');
     for (let i = 0; i < 12; i++) {
       await page.keyboard.press('Tab');

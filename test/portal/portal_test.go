@@ -330,6 +330,14 @@ func TestRefusals(t *testing.T) {
 	s.noSecrets(t)
 }
 
+func TestForms(t *testing.T) {
+	t.Parallel()
+	browser(t)
+	s := start(t)
+	s.run(t, "forms.mjs")
+	s.noSecrets(t, "c2VjcmV0IHNlY3JldCBzZWNyZXQ=")
+}
+
 func TestPages(t *testing.T) {
 	t.Parallel()
 	browser(t)

@@ -12,13 +12,13 @@ await run({
     await accessible(page, 'sign-in');
     await page.getByLabel('Password').fill('not this one');
     await page.getByRole('button', { name: 'Sign in' }).click();
-    await page.getByText('This password is not right.').waitFor();
+    await page.getByText('Wrong password.').waitFor();
     await choosePassword(page);
-    await page.getByText('The password is changed.').waitFor();
+    await page.getByText('Password changed.').waitFor();
   },
 
   'an empty instance says what to do next': async () => {
-    await page.getByRole('heading', { name: 'What to do next' }).waitFor();
+    await page.getByRole('heading', { name: 'Next steps' }).waitFor();
     await accessible(page, 'overview');
     await page.getByRole('link', { name: 'Add certificate' }).click();
   },
@@ -29,7 +29,7 @@ await run({
     page.on('request', (request) => { if (request.postData()?.includes('PRIVATE')) sent++; });
     await page.getByLabel('Name').fill('factory');
     await page.locator('#certificate-file').setInputFiles(file('factory-root.key.pem'));
-    await page.getByText('This file holds a private key.').waitFor();
+    await page.getByText('This file contains a private key.').waitFor();
     assert.equal(sent, 0);
   },
 
@@ -64,7 +64,7 @@ await run({
     await dialog.locator('#certificate-file').setInputFiles(file(`${code}.cert.pem`));
     await dialog.locator('#certificate-shown').getByText(`CN=${code}`).waitFor();
     await dialog.getByRole('button', { name: 'Verify' }).click();
-    await page.getByText('Devices of this CA may come now.').waitFor();
+    await page.getByText('Devices with certificates from this CA can now register.').waitFor();
     await page.locator('main').getByText('Verified', { exact: true }).waitFor();
   },
 
@@ -72,13 +72,13 @@ await run({
     await page.getByRole('link', { name: 'Enrollment group', exact: true }).click();
     await page.getByLabel('Group name').fill('line-7');
     assert.equal(await page.getByLabel('Primary CA').inputValue(), 'factory');
-    const twin = page.getByLabel('Twin that each device starts with');
+    const twin = page.getByLabel('Initial twin (JSON)');
     await twin.fill('{"tags": {"site": "hall 3"}');
     await page.locator('#twin-check .field-error').waitFor();
     await twin.fill('{"tags": {"a.b": 1}}');
     await page.locator('#twin-check').getByText('has a member name "a.b"').waitFor();
     await twin.fill('{"tags": {"site": "hall 3"}}');
-    await page.locator('#twin-check').getByText('A good twin.').waitFor();
+    await page.locator('#twin-check').getByText('Valid twin.').waitFor();
     await page.getByRole('button', { name: 'Create' }).click();
     await page.getByRole('heading', { name: 'line-7' }).waitFor();
     await page.getByText('No device of this group has registered yet.').waitFor();
@@ -113,7 +113,7 @@ await run({
   'the audit says who did it': async () => {
     await page.getByRole('link', { name: 'Audit' }).click();
     const first = page.locator('tbody tr').first();
-    assert.match(await first.textContent(), /portal:admin.*delete.*enrollment-group.*line-7.*Done/s);
+    assert.match(await first.textContent(), /portal:admin.*delete.*enrollment-group.*line-7.*Succeeded/s);
     assert.match(await first.textContent(), /127\.0\.0\.1/);
     noProblems(page);
   },

@@ -19,7 +19,7 @@ await run({
 
   'a refusal appears by itself': async () => {
     await menu('Refusals');
-    await page.getByRole('heading', { name: 'No device was refused' }).waitFor();
+    await page.getByRole('heading', { name: 'No refusals' }).waitFor();
     await assert.rejects(register('sensor-7'), /401/);
     await page.getByRole('link', { name: 'sensor-7' }).waitFor(); // nobody reloads
   },
@@ -38,7 +38,7 @@ await run({
   },
 
   'the remedy mends it': async () => {
-    await page.getByRole('link', { name: 'To the certificates' }).click();
+    await page.getByRole('link', { name: 'Open certificates' }).click();
     await page.getByRole('link', { name: 'factory' }).click();
     await page.getByRole('button', { name: 'Prove possession' }).click();
     const dialog = page.getByRole('dialog');
@@ -47,11 +47,11 @@ await run({
     await dialog.locator('#certificate-file').setInputFiles(file(`${code}.cert.pem`));
     await dialog.locator('#certificate-shown').getByText(`CN=${code}`).waitFor();
     await dialog.getByRole('button', { name: 'Verify' }).click();
-    await page.getByText('Devices of this CA may come now.').waitFor();
+    await page.getByText('Devices with certificates from this CA can now register.').waitFor();
     assert.match(await register('sensor-7'), /"assigned"/);
     await page.goto(`${env.url}/registrations/sensor-7`);
     await page.getByText('Assigned', { exact: true }).first().waitFor();
-    await page.getByRole('heading', { name: 'Refused attempts' }).waitFor();
+    await page.getByRole('heading', { name: 'Refusals' }).waitFor();
     await page.locator('tbody').getByText('The chain reaches no CA certificate').waitFor();
   },
 
@@ -59,9 +59,9 @@ await run({
     await mooring('enrollment-group', 'update', 'line-7', '--provisioning-status', 'disabled');
     await assert.rejects(register('sensor-7'));
     await menu('Overview');
-    await page.getByRole('heading', { name: 'Refused last' }).waitFor();
+    await page.getByRole('heading', { name: 'Latest refusals' }).waitFor();
     await page.locator('tbody tr', { hasText: 'its enrollment is disabled' }).getByRole('link', { name: 'sensor-7' }).click();
-    await page.getByRole('link', { name: 'To the enrollment group' }).click();
+    await page.getByRole('link', { name: 'Open the enrollment group' }).click();
     await page.getByRole('button', { name: 'Enable' }).click();
     await page.locator('#alerts').getByText('Enabled.').waitFor();
     assert.match(await register('sensor-7'), /"assigned"/);
@@ -76,9 +76,9 @@ await run({
     assert.equal(await page.locator('tbody tr').count(), 1);
     await page.getByLabel('Registration ID').fill('nobody');
     await page.getByRole('button', { name: 'Search' }).click();
-    await page.getByRole('heading', { name: 'Nothing found' }).waitFor();
+    await page.getByRole('heading', { name: 'No matching refusals' }).waitFor();
     await page.goto(`${env.url}/registrations?id=sensor-9`);
-    await page.getByText('There is no registration record of sensor-9').waitFor();
+    await page.getByText('No registration record found').waitFor();
   },
 
   'the charts count': async () => {
@@ -99,11 +99,11 @@ await run({
     await page.getByRole('button', { name: 'Link', exact: true }).click();
     await page.locator('.field-error, .alert-danger').first().waitFor(); // it was called, and does not answer
     assert.equal(await page.getByLabel('Connection string').inputValue(), '');
-    await page.getByLabel('A new hub inside this service').check();
+    await page.getByLabel('Embedded hub').check();
     await page.getByLabel('Host name').fill('hub-2.example.com');
     await page.getByLabel('Weight').fill('3');
     await page.getByRole('button', { name: 'Link', exact: true }).click();
-    await page.getByText('Linked. Devices may be assigned to it.').waitFor();
+    await page.getByText('Linked. Devices can now be assigned to this hub.').waitFor();
     await page.getByLabel('Weight').fill('5');
     await page.getByRole('button', { name: 'Save' }).click();
     await page.getByText('Saved.').waitFor();
@@ -114,9 +114,9 @@ await run({
     await menu('Allocation');
     await page.getByRole('textbox', { name: 'Registration ID' }).fill('sensor-8');
     await page.getByLabel('Enrollment group').fill('line-7');
-    await page.getByRole('button', { name: 'Try' }).click();
+    await page.getByRole('button', { name: 'Run' }).click();
     const result = page.locator('#dry-run');
-    await result.getByText(/sensor-8 would get (localhost|hub-2\.example\.com)/).waitFor();
+    await result.getByText(/sensor-8 would be assigned to (localhost|hub-2\.example\.com)/).waitFor();
     assert.ok(await result.locator('.why li').count() > 0);
     await accessible(page, 'dry run');
     await page.getByLabel('Static').check();
