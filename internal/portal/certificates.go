@@ -22,8 +22,8 @@ import (
 // soon is how long before its end a certificate is worth a word.
 const soon = 30 * 24 * time.Hour
 
-// certificateText returns what somebody gave for a certificate in a field: a text, or a file
-// that is none, as bytes. DER becomes its base64, which is a form of certificates.
+// certificateText returns what somebody gave for a certificate in a field: a text, or the
+// bytes of a file that is no text.
 func certificateText(form url.Values, field string) string {
 	file := form.Get(field + "File")
 	if file == "" {
@@ -33,14 +33,19 @@ func certificateText(form url.Values, field string) string {
 	if err != nil {
 		return file
 	}
-	if len(raw) > 0 && raw[0] == asn1Sequence {
-		return file
-	}
 	return string(raw)
 }
 
-// asn1Sequence is the first byte of DER.
-const asn1Sequence = 0x30
+// readCertificates returns the certificates of what somebody gave, at least one; the first
+// is used. Its error says what is wrong with the text.
+func readCertificates(text string) (all []dps.Certificate, problem string) {
+	all, err := dps.ParseCertificates("certificate", []byte(text))
+	if err != nil {
+		_, rule := fieldOf(dps.MessageOf(err))
+		return nil, "The certificate " + rule + "."
+	}
+	return all, ""
+}
 
 // inspection is what is shown of a certificate before it is saved.
 type inspection struct {
@@ -58,11 +63,11 @@ type inspection struct {
 // inspect looks at what somebody gave for a certificate. ca says that it has to be one
 // of a CA.
 func (s *server) inspect(text string, ca bool) inspection {
-	cert, err := dps.ParseCertificate("certificate", text)
-	if err != nil {
-		_, rule := fieldOf(dps.MessageOf(err))
-		return inspection{Problem: "This " + rule + "."}
+	all, problem := readCertificates(text)
+	if problem != "" {
+		return inspection{Problem: problem}
 	}
+	cert := all[0]
 	info, err := cert.Info()
 	if err != nil {
 		return inspection{Problem: "This is not a certificate."}
@@ -75,12 +80,21 @@ func (s *server) inspect(text string, ca bool) inspection {
 		Subject: info.Subject, Issuer: info.Issuer, From: info.NotBefore.Format(time.RFC3339), To: info.NotAfter.Format(time.RFC3339),
 		SHA1: info.SHA1, SHA256: info.SHA256, Key: keyOf(parsed), CA: parsed.IsCA,
 	}
-	i.Warnings = warnings(parsed, text, ca, s.Now())
+	i.Warnings = append(others(all), warnings(parsed, ca, s.Now())...)
 	return i
 }
 
+// others says of several certificates which one is used, and what the other ones are.
+func others(all []dps.Certificate) []string {
+	if len(all) == 1 {
+		return nil
+	}
+	used := "This contains " + strconv.Itoa(len(all)) + " certificates. Only the first is used: " + all[0].Name() + "."
+	return append([]string{used}, dps.Unused(all)...)
+}
+
 // warnings says what may keep devices out, although the certificate can be saved.
-func warnings(c *x509.Certificate, text string, ca bool, now time.Time) (all []string) {
+func warnings(c *x509.Certificate, ca bool, now time.Time) (all []string) {
 	switch {
 	case now.After(c.NotAfter):
 		all = append(all, "The certificate has expired: devices that use it are refused.")
@@ -89,8 +103,8 @@ func warnings(c *x509.Certificate, text string, ca bool, now time.Time) (all []s
 	case now.Before(c.NotBefore):
 		all = append(all, "The certificate is not valid yet: devices that use it are refused until then.")
 	}
-	if ca && !c.IsCA {
-		all = append(all, "This is not a CA certificate (basicConstraints): device certificates that it signed are refused.")
+	if problem := dps.SignerProblem(c); ca && problem != "" && !dps.SaysNothing(c) {
+		all = append(all, "The certificate "+problem+". Device certificates that it signed are refused.")
 	}
 	if !ca && c.IsCA {
 		all = append(all, "This is a CA certificate. An individual enrollment needs the certificate of one device.")
@@ -101,9 +115,6 @@ func warnings(c *x509.Certificate, text string, ca bool, now time.Time) (all []s
 	const leastRSA = 2048
 	if key, ok := c.PublicKey.(*rsa.PublicKey); ok && key.N.BitLen() < leastRSA {
 		all = append(all, "The RSA key has only "+strconv.Itoa(key.N.BitLen())+" bits; use at least 2048.")
-	}
-	if n := strings.Count(text, "-----BEGIN CERTIFICATE"); n > 1 {
-		all = append(all, "The file contains "+strconv.Itoa(n)+" certificates; only the first is used.")
 	}
 	return all
 }
@@ -236,12 +247,11 @@ func derOf(text string) (der []byte, problem string) {
 	if text == "" {
 		return nil, "A certificate is required."
 	}
-	c, err := dps.ParseCertificate("certificate", text)
-	if err != nil {
-		_, rule := fieldOf(dps.MessageOf(err))
-		return nil, "The certificate " + rule + "."
+	all, problem := readCertificates(text)
+	if problem != "" {
+		return nil, problem
 	}
-	return c.DER, ""
+	return all[0].DER, ""
 }
 
 func (s *server) certificatePage(w http.ResponseWriter, r *http.Request, v *visit) error {

@@ -320,14 +320,14 @@ func (c certificateSlot) certificate(stored *wire.Certificate) *wire.Certificate
 	}
 }
 
-// base64 returns what to send for what somebody gave: its certificate alone, in base64. What
+// base64 returns what to send for what somebody gave: the first certificate, in base64. What
 // is none is refused before it is sent.
 func (c certificateSlot) base64() string {
-	cert, err := dps.ParseCertificate("certificate", c.PEM)
-	if err != nil {
+	all, problem := readCertificates(c.PEM)
+	if problem != "" {
 		return ""
 	}
-	return base64.StdEncoding.EncodeToString(cert.DER)
+	return base64.StdEncoding.EncodeToString(all[0].DER)
 }
 
 // show looks at what somebody gave, and keeps it for the page as PEM. What is refused, a
@@ -338,11 +338,10 @@ func (c *certificateSlot) show(s *server) {
 	}
 	shown := s.inspect(c.PEM, c.CA)
 	c.Shown = &shown
-	switch cert, err := dps.ParseCertificate("certificate", c.PEM); {
-	case err != nil || shown.Problem != "":
-		c.PEM = ""
-	case !strings.Contains(c.PEM, "-----BEGIN"):
-		c.PEM = string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert.DER}))
+	all, _ := readCertificates(c.PEM)
+	c.PEM = ""
+	for _, cert := range all {
+		c.PEM += string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert.DER}))
 	}
 }
 
@@ -502,9 +501,8 @@ func (s *server) save(w http.ResponseWriter, r *http.Request, v *visit, f *enrol
 		if slot.pem == "" || f.Attestation != formCertificates {
 			continue
 		}
-		if _, err := dps.ParseCertificate("certificate", slot.pem); err != nil {
-			_, rule := fieldOf(dps.MessageOf(err))
-			f.Errors[slot.field] = "The certificate " + rule + "."
+		if _, problem := readCertificates(slot.pem); problem != "" {
+			f.Errors[slot.field] = problem
 		}
 	}
 	if len(f.Errors) > 0 {

@@ -331,10 +331,10 @@ func TestInspection(t *testing.T) {
 	}{
 		{"a CA", string(root.CertificatePEM()), "?ca=1", []string{"CN=Factory Root", root.SHA1Thumbprint(), root.SHA256Thumbprint(), "ECDSA P-256"}, "field-warning"},
 		{"an expired CA", string(old.CertificatePEM()), "?ca=1", []string{"The certificate has expired"}, "field-error"},
-		{"a device where a CA is needed", string(device.CertificatePEM()), "?ca=1", []string{"This is not a CA certificate"}, "field-error"},
+		{"a device where a CA is needed", string(device.CertificatePEM()), "?ca=1", []string{"The certificate is not a CA certificate: its basicConstraints do not say CA:TRUE."}, "field-error"},
 		{"a CA where a device is needed", string(root.CertificatePEM()), "", []string{"This is a CA certificate."}, "field-error"},
 		{"a device", string(device.CertificatePEM()), "", []string{"CN=sensor-7", "CN=Factory Root"}, "field-warning"},
-		{"a chain", string(device.CertificatePEM()) + string(root.CertificatePEM()), "", []string{"contains 2 certificates; only the first is used"}, "field-error"},
+		{"a chain", string(device.CertificatePEM()) + string(root.CertificatePEM()), "", []string{"contains 2 certificates. Only the first is used: sensor-7.", "Certificate 2 of the file (Factory Root) is not used: it signed the certificate before it."}, "field-error"},
 		{"something else", "hello", "", []string{"field-error", "must be a certificate"}, "CN="},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -167,7 +167,7 @@ await run({
     await dialog().getByRole('button', { name: 'Cancel' }).click();
     assert.equal(await page.getByLabel('Group name').inputValue(), 'kept');
     assert.equal(await page.locator('#primary-file').evaluate((e) => e.files[0].name), 'line.cer');
-    await mooring('enrollment-group', 'delete', 'line');
+    await mooring('enrollment-group', 'delete', 'line', '--yes');
     await page.getByRole('button', { name: 'Create' }).click();
     await signInAgain();
     await page.getByRole('heading', { name: 'kept', exact: true }).waitFor();
@@ -242,7 +242,7 @@ await run({
     for (const group of ['north', 'south']) {
       await mooring('enrollment-group', 'create', group, '--attestation-type', 'symmetricKey', '--iot-hubs', 'hub-2.example.com', '--primary-key', 'c2VjcmV0IHNlY3JldCBzZWNyZXQ=', '--secondary-key', 'c2VjcmV0IHNlY3JldCBzZWNyZXQy');
     }
-    await mooring('linked-hub', 'delete', 'hub-2.example.com');
+    await mooring('linked-hub', 'delete', 'hub-2.example.com', '--yes');
     for (const group of ['north', 'south']) {
       const id = `press-${group}`;
       const key = (await mooring('enrollment-group', 'compute-device-key', '--key', 'c2VjcmV0IHNlY3JldCBzZWNyZXQ=', '--registration-id', id)).trim();
