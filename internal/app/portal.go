@@ -118,7 +118,7 @@ type portalAPI struct {
 const never = -1
 
 func (p portalAPI) options() *service.Options {
-	return &service.Options{HTTPClient: p.http, UserAgent: "mooring-portal", Retries: never}
+	return &service.Options{HTTPClient: p.http, UserAgent: "mooring-portal", Retries: never, Warning: portal.Warn}
 }
 
 // Service returns a client of the service API. It signs with the owner's policy or,

@@ -33,10 +33,11 @@ var (
 		"provisioning-service",
 		"linked-hub",
 		"portal-account",
+		"hub-identity",
 	}
 	auditOperations = []string{
 		"put", "patch", "delete", "generate-verification-code", "verify", "bulk-create", "bulk-update", "bulk-update-if-match", "bulk-delete", "import", "link", "update-link", "unlink",
-		"change-password", "reset-password",
+		"move", "bulk", "change-password", "reset-password",
 	}
 )
 

@@ -518,7 +518,7 @@ func (s *server) save(w http.ResponseWriter, r *http.Request, v *visit, f *enrol
 		if f.New {
 			word = "created"
 		}
-		http.Redirect(w, r, f.Kind.URL(f.Kind.IDOf(saved))+"?done="+word, http.StatusSeeOther)
+		redirect(w, r, f.Kind.URL(f.Kind.IDOf(saved))+"?done="+word)
 		return nil
 	}
 	if !f.refused(err) {

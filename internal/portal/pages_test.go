@@ -97,6 +97,7 @@ func fill(t *testing.T, w *world) {
 		Result:     hostile,
 		TrackingID: hostile,
 		Remote:     hostile,
+		Detail:     hostile,
 	}
 	hub := wire.HubStatus{
 		Name:     hostile,
@@ -121,6 +122,14 @@ func fill(t *testing.T, w *world) {
 			Presented: 1,
 			Chain:     []wire.DecisionCertificate{one},
 			Token:     &wire.DecisionToken{Resource: hostile, KeyName: hostile, Expiry: hostile},
+			ClientHello: &wire.DecisionClientHello{
+				ServerName: hostile, Versions: []string{hostile}, CipherSuites: []string{hostile}, Groups: []string{hostile},
+				SignatureAlgorithms: []string{hostile}, ApplicationProtocols: []string{hostile},
+			},
+		},
+		Move: &wire.DecisionMove{
+			HostName: hostile, DeviceID: hostile, From: wire.DecisionHolder{RegistrationID: hostile, EnrollmentGroupID: hostile},
+			To: wire.DecisionHolder{EnrollmentID: hostile},
 		},
 	}
 	allocation := wire.AllocateAnswer{
@@ -130,10 +139,12 @@ func fill(t *testing.T, w *world) {
 			hostileJSON(t),
 		), Payload: json.RawMessage(hostileJSON(t)), Why: []wire.AllocateStep{{Step: hostile, Text: hostile}},
 	}
+	found := wire.RegistrationRecord{RegistrationState: state, EnrollmentGroupID: hostile, EnrollmentID: hostile}
 	for key, v := range map[string]any{
-		"GET " + wire.LinkedHubsPath: wire.HubStatusList{Value: []wire.HubStatus{hub}},
-		"GET " + wire.CleanupsPath:   wire.CleanupPage{Value: []wire.Cleanup{{Hub: hostile, DeviceID: hostile, RegistrationID: hostile, Since: hostile, LastError: hostile}}},
-		"GET " + wire.DecisionsPath:  wire.DecisionPage{Value: []wire.Decision{decision}, Dropped: 1}, "GET " + wire.DecisionsPath + "/x": decision,
+		"GET " + wire.RegistrationsPath: wire.RegistrationPage{Value: []wire.RegistrationRecord{found}},
+		"GET " + wire.LinkedHubsPath:    wire.HubStatusList{Value: []wire.HubStatus{hub}},
+		"GET " + wire.CleanupsPath:      wire.CleanupPage{Value: []wire.Cleanup{{Hub: hostile, DeviceID: hostile, RegistrationID: hostile, Since: hostile, LastError: hostile}}},
+		"GET " + wire.DecisionsPath:     wire.DecisionPage{Value: []wire.Decision{decision}, Dropped: 1}, "GET " + wire.DecisionsPath + "/x": decision,
 		"GET " + wire.DecisionReasonsPath: wire.DecisionReasons{Value: []wire.DecisionReason{{Reason: hostile, Summary: hostile, Remedy: hostile}}},
 		"GET " + wire.StatisticsPath:      wire.Statistics{Since: hostile, Until: hostile, Value: []wire.StatisticsBucket{{Time: hostile, Assigned: 1, Failed: 1, Refused: 1}}},
 		"POST " + wire.AllocatePath:       allocation,
@@ -171,7 +182,7 @@ func TestHostileTexts(t *testing.T) {
 	for _, path := range []string{
 		"/", "/enrollments/groups", "/enrollments/groups?q=" + q, "/enrollments/individual", "/enrollments/groups/of/x", "/enrollments/groups/of/named",
 		"/enrollments/groups/of/x/edit", "/enrollments/groups/of/named/edit", "/enrollments/individual/of/x", "/enrollments/individual/of/x/edit",
-		"/enrollments/individual/of/tpm", "/enrollments/individual/of/tpm/edit", "/enrollments/groups/new?ca=" + q, "/registrations?id=x", "/registrations?id=" + q,
+		"/enrollments/individual/of/tpm", "/enrollments/individual/of/tpm/edit", "/enrollments/groups/new?ca=" + q, "/registrations", "/registrations?status=failed", "/registrations?id=x", "/registrations?id=" + q,
 		"/registrations?group=" + q + "&hub=" + q, "/registrations/x", "/certificates", "/certificates/x", "/certificates/x/users", "/policies", "/policies/x",
 		"/hubs", "/hubs/new", "/hubs/" + url.PathEscape(hostile), "/allocation", "/allocation?device=" + q, "/refusals", "/refusals/x",
 		"/refusals?device=" + q + "&group=" + q + "&reason=" + q + "&remote=" + q, "/?span=" + q,
@@ -522,6 +533,122 @@ func TestErrorTitles(t *testing.T) {
 	} {
 		if got := title(w.send(t, path)); got != want {
 			t.Errorf("%s with nothing filled in: %q, want %q", path, got, want)
+		}
+	}
+}
+
+// TestWarningsAreShown holds that what an API warns about is on the page that follows, once,
+// and that nobody can put a text there.
+func TestWarningsAreShown(t *testing.T) {
+	w := signedIn(t)
+	fill(t, w)
+	w.upstream.answers["PUT /enrollmentGroups/x"] = object(t, wire.Enrollment{EnrollmentGroupID: "x"})
+	w.upstream.warnings = []string{"no device can use this: <b>really</b>", strings.Repeat("long ", 1000)}
+	res := w.send(t, "/enrollments/groups", "id", "x", "attestation", "symmetricKey")
+	if res.Code != http.StatusSeeOther {
+		t.Fatalf("%d %s", res.Code, res.Body)
+	}
+	w.upstream.warnings = nil
+	const want = "No device can use this: &lt;b&gt;really&lt;/b&gt;."
+	kept := w.cookies["mooring-portal-notes"]
+	if body := w.get("/enrollments/groups/of/x?done=created").Body.String(); !strings.Contains(body, want) || strings.Contains(body, "long long") {
+		t.Errorf("the page that follows does not show it (cookie %q)", kept)
+	}
+	if body := w.get("/enrollments/groups/of/x").Body.String(); strings.Contains(body, "No device can use this") {
+		t.Error("it is shown a second time")
+	}
+	text, _, _ := strings.Cut(kept, ".")
+	for what, forged := range map[string]string{"no signature": text, "another text": "WyJ4Il0" + strings.TrimPrefix(kept, text), "nothing": ".", "garbage": "%.%"} {
+		w.cookies["mooring-portal-notes"] = forged
+		if body := w.get("/audit").Body.String(); strings.Contains(body, "alert-warning") {
+			t.Errorf("%s: the page shows it", what)
+		}
+	}
+	w.cookies["mooring-portal-notes"] = kept
+	w.post("/sign-in", url.Values{"password": {password}})
+	if body := w.get("/audit").Body.String(); strings.Contains(body, "No device can use this") {
+		t.Error("it is shown in another session")
+	}
+}
+
+// TestUnknownDevices holds that refusals before anybody knows the device have a page.
+func TestUnknownDevices(t *testing.T) {
+	w := signedIn(t)
+	unknown := wire.Decision{
+		TrackingID: "t1", Time: "2026-03-01T12:00:00Z", FirstTime: "2026-03-01T12:00:00Z", Count: 1, Transport: "mqtt", Remote: "192.0.2.7:4711",
+		Reason: "tls-cipher-suite", Summary: "No common cipher suite.", Remedy: "start the service with --tls-compat", Answer: "TLS alert 40",
+		Evidence: wire.DecisionEvidence{ClientHello: &wire.DecisionClientHello{Versions: []string{"TLS 1.2"}, CipherSuites: []string{"TLS_RSA_WITH_AES_128_CBC_SHA256"}}},
+	}
+	w.upstream.answers["GET "+wire.DecisionsPath+"/t1"] = object(t, unknown)
+	w.upstream.answers["GET "+wire.DecisionsPath] = object(t, wire.DecisionPage{Value: []wire.Decision{unknown}})
+	w.upstream.answers["GET "+wire.DecisionReasonsPath], w.upstream.answers["POST /enrollmentGroups/query"] = `{"value":[]}`, "[]"
+	list := w.get("/refusals?remote=192.0.2.7%3A4711").Body.String()
+	for _, want := range []string{`<a href="/refusals/t1">Unknown</a>`, `<a href="/refusals?remote=192.0.2.7%3A4711"`, "No common cipher suite."} {
+		if !strings.Contains(list, want) {
+			t.Errorf("the list has no %s", want)
+		}
+	}
+	w.upstream.asked = nil
+	res := w.get("/refusals/t1")
+	for _, want := range []string{"<h1>Unknown device</h1>", "Start the service with --tls-compat.", "TLS ClientHello", "TLS_RSA_WITH_AES_128_CBC_SHA256", "TLS alert 40"} {
+		if !strings.Contains(res.Body.String(), want) {
+			t.Errorf("%d: the page has no %q", res.Code, want)
+		}
+	}
+	for _, r := range w.upstream.asked {
+		if r.URL.Path == wire.DecisionsPath && r.URL.Query().Get("remote") != unknown.Remote {
+			t.Errorf("other refusals are asked for by %s", r.URL.RawQuery)
+		}
+	}
+}
+
+func TestMovedIdentities(t *testing.T) {
+	w := signedIn(t)
+	moved := wire.Decision{
+		TrackingID: "t2", RegistrationID: "pump-7", Time: "2026-03-01T12:00:00Z", FirstTime: "2026-03-01T12:00:00Z", Count: 1, EnrollmentGroupID: "a",
+		Reason: "identity-moved", Summary: "The device took over a hub identity.", Move: &wire.DecisionMove{
+			HostName: "hub.example", DeviceID: "pump-7", From: wire.DecisionHolder{RegistrationID: "old-7", EnrollmentGroupID: "b"},
+			To: wire.DecisionHolder{RegistrationID: "pump-7", EnrollmentGroupID: "a"},
+		},
+	}
+	w.upstream.answers["GET "+wire.DecisionsPath+"/t2"] = object(t, moved)
+	w.upstream.answers["GET "+wire.DecisionsPath] = object(t, wire.DecisionPage{Value: []wire.Decision{moved}})
+	w.upstream.answers["GET "+wire.DecisionReasonsPath], w.upstream.answers["POST /enrollmentGroups/query"] = `{"value":[]}`, "[]"
+	const want = "Hub identity pump-7 on hub.example: from group b (device old-7) to group a (device pump-7)"
+	list, page := w.get("/refusals").Body.String(), w.get("/refusals/t2").Body.String()
+	if !strings.Contains(list, want) || !strings.Contains(list, "Identity moved") {
+		t.Error("the list does not say what moved")
+	}
+	if !strings.Contains(page, want) || !strings.Contains(page, "Assigned <time") || strings.Contains(page, "Refused <time") ||
+		!strings.Contains(page, `href="/enrollments/groups/of/a"`) {
+		t.Error("the page does not say what moved")
+	}
+}
+
+// TestStepsEnd holds that the first steps are over once any device has registered, whatever
+// enrollment it came through.
+func TestStepsEnd(t *testing.T) {
+	w := signedIn(t)
+	fill(t, w)
+	for body, want := range map[string]bool{`{"value":[]}`: true, `{"value":[{"registrationId":"a","status":"failed"}]}`: false} {
+		w.upstream.answers["GET "+wire.RegistrationsPath] = body
+		if got := strings.Contains(w.get("/").Body.String(), "Next steps"); got != want {
+			t.Errorf("with %s: steps shown: %v", body, got)
+		}
+	}
+}
+
+// TestReprovisionTexts holds what is said of each reprovision policy.
+func TestReprovisionTexts(t *testing.T) {
+	w := signedIn(t)
+	yes, no := true, false
+	for want, policy := range map[string]*wire.ReprovisionPolicy{
+		"Not set: reprovision and migrate data. Devices that use API version 2018-04-01 or earlier keep their hub": nil,
+		"Reprovision and migrate data": {UpdateHubAssignment: &yes}, "Reprovision and reset data": {MigrateDeviceData: &no}, "Never reprovision": {UpdateHubAssignment: &no},
+	} {
+		w.upstream.answers["GET /enrollments/x"] = object(t, wire.Enrollment{RegistrationID: "x", ReprovisionPolicy: policy})
+		if body := w.get("/enrollments/individual/of/x").Body.String(); !strings.Contains(body, "<dt>Reprovisioning</dt><dd>"+want+"</dd>") {
+			t.Errorf("the page does not say %q", want)
 		}
 	}
 }

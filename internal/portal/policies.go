@@ -20,7 +20,7 @@ type right struct{ Name, Meaning string }
 var rights = []right{
 	{"ServiceConfig", "Change service settings; read audit, exports and backups"},
 	{"EnrollmentRead", "Read enrollments"},
-	{"EnrollmentWrite", "Create, change and delete enrollments; includes EnrollmentRead and both registration rights"},
+	{"EnrollmentWrite", "Create, change and delete enrollments; includes all other enrollment and registration rights"},
 	{"RegistrationStatusRead", "Read registration records and refusals"},
 	{"RegistrationStatusWrite", "Delete registration records"},
 	{"DeviceConnect", "Not used: devices authenticate with their enrollment"},

@@ -11,6 +11,31 @@ import (
 
 func refusalURL(trackingID string) string { return "/refusals/" + url.PathEscape(trackingID) }
 
+// addressURL leads to the refusals of one address, which may have a port.
+func addressURL(remote string) string { return "/refusals?remote=" + url.QueryEscape(remote) }
+
+// moveText says which hub identity changed hands, "" for other decisions.
+func moveText(m *wire.DecisionMove) string {
+	if m == nil {
+		return ""
+	}
+	return "Hub identity " + m.DeviceID + " on " + m.HostName + ": from " + holderText(m.From) + " to " + holderText(m.To)
+}
+
+// holderText names whose a hub identity is.
+func holderText(h wire.DecisionHolder) string {
+	switch {
+	case h.EnrollmentGroupID != "":
+		return "group " + h.EnrollmentGroupID + " (device " + h.RegistrationID + ")"
+	case h.EnrollmentID != "":
+		return "individual enrollment " + h.EnrollmentID
+	case h.RegistrationID != "":
+		return "device " + h.RegistrationID
+	default:
+		return "an operator"
+	}
+}
+
 // refusalsData is what the page of refusals shows.
 type refusalsData struct {
 	Filter   service.DecisionFilter
@@ -101,7 +126,11 @@ func (s *server) refusalPage(w http.ResponseWriter, r *http.Request, v *visit) e
 	}
 	data := refusalData{D: d, Action: actionFor(d)}
 	const most = 10
-	others, err := client.Decisions().Page(r.Context(), service.DecisionFilter{RegistrationID: d.RegistrationID, PageSize: most})
+	filter := service.DecisionFilter{RegistrationID: d.RegistrationID, PageSize: most}
+	if d.RegistrationID == "" { // nobody knows the device: what is known is where it came from
+		filter.Remote = d.Remote
+	}
+	others, err := client.Decisions().Page(r.Context(), filter)
 	if err != nil {
 		return err
 	}
@@ -110,11 +139,15 @@ func (s *server) refusalPage(w http.ResponseWriter, r *http.Request, v *visit) e
 			data.Others = append(data.Others, o)
 		}
 	}
-	data.Record, err = client.Registrations().Get(r.Context(), d.RegistrationID)
-	if err != nil && !service.IsNotFound(err) {
-		return err
+	title := "Unknown device"
+	if d.RegistrationID != "" {
+		title = d.RegistrationID
+		data.Record, err = client.Registrations().Get(r.Context(), d.RegistrationID)
+		if err != nil && !service.IsNotFound(err) {
+			return err
+		}
 	}
-	s.show(w, r, v, "refusal", page{Title: d.RegistrationID, Nav: "/refusals", Crumbs: []crumb{{"Refusals", "/refusals"}}, Data: data})
+	s.show(w, r, v, "refusal", page{Title: title, Nav: "/refusals", Crumbs: []crumb{{"Refusals", "/refusals"}}, Data: data})
 	return nil
 }
 
@@ -138,7 +171,9 @@ func actionFor(d *wire.Decision) *action {
 			return &action{"Add an enrollment group", groups.path + "/new"}
 		}
 		return &action{"Add an individual enrollment", individuals.path + "/new"}
-	case "disabled", "wrong-key", "other-attestation", "other-certificate", "other-ca", "certificate-of-another-enrollment":
+	case "id-scope-unknown":
+		return &action{"Open the overview", "/"}
+	case "identity-moved", "identity-of-another-enrollment", "disabled", "wrong-key", "other-attestation", "other-certificate", "other-ca", "certificate-of-another-enrollment":
 		return entry
 	default:
 		return nil

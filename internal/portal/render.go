@@ -34,8 +34,9 @@ type page struct {
 	// Set by show.
 	CSRF    string
 	Account string
-	Done    string // what was just done, in a sentence
-	Failed  bool   // something on the page needs attention: a screen reader reads the title first
+	Done    string   // what was just done, in a sentence
+	Notes   []string // warnings about what was just done
+	Failed  bool     // something on the page needs attention: a screen reader reads the title first
 	Version string
 	Menu    []menuEntry
 }
@@ -118,6 +119,10 @@ func (s *server) show(w http.ResponseWriter, r *http.Request, v *visit, view str
 		p.Account = signin.Account
 	}
 	p.Done = done[r.URL.Query().Get("done")]
+	p.Notes = s.takeNotes(w, r, v.session.Token)
+	if n := notesOf(r.Context()); n != nil {
+		p.Notes = append(p.Notes, n.texts...)
+	}
 	p.Failed = p.Status >= http.StatusBadRequest && view != "error"
 	s.render(w, r, answer{view, "layout", p.Status, p})
 }
@@ -247,7 +252,8 @@ func funcs(a *assets) template.FuncMap {
 		"has":   func(list []string, v string) bool { return index(list, v) >= 0 },
 		"words": words,
 
-		"remedy": remedy,
+		"remedy":   remedy,
+		"sentence": func(text string) string { return upperFirst(text) + "." },
 
 		"deleteCertificateDetail": func() string { return deleteCertificateDetail },
 		"unlinkDetail":            unlinkDetail,
@@ -256,6 +262,8 @@ func funcs(a *assets) template.FuncMap {
 		"hubURL":          hubURL,
 		"policyURL":       policyURL,
 		"refusalURL":      refusalURL,
+		"addressURL":      addressURL,
+		"moveText":        moveText,
 		"registrationURL": registrationURL,
 		"groupURL":        groups.URL,
 		"individualURL":   individuals.URL,

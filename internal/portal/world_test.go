@@ -22,6 +22,7 @@ import (
 	"github.com/mooring-iot/mooring/internal/signin"
 	"github.com/mooring-iot/mooring/internal/store/sqlite"
 	"github.com/mooring-iot/mooring/service"
+	"github.com/mooring-iot/mooring/wire"
 )
 
 const password = "four quiet harbour lights"
@@ -36,6 +37,8 @@ type upstream struct {
 	status  map[string]int
 	asked   []*http.Request
 	bodies  []string
+
+	warnings []string // that every change answers with
 }
 
 func (u *upstream) RoundTrip(r *http.Request) (*http.Response, error) {
@@ -53,9 +56,13 @@ func (u *upstream) RoundTrip(r *http.Request) (*http.Response, error) {
 	if s := u.status[key]; s != 0 {
 		status = s
 	}
+	header := http.Header{"Content-Type": {"application/json"}}
+	if r.Method == http.MethodPut {
+		header[wire.HeaderWarning] = u.warnings
+	}
 	return &http.Response{
 		StatusCode: status,
-		Header:     http.Header{"Content-Type": {"application/json"}},
+		Header:     header,
 		Body:       io.NopCloser(strings.NewReader(text)),
 		Request:    r,
 	}, nil
@@ -64,7 +71,7 @@ func (u *upstream) RoundTrip(r *http.Request) (*http.Response, error) {
 const resource = "/subscriptions/s/resourceGroups/g/providers/Microsoft.Devices/provisioningServices/default"
 
 func (u *upstream) options() *service.Options {
-	return &service.Options{HTTPClient: &http.Client{Transport: u}, Retries: -1}
+	return &service.Options{HTTPClient: &http.Client{Transport: u}, Retries: -1, Warning: portal.Warn}
 }
 
 func (u *upstream) Service(context.Context) (*service.Client, error) {
