@@ -60,9 +60,18 @@ type inspection struct {
 	Warnings []string
 }
 
-// inspect looks at what somebody gave for a certificate. ca says that it has to be one
-// of a CA.
-func (s *server) inspect(text string, ca bool) inspection {
+// certificateUse is what a certificate is given for.
+type certificateUse string
+
+// The uses of certificates; any other is that of a verification certificate.
+const (
+	forUpload certificateUse = "ca"     // a CA certificate of the service
+	forGroup  certificateUse = "group"  // the signer of a group's devices
+	forDevice certificateUse = "device" // that of one device
+)
+
+// inspect looks at what somebody gave for a certificate.
+func (s *server) inspect(text string, use certificateUse) inspection {
 	all, problem := readCertificates(text)
 	if problem != "" {
 		return inspection{Problem: problem}
@@ -80,7 +89,10 @@ func (s *server) inspect(text string, ca bool) inspection {
 		Subject: info.Subject, Issuer: info.Issuer, From: info.NotBefore.Format(time.RFC3339), To: info.NotAfter.Format(time.RFC3339),
 		SHA1: info.SHA1, SHA256: info.SHA256, Key: keyOf(parsed), CA: parsed.IsCA,
 	}
-	i.Warnings = append(others(all), warnings(parsed, ca, s.Now())...)
+	if problem := dps.SignerProblem(parsed); use == forGroup && problem != "" && !dps.SaysNothing(parsed) {
+		i.Problem = "The certificate " + problem + ". An enrollment group needs the certificate of a CA."
+	}
+	i.Warnings = append(others(all), warnings(parsed, use, s.Now())...)
 	return i
 }
 
@@ -94,7 +106,7 @@ func others(all []dps.Certificate) []string {
 }
 
 // warnings says what may keep devices out, although the certificate can be saved.
-func warnings(c *x509.Certificate, ca bool, now time.Time) (all []string) {
+func warnings(c *x509.Certificate, use certificateUse, now time.Time) (all []string) {
 	switch {
 	case now.After(c.NotAfter):
 		all = append(all, "The certificate has expired: devices that use it are refused.")
@@ -103,10 +115,10 @@ func warnings(c *x509.Certificate, ca bool, now time.Time) (all []string) {
 	case now.Before(c.NotBefore):
 		all = append(all, "The certificate is not valid yet: devices that use it are refused until then.")
 	}
-	if problem := dps.SignerProblem(c); ca && problem != "" && !dps.SaysNothing(c) {
+	if problem := dps.SignerProblem(c); use == forUpload && problem != "" && !dps.SaysNothing(c) {
 		all = append(all, "The certificate "+problem+". Device certificates that it signed are refused.")
 	}
-	if !ca && c.IsCA {
+	if use == forDevice && c.IsCA {
 		all = append(all, "This is a CA certificate. An individual enrollment needs the certificate of one device.")
 	}
 	if dps.SignedWithSHA1(c) && c.Subject.String() != c.Issuer.String() {
@@ -136,7 +148,7 @@ func keyOf(c *x509.Certificate) string {
 func (s *server) inspectCertificate(w http.ResponseWriter, r *http.Request, _ *visit) error {
 	for _, name := range []string{"certificate", "primary", "secondary"} {
 		if text := certificateText(r.PostForm, name); text != "" {
-			s.part(w, r, "certificates", "inspection", s.inspect(text, r.URL.Query().Get("ca") != ""))
+			s.part(w, r, "certificates", "inspection", s.inspect(text, certificateUse(r.URL.Query().Get("use"))))
 			return nil
 		}
 	}
@@ -188,7 +200,7 @@ func (s *server) newCertificate(w http.ResponseWriter, r *http.Request, v *visit
 }
 
 func (s *server) showUpload(w http.ResponseWriter, r *http.Request, v *visit, f uploadForm) error {
-	f.Slot.Field, f.Slot.Title, f.Slot.CA, f.Slot.Error = "certificate", "Certificate", true, f.Errors["certificate"]
+	f.Slot.Field, f.Slot.Title, f.Slot.Use, f.Slot.Error = "certificate", "Certificate", forUpload, f.Errors["certificate"]
 	f.Slot.show(s)
 	status := http.StatusOK
 	if len(f.Errors) > 0 {

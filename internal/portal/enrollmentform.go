@@ -82,7 +82,7 @@ func (f *enrollmentForm) Allocations() []string {
 type certificateSlot struct {
 	Field  string // of the form
 	Title  string
-	CA     bool                  // whether a CA is needed
+	Use    certificateUse
 	PEM    string                // a new one
 	Stored *wire.CertificateInfo // the one that is there
 	Remove bool
@@ -336,7 +336,7 @@ func (c *certificateSlot) show(s *server) {
 	if c.PEM == "" {
 		return
 	}
-	shown := s.inspect(c.PEM, c.CA)
+	shown := s.inspect(c.PEM, c.Use)
 	c.Shown = &shown
 	all, _ := readCertificates(c.PEM)
 	c.PEM = ""
@@ -439,11 +439,15 @@ func (s *server) showForm(w http.ResponseWriter, r *http.Request, v *visit, f *e
 
 // fillSlots says what there is and what is new in the two places for certificates.
 func (s *server) fillSlots(f *enrollmentForm, e *wire.Enrollment) {
+	use := forDevice
+	if f.Kind.Group {
+		use = forGroup
+	}
 	for _, slot := range []struct {
 		at           *certificateSlot
 		field, title string
 	}{{&f.Primary, "primary", "Primary certificate"}, {&f.Secondary, "secondary", "Secondary certificate"}} {
-		slot.at.Field, slot.at.Title, slot.at.CA, slot.at.Error = slot.field, slot.title, f.Kind.Group, f.Errors[slot.field]
+		slot.at.Field, slot.at.Title, slot.at.Use, slot.at.Error = slot.field, slot.title, use, f.Errors[slot.field]
 		slot.at.show(s)
 	}
 	if e == nil {

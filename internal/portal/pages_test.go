@@ -340,11 +340,12 @@ func TestInspection(t *testing.T) {
 		want             []string
 		not              string
 	}{
-		{"a CA", string(root.CertificatePEM()), "?ca=1", []string{"CN=Factory Root", root.SHA1Thumbprint(), root.SHA256Thumbprint(), "ECDSA P-256"}, "field-warning"},
-		{"an expired CA", string(old.CertificatePEM()), "?ca=1", []string{"The certificate has expired"}, "field-error"},
-		{"a device where a CA is needed", string(device.CertificatePEM()), "?ca=1", []string{"The certificate is not a CA certificate: its basicConstraints do not say CA:TRUE."}, "field-error"},
-		{"a CA where a device is needed", string(root.CertificatePEM()), "", []string{"This is a CA certificate."}, "field-error"},
-		{"a device", string(device.CertificatePEM()), "", []string{"CN=sensor-7", "CN=Factory Root"}, "field-warning"},
+		{"a CA", string(root.CertificatePEM()), "?use=ca", []string{"CN=Factory Root", root.SHA1Thumbprint(), root.SHA256Thumbprint(), "ECDSA P-256"}, "field-warning"},
+		{"an expired CA", string(old.CertificatePEM()), "?use=ca", []string{"The certificate has expired"}, "field-error"},
+		{"a device where a CA is needed", string(device.CertificatePEM()), "?use=ca", []string{"The certificate is not a CA certificate: its basicConstraints do not say CA:TRUE."}, "field-error"},
+		{"a device for a group", string(device.CertificatePEM()), "?use=group", []string{"field-error", "is not a CA certificate"}, "field-warning"},
+		{"a CA where a device is needed", string(root.CertificatePEM()), "?use=device", []string{"This is a CA certificate."}, "field-error"},
+		{"a device", string(device.CertificatePEM()), "?use=device", []string{"CN=sensor-7", "CN=Factory Root"}, "field-warning"},
 		{"a chain", string(device.CertificatePEM()) + string(root.CertificatePEM()), "", []string{"contains 2 certificates. Only the first is used: sensor-7.", "Certificate 2 of the file (Factory Root) is not used: it signed the certificate before it."}, "field-error"},
 		{"something else", "hello", "", []string{"field-error", "must be a certificate"}, "CN="},
 	} {
@@ -482,7 +483,7 @@ func TestCertificateFiles(t *testing.T) {
 	w.upstream.answers["PUT /enrollments/dev"] = object(t, wire.Enrollment{RegistrationID: "dev"})
 	w.upstream.answers["POST /certificates/x/verify"] = object(t, wire.CACertificate{Name: "x"})
 
-	if body := w.send(t, "/certificates/inspect?ca=1", "certificate", "", "certificateFile", der).Body.String(); !strings.Contains(body, root.SHA1Thumbprint()) {
+	if body := w.send(t, "/certificates/inspect?use=ca", "certificate", "", "certificateFile", der).Body.String(); !strings.Contains(body, root.SHA1Thumbprint()) {
 		t.Errorf("inspected: %s", body)
 	}
 	for path, form := range map[string][]string{
@@ -537,37 +538,24 @@ func TestErrorTitles(t *testing.T) {
 	}
 }
 
-// TestWarningsAreShown holds that what an API warns about is on the page that follows, once,
-// and that nobody can put a text there.
+// TestWarningsAreShown holds that a record's page shows what the API warns about, and says
+// which field it means.
 func TestWarningsAreShown(t *testing.T) {
 	w := signedIn(t)
 	fill(t, w)
-	w.upstream.answers["PUT /enrollmentGroups/x"] = object(t, wire.Enrollment{EnrollmentGroupID: "x"})
-	w.upstream.warnings = []string{"no device can use this: <b>really</b>", strings.Repeat("long ", 1000)}
-	res := w.send(t, "/enrollments/groups", "id", "x", "attestation", "symmetricKey")
-	if res.Code != http.StatusSeeOther {
-		t.Fatalf("%d %s", res.Code, res.Body)
+	w.upstream.warnings = []string{
+		"attestation.x509.signingCertificates.secondary: the certificate expired", "attestation.x509.caReferences.primary: is not verified", "no device can use this: <b>really</b>",
 	}
-	w.upstream.warnings = nil
-	const want = "No device can use this: &lt;b&gt;really&lt;/b&gt;."
-	kept := w.cookies["mooring-portal-notes"]
-	if body := w.get("/enrollments/groups/of/x?done=created").Body.String(); !strings.Contains(body, want) || strings.Contains(body, "long long") {
-		t.Errorf("the page that follows does not show it (cookie %q)", kept)
-	}
-	if body := w.get("/enrollments/groups/of/x").Body.String(); strings.Contains(body, "No device can use this") {
-		t.Error("it is shown a second time")
-	}
-	text, _, _ := strings.Cut(kept, ".")
-	for what, forged := range map[string]string{"no signature": text, "another text": "WyJ4Il0" + strings.TrimPrefix(kept, text), "nothing": ".", "garbage": "%.%"} {
-		w.cookies["mooring-portal-notes"] = forged
-		if body := w.get("/audit").Body.String(); strings.Contains(body, "alert-warning") {
-			t.Errorf("%s: the page shows it", what)
+	for _, path := range []string{"/enrollments/groups/of/x?done=created", "/enrollments/individual/of/x", "/certificates/x"} {
+		body := w.get(path).Body.String()
+		for _, want := range []string{"Secondary certificate: the certificate expired.", "Primary CA: is not verified.", "No device can use this: &lt;b&gt;really&lt;/b&gt;."} {
+			if strings.Count(body, want) != 1 {
+				t.Errorf("%s shows %d times %q", path, strings.Count(body, want), want)
+			}
 		}
 	}
-	w.cookies["mooring-portal-notes"] = kept
-	w.post("/sign-in", url.Values{"password": {password}})
-	if body := w.get("/audit").Body.String(); strings.Contains(body, "No device can use this") {
-		t.Error("it is shown in another session")
+	if body := w.get("/registrations/x").Body.String(); strings.Contains(body, "the certificate expired") {
+		t.Error("a registration record shows warnings about its enrollment")
 	}
 }
 

@@ -246,8 +246,7 @@ func (s *server) signedIn(h handler) http.HandlerFunc {
 		}
 		v := &visit{session: session, csrf: csrfOf(session.Token)}
 		r = s.identified(r, signin.Account)
-		n := &notes{token: session.Token, cookie: s.noteCookie()}
-		r = r.WithContext(context.WithValue(r.Context(), notesKey{}, n))
+		r = r.WithContext(context.WithValue(r.Context(), notesKey{}, &notes{}))
 		r.Body = http.MaxBytesReader(w, r.Body, maxBody)
 		err = s.checkForm(r, v)
 		if err == nil {
@@ -348,10 +347,8 @@ func local(to string) string {
 	return to
 }
 
-// redirect leads to another page, in a form that htmx understands too. Warnings of the APIs
-// go along.
+// redirect leads to another page, in a form that htmx understands too.
 func redirect(w http.ResponseWriter, r *http.Request, to string) {
-	notesOf(r.Context()).hold(w)
 	if r.Header.Get("HX-Request") != "" {
 		w.Header().Set("HX-Redirect", to)
 		w.WriteHeader(http.StatusNoContent)

@@ -35,7 +35,7 @@ type page struct {
 	CSRF    string
 	Account string
 	Done    string   // what was just done, in a sentence
-	Notes   []string // warnings about what was just done
+	Notes   []string // warnings about the record that the page shows
 	Failed  bool     // something on the page needs attention: a screen reader reads the title first
 	Version string
 	Menu    []menuEntry
@@ -119,10 +119,7 @@ func (s *server) show(w http.ResponseWriter, r *http.Request, v *visit, view str
 		p.Account = signin.Account
 	}
 	p.Done = done[r.URL.Query().Get("done")]
-	p.Notes = s.takeNotes(w, r, v.session.Token)
-	if n := notesOf(r.Context()); n != nil {
-		p.Notes = append(p.Notes, n.texts...)
-	}
+	p.Notes = notesFor(r.Context(), view)
 	p.Failed = p.Status >= http.StatusBadRequest && view != "error"
 	s.render(w, r, answer{view, "layout", p.Status, p})
 }
@@ -172,6 +169,8 @@ func (s *server) fail(w http.ResponseWriter, r *http.Request, v *visit, err erro
 	if r.Header.Get("HX-Request") != "" {
 		if errors.Is(err, errExpired) {
 			w.Header().Set(sessionHeader, sessionOther)
+			w.WriteHeader(status)
+			return
 		}
 		w.Header().Set("HX-Retarget", "#alerts")
 		w.Header().Set("HX-Reswap", "innerHTML")
@@ -252,8 +251,7 @@ func funcs(a *assets) template.FuncMap {
 		"has":   func(list []string, v string) bool { return index(list, v) >= 0 },
 		"words": words,
 
-		"remedy":   remedy,
-		"sentence": func(text string) string { return upperFirst(text) + "." },
+		"remedy": remedy,
 
 		"deleteCertificateDetail": func() string { return deleteCertificateDetail },
 		"unlinkDetail":            unlinkDetail,

@@ -38,7 +38,7 @@ type upstream struct {
 	asked   []*http.Request
 	bodies  []string
 
-	warnings []string // that every change answers with
+	warnings []string // that every answer carries
 }
 
 func (u *upstream) RoundTrip(r *http.Request) (*http.Response, error) {
@@ -57,9 +57,7 @@ func (u *upstream) RoundTrip(r *http.Request) (*http.Response, error) {
 		status = s
 	}
 	header := http.Header{"Content-Type": {"application/json"}}
-	if r.Method == http.MethodPut {
-		header[wire.HeaderWarning] = u.warnings
-	}
+	header[wire.HeaderWarning] = u.warnings
 	return &http.Response{
 		StatusCode: status,
 		Header:     header,

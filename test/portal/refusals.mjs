@@ -95,7 +95,7 @@ await run({
     await page.getByRole('button', { name: 'Link', exact: true }).click();
     await page.locator('#connectionString-error').waitFor();
     await page.getByLabel('Connection string').fill('HostName=hub.invalid;SharedAccessKeyName=iothubowner;SharedAccessKey=c2VjcmV0IHNlY3JldCBzZWNyZXQ=');
-    await page.getByLabel('Location').fill('westeurope');
+    await page.getByLabel('Location', { exact: true }).fill('westeurope');
     await page.getByRole('button', { name: 'Link', exact: true }).click();
     await page.locator('.field-error, .alert-danger').first().waitFor(); // it was called, and does not answer
     assert.equal(await page.getByLabel('Connection string').inputValue(), '');
