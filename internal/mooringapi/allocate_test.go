@@ -27,7 +27,8 @@ func TestAllocateRights(t *testing.T) {
 	w.send(t, "PUT", "/enrollments/sensor-7", sensor)
 	for authorization, status := range map[string]int{
 		w.sas("p"): 200, w.sas("EnrollmentRead"): 200, w.sas("EnrollmentWrite"): 200, w.bearer(t): 200,
-		w.sas("ServiceConfig"): 401, w.sas("DeviceConnect"): 401, w.sas("RegistrationStatusRead"): 401, w.sas("RegistrationStatusWrite"): 401, "": 401,
+		w.sas("ServiceConfig"): 401, w.sas("DeviceConnect"): 401, w.sas("RegistrationStatusRead"): 401,
+		w.sas("RegistrationStatusWrite"): 401, "": 401,
 	} {
 		if res := w.send(t, "POST", wire.AllocatePath, `{"registrationId": "sensor-7"}`, "Authorization: "+authorization); res.Code != status {
 			t.Errorf("%.40q: %d %s, want %d", authorization, res.Code, res.Body, status)
@@ -49,10 +50,21 @@ func TestAllocate(t *testing.T) {
 		{Step: "hub", Text: "hub.example: the one that is named"},
 	}
 	want := wire.AllocateAnswer{
-		RegistrationID: "Sensor-7", EnrollmentID: "sensor-7", Outcome: "assigned", AllocationPolicy: "static", Candidates: []string{"hub.example"},
-		IotHubHostName: "hub.example", DeviceID: "Sensor-7", Substatus: "initialAssignment", DeviceData: "initialTwin", Why: why,
+		RegistrationID:   "Sensor-7",
+		EnrollmentID:     "sensor-7",
+		Outcome:          "assigned",
+		AllocationPolicy: "static",
+		Candidates:       []string{"hub.example"},
+		IotHubHostName:   "hub.example",
+		DeviceID:         "Sensor-7",
+		Substatus:        "initialAssignment",
+		DeviceData:       "initialTwin",
+		Why:              why,
 	}
-	if diff := cmp.Diff(want, w.dry(t, `{"registrationId": "Sensor-7", "remoteAddress": "192.0.2.7", "apiVersion": "2019-03-31", "payload": null}`)); diff != "" {
+	if diff := cmp.Diff(
+		want,
+		w.dry(t, `{"registrationId": "Sensor-7", "remoteAddress": "192.0.2.7", "apiVersion": "2019-03-31", "payload": null}`),
+	); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 	if got := w.dry(t, `{"registrationId": "sensor-7", "enrollmentId": "SENSOR-7"}`); got.EnrollmentID != "sensor-7" {

@@ -14,8 +14,8 @@ import (
 	"github.com/mooring-iot/mooring/wire"
 )
 
-// auditPage is how many entries a page has when nobody says.
-const auditPage = 100
+// usualPage is how many records a page has where the request does not say.
+const usualPage = 100
 
 func (s *server) auditRoutes() []route.Route {
 	return []route.Route{{Method: "GET", Pattern: wire.AuditPath, Handle: s.guarded(dps.ServiceConfig, s.listAudit)}}
@@ -31,7 +31,7 @@ func (s *server) listAudit(w http.ResponseWriter, r *http.Request, _ route.Param
 	if err != nil {
 		return err
 	}
-	top, err := readTop(given["top"], auditPage)
+	top, err := readTop(given["top"])
 	if err != nil {
 		return err
 	}
@@ -95,10 +95,10 @@ func readTime(field, text string) (time.Time, error) {
 	return time.Time{}, dps.Invalidf(field, "must be a time like 2026-03-01T12:00:00Z or a day like 2026-03-01")
 }
 
-// readTop reads how many records a page may have; the usual number when it is not said.
-func readTop(text string, usual int) (int, error) {
+// readTop reads how many records a page may have, usualPage for "".
+func readTop(text string) (int, error) {
 	if text == "" {
-		return usual, nil
+		return usualPage, nil
 	}
 	n, err := strconv.Atoi(text)
 	if err != nil || n < 1 || n > wire.MaxAuditPage {

@@ -31,7 +31,7 @@ func (s *server) listDecisions(w http.ResponseWriter, r *http.Request, _ route.P
 	if err != nil {
 		return err
 	}
-	top, err := readTop(given["top"], auditPage)
+	top, err := readTop(given["top"])
 	if err != nil {
 		return err
 	}

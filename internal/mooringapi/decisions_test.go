@@ -161,7 +161,9 @@ func TestStatusRights(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.decisions.Refused(refusal("sensor", 0))
-	for _, path := range []string{wire.DecisionsPath, wire.DecisionsPath + "/t-sensor", wire.DecisionReasonsPath, wire.StatisticsPath, wire.RegistrationsPath + "?status=failed"} {
+	for _, path := range []string{
+		wire.DecisionsPath, wire.DecisionsPath + "/t-sensor", wire.DecisionReasonsPath, wire.StatisticsPath, wire.RegistrationsPath + "?status=failed",
+	} {
 		for authorization, status := range map[string]int{
 			w.sas("p"): 200, w.sas("RegistrationStatusRead"): 200, w.sas("RegistrationStatusWrite"): 200, w.bearer(t): 200,
 			w.sas("ServiceConfig"): 401, w.sas("EnrollmentRead"): 401, w.sas("DeviceConnect"): 401, "": 401, w.sas("p") + "x": 401, "Bearer x": 401,
@@ -193,7 +195,9 @@ func TestStatistics(t *testing.T) {
 		},
 		"since=2026-02-28&until=2026-03-02&step=1d": {
 			Since: "2026-02-28T00:00:00.000Z", Until: "2026-03-02T00:00:00.000Z", StepSeconds: 86400,
-			Value: []wire.StatisticsBucket{{Time: "2026-02-28T00:00:00.000Z"}, {Time: "2026-03-01T00:00:00.000Z", Assigned: 2, Failed: 1, Refused: 2}},
+			Value: []wire.StatisticsBucket{
+				{Time: "2026-02-28T00:00:00.000Z"}, {Time: "2026-03-01T00:00:00.000Z", Assigned: 2, Failed: 1, Refused: 2},
+			},
 		},
 	} {
 		var got wire.Statistics

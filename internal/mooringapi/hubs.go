@@ -34,9 +34,6 @@ type Hubs interface {
 	Remnants(ctx context.Context, in dps.InstanceID, state dps.RemnantState, limit int, after *dps.HubStand) ([]dps.Remnant, error)
 }
 
-// cleanupPage is how many clean-ups a page has when nobody says.
-const cleanupPage = 100
-
 func (s *server) hubRoutes() []route.Route {
 	if s.Links == nil {
 		return nil
@@ -102,7 +99,7 @@ func (s *server) listCleanups(w http.ResponseWriter, r *http.Request, _ route.Pa
 	if err != nil {
 		return err
 	}
-	top, err := readTop(given["top"], cleanupPage)
+	top, err := readTop(given["top"])
 	if err != nil {
 		return err
 	}

@@ -96,11 +96,22 @@ func TestLinkedHubs(t *testing.T) {
 			PerMinute: 100, Waiting: 12, Wait: 7100 * time.Millisecond,
 		}},
 		remnants: []dps.Remnant{
-			{HubStand: dps.HubStand{Hub: "b", DeviceID: "d"}, State: dps.Leaving}, {HubStand: dps.HubStand{Hub: "b", DeviceID: "e"}, State: dps.Placing},
+			{
+				HubStand: dps.HubStand{Hub: "b", DeviceID: "d"},
+				State:    dps.Leaving,
+			},
+			{HubStand: dps.HubStand{Hub: "b", DeviceID: "e"}, State: dps.Placing},
 		},
 	}
 	want := wire.HubStatusList{Value: []wire.HubStatus{
-		{Name: "own.example", Kind: "embedded", Location: "local", AllocationWeight: 1, ApplyAllocationPolicy: true, Health: wire.HubHealth{State: "up"}},
+		{
+			Name:                  "own.example",
+			Kind:                  "embedded",
+			Location:              "local",
+			AllocationWeight:      1,
+			ApplyAllocationPolicy: true,
+			Health:                wire.HubHealth{State: "up"},
+		},
 		{
 			Name: "plant.example", Kind: "iothub", Location: "westeurope", AllocationWeight: 7, PendingCleanups: 1,
 			Health: wire.HubHealth{
@@ -169,7 +180,10 @@ func TestCleanups(t *testing.T) {
 			break
 		}
 	}
-	if got, want := strings.Join(names, " "), "a.example/d0 a.example/d2 a.example/d3 a.example/d4 b.example/d0 b.example/d1 b.example/d2 b.example/d3 b.example/d4"; got != want {
+	if got, want := strings.Join(
+		names,
+		" ",
+	), "a.example/d0 a.example/d2 a.example/d3 a.example/d4 b.example/d0 b.example/d1 b.example/d2 b.example/d3 b.example/d4"; got != want {
 		t.Errorf("listed %s, want %s", got, want)
 	}
 }

@@ -44,7 +44,15 @@ type server struct{ Options }
 // New returns the handler of the API.
 func New(o Options) http.Handler {
 	s := &server{o}
-	routes := slices.Concat(s.auditRoutes(), s.decisionRoutes(), s.statisticsRoutes(), s.hubRoutes(), s.allocateRoutes(), s.registrationRoutes(), o.Routes)
+	routes := slices.Concat(
+		s.auditRoutes(),
+		s.decisionRoutes(),
+		s.statisticsRoutes(),
+		s.hubRoutes(),
+		s.allocateRoutes(),
+		s.registrationRoutes(),
+		o.Routes,
+	)
 	routes = append(routes, s.portalRoutes()...)
 	return &httpio.API{Routes: route.NewTable(routes...), Refuse: s.refuse, Log: o.Log}
 }

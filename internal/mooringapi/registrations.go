@@ -18,7 +18,13 @@ import (
 // Registrations finds records of devices.
 type Registrations interface {
 	// Find returns a page of records; see register.Service.
-	Find(ctx context.Context, in dps.InstanceID, f dps.RegistrationFilter, limit int, after *dps.Cursor) ([]register.Record, *dps.Cursor, error)
+	Find(
+		ctx context.Context,
+		in dps.InstanceID,
+		f dps.RegistrationFilter,
+		limit int,
+		after *dps.Cursor,
+	) ([]register.Record, *dps.Cursor, error)
 }
 
 func (s *server) registrationRoutes() []route.Route {
@@ -44,7 +50,7 @@ func (s *server) findRegistrations(w http.ResponseWriter, r *http.Request, _ rou
 	if err != nil {
 		return err
 	}
-	top, err := readTop(given["top"], auditPage)
+	top, err := readTop(given["top"])
 	if err != nil {
 		return err
 	}

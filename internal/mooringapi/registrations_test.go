@@ -18,8 +18,16 @@ import (
 func (w *world) record(t *testing.T, id string, seconds int, entry dps.EntryRef, status dps.RegistrationStatus) {
 	t.Helper()
 	reg := dps.Registration{
-		Instance: dps.DefaultInstance, ID: dps.RegistrationID(id), Entry: entry, Attestation: dps.SymmetricKey, Evidence: "key",
-		Status: status, Operation: dps.NewOperationID(), ETag: dps.NewETag(), Created: now, Updated: now.Add(time.Duration(seconds) * time.Second),
+		Instance:    dps.DefaultInstance,
+		ID:          dps.RegistrationID(id),
+		Entry:       entry,
+		Attestation: dps.SymmetricKey,
+		Evidence:    "key",
+		Status:      status,
+		Operation:   dps.NewOperationID(),
+		ETag:        dps.NewETag(),
+		Created:     now,
+		Updated:     now.Add(time.Duration(seconds) * time.Second),
 	}
 	switch status {
 	case dps.Failed:
@@ -76,7 +84,8 @@ func TestFindRegistrations(t *testing.T) {
 		!cmp.Equal(got, []string{"pump-2 b", "valve valve", "pump-1 a"}) {
 		t.Errorf("two pages: %q", got)
 	}
-	if r := w.records(t, "deviceId=hub-pump-3").Value[0]; r.AssignedHub != "hub.example" || r.DeviceID != "hub-pump-3" || r.Status != "assigned" {
+	if r := w.records(t, "deviceId=hub-pump-3").Value[0]; r.AssignedHub != "hub.example" || r.DeviceID != "hub-pump-3" ||
+		r.Status != "assigned" {
 		t.Errorf("record = %+v", r)
 	}
 }

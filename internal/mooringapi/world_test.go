@@ -103,12 +103,26 @@ func (w *world) apis(log *slog.Logger, clock func() time.Time) http.Handler {
 		Instance: in, Log: log, Now: clock, Audit: changes,
 	})
 	control := controlapi.New(controlapi.Options{
-		Guard: guard, Enroll: enrolling, Configure: configure.New(configure.Options{Store: w.store}), Instance: in, Endpoint: "dps.example", Log: log, Audit: changes,
+		Guard:     guard,
+		Enroll:    enrolling,
+		Configure: configure.New(configure.Options{Store: w.store}),
+		Instance:  in,
+		Endpoint:  "dps.example",
+		Log:       log,
+		Audit:     changes,
 	})
 	w.decisions = decision.New(decision.Options{Store: w.store, Observer: observer{}, Log: log, Now: clock, Limit: 1000})
 	w.statistics = statistics.New(statistics.Options{Store: w.store, Log: log, Now: clock})
 	own := mooringapi.New(mooringapi.Options{
-		Guard: guard, Audit: changes, Decisions: w.decisions, Statistics: w.statistics, Allocator: registering, Registrations: registering, Instance: in, Log: log, Now: clock,
+		Guard:         guard,
+		Audit:         changes,
+		Decisions:     w.decisions,
+		Statistics:    w.statistics,
+		Allocator:     registering,
+		Registrations: registering,
+		Instance:      in,
+		Log:           log,
+		Now:           clock,
 	})
 	return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		switch first, _, _ := strings.Cut(r.URL.Path[1:], "/"); first {

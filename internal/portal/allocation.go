@@ -24,7 +24,8 @@ var servicePolicies = []choice{
 	{
 		"Hashed",
 		"Evenly weighted",
-		"Devices are distributed by a hash of their registration ID, in proportion to the hub weights. Adding or removing a hub moves only the share of that hub.",
+		"Devices are distributed by a hash of their registration ID, in proportion to the hub weights. " +
+			"Adding or removing a hub moves only the share of that hub.",
 	},
 	{
 		"GeoLatency",

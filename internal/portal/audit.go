@@ -36,8 +36,23 @@ var (
 		"hub-identity",
 	}
 	auditOperations = []string{
-		"put", "patch", "delete", "generate-verification-code", "verify", "bulk-create", "bulk-update", "bulk-update-if-match", "bulk-delete", "import", "link", "update-link", "unlink",
-		"move", "bulk", "change-password", "reset-password",
+		"put",
+		"patch",
+		"delete",
+		"generate-verification-code",
+		"verify",
+		"bulk-create",
+		"bulk-update",
+		"bulk-update-if-match",
+		"bulk-delete",
+		"import",
+		"link",
+		"update-link",
+		"unlink",
+		"move",
+		"bulk",
+		"change-password",
+		"reset-password",
 	}
 )
 

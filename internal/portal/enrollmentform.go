@@ -149,10 +149,20 @@ func readForm(r *http.Request, k kind) *enrollmentForm {
 // formOf fills the form with an enrollment that is there.
 func formOf(k kind, e *wire.Enrollment) *enrollmentForm {
 	f := &enrollmentForm{
-		Kind: k, ID: k.IDOf(e), ETag: e.ETag, Enabled: e.ProvisioningStatus.Value != "disabled", Attestation: attestationOf(e),
-		DeviceID: e.DeviceID, Edge: e.Capabilities != nil && e.Capabilities.IotEdge, Reprovision: reprovisionOf(e.ReprovisionPolicy),
-		Allocation: e.AllocationPolicy, Hubs: e.IotHubs, IotHubHostName: e.IotHubHostName, Twin: pretty(e.InitialTwin), DeviceInfo: pretty(e.OptionalDeviceInformation),
-		Errors: make(map[string]string),
+		Kind:           k,
+		ID:             k.IDOf(e),
+		ETag:           e.ETag,
+		Enabled:        e.ProvisioningStatus.Value != "disabled",
+		Attestation:    attestationOf(e),
+		DeviceID:       e.DeviceID,
+		Edge:           e.Capabilities != nil && e.Capabilities.IotEdge,
+		Reprovision:    reprovisionOf(e.ReprovisionPolicy),
+		Allocation:     e.AllocationPolicy,
+		Hubs:           e.IotHubs,
+		IotHubHostName: e.IotHubHostName,
+		Twin:           pretty(e.InitialTwin),
+		DeviceInfo:     pretty(e.OptionalDeviceInformation),
+		Errors:         make(map[string]string),
 	}
 	f.WebhookVersion = webhookVersion
 	if c := e.CustomAllocationDefinition; c != nil {
@@ -258,27 +268,35 @@ func (f *enrollmentForm) applyAttestation(e *wire.Enrollment, ed edits) {
 	a := *e.Attestation
 	switch f.Attestation {
 	case formKeys:
-		if f.PrimaryKey != "" || f.SecondaryKey != "" {
-			a.SymmetricKey = &wire.SymmetricKey{PrimaryKey: f.PrimaryKey, SecondaryKey: f.SecondaryKey}
-		}
+		f.applyKeys(&a)
 	case formTPM:
 		if f.New || ed.changedAny("endorsementKey", "storageRootKey") {
 			f.require("endorsementKey", f.EndorsementKey != "", "The endorsement key is required.")
 			a.TPM = &wire.TPM{EndorsementKey: f.EndorsementKey, StorageRootKey: f.StorageRootKey}
 		}
 	case formAuthorities:
-		if f.New || ed.renamed("primaryCA") || ed.renamed("secondaryCA") {
-			f.require("primaryCA", f.PrimaryCA != "" || f.SecondaryCA != "", "Choose a CA certificate.")
-			a.Type, a.X509 = "x509", &wire.X509{CAReferences: &wire.CAReferences{Primary: f.PrimaryCA, Secondary: f.SecondaryCA}}
-		}
+		f.applyAuthorities(&a, ed)
 	case formCertificates:
 		a.Type, a.X509 = "x509", f.certificates(a.X509)
 	default:
-		if f.New {
-			f.Errors["attestation"] = "Choose how the devices authenticate."
-		}
+		f.require("attestation", !f.New, "Choose how the devices authenticate.")
 	}
 	e.Attestation = &a
+}
+
+// applyKeys writes the keys that were typed; one that was not stays, or is generated.
+func (f *enrollmentForm) applyKeys(a *wire.Attestation) {
+	if f.PrimaryKey != "" || f.SecondaryKey != "" {
+		a.SymmetricKey = &wire.SymmetricKey{PrimaryKey: f.PrimaryKey, SecondaryKey: f.SecondaryKey}
+	}
+}
+
+func (f *enrollmentForm) applyAuthorities(a *wire.Attestation, ed edits) {
+	if !f.New && !ed.renamed("primaryCA") && !ed.renamed("secondaryCA") {
+		return
+	}
+	f.require("primaryCA", f.PrimaryCA != "" || f.SecondaryCA != "", "Choose a CA certificate.")
+	a.Type, a.X509 = "x509", &wire.X509{CAReferences: &wire.CAReferences{Primary: f.PrimaryCA, Secondary: f.SecondaryCA}}
 }
 
 // certificates returns the certificates of the form: new ones, and of the stored ones those

@@ -458,7 +458,8 @@ func (s *server) deleteEnrollment(w http.ResponseWriter, r *http.Request, v *vis
 // DeleteDetail says what a deletion does.
 func (k kind) DeleteDetail() string {
 	if k.Group {
-		return "Devices can no longer register through it. Devices that are already assigned can still connect to their hub until you delete them there."
+		return "Devices can no longer register through it. " +
+			"Devices that are already assigned can still connect to their hub until you delete them there."
 	}
 	return "The device can no longer register. If it is already assigned, it can still connect to its hub until you delete it there."
 }

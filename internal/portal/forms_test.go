@@ -139,7 +139,9 @@ func anyEnrollment(t *rapid.T, group bool) wire.Enrollment {
 	flag := func(name string) *bool { return rapid.Ptr(rapid.Bool(), false).Draw(t, name) }
 	pick := func(name string, all ...string) string { return rapid.SampledFrom(all).Draw(t, name) }
 	e := wire.Enrollment{
-		ETag: "\"v1\"", InitialTwin: document(t, "twin"), AllocationPolicy: pick("policy", "", "hashed", "geoLatency", "static", "custom", "newest"),
+		ETag:                   "\"v1\"",
+		InitialTwin:            document(t, "twin"),
+		AllocationPolicy:       pick("policy", "", "hashed", "geoLatency", "static", "custom", "newest"),
 		IotHubHostName:         pick("host", "", "hub-b.example"),
 		CreatedDateTimeUTC:     "2026-01-01T00:00:00Z",
 		LastUpdatedDateTimeUTC: "2026-01-02T00:00:00Z",
@@ -188,9 +190,15 @@ func anyAttestation(t *rapid.T, group bool) *wire.Attestation {
 		kinds = append(kinds, wire.Attestation{Type: "x509", X509: &wire.X509{SigningCertificates: pair}},
 			wire.Attestation{Type: "x509", X509: &wire.X509{CAReferences: &ref}})
 	} else {
-		kinds = append(kinds, wire.Attestation{Type: "x509", X509: &wire.X509{ClientCertificates: pair}},
-			wire.Attestation{Type: "tpm", TPM: &wire.TPM{EndorsementKey: "AToAAQAL", StorageRootKey: rapid.SampledFrom([]string{"", "AToAAQAM"}).Draw(t, "root key")}},
-			wire.Attestation{Type: "future"})
+		kinds = append(
+			kinds,
+			wire.Attestation{Type: "x509", X509: &wire.X509{ClientCertificates: pair}},
+			wire.Attestation{
+				Type: "tpm",
+				TPM:  &wire.TPM{EndorsementKey: "AToAAQAL", StorageRootKey: rapid.SampledFrom([]string{"", "AToAAQAM"}).Draw(t, "root key")},
+			},
+			wire.Attestation{Type: "future"},
+		)
 	}
 	a := rapid.SampledFrom(kinds).Draw(t, "attestation")
 	return &a
@@ -253,8 +261,13 @@ func TestSettingsFormsKeepWhatTheyDoNotChange(t *testing.T) {
 			Name: "hub-a.example", Location: pick("location", "", "westeurope", "hall 3"), AllocationWeight: weight, ApplyAllocationPolicy: apply,
 			ConnectionString: "HostName=hub-a.example;SharedAccessKeyName=o;SharedAccessKey=****", Kind: pick("kind", "", "iothub", "embedded"),
 		}
-		policy := wire.SharedAccessPolicy{KeyName: "Reader", Rights: pick("rights",
-			"EnrollmentRead", "RegistrationStatusRead,EnrollmentRead", "enrollmentread, Newest", "ServiceConfig, EnrollmentWrite, RegistrationStatusWrite")}
+		policy := wire.SharedAccessPolicy{KeyName: "Reader", Rights: pick(
+			"rights",
+			"EnrollmentRead",
+			"RegistrationStatusRead,EnrollmentRead",
+			"enrollmentread, Newest",
+			"ServiceConfig, EnrollmentWrite, RegistrationStatusWrite",
+		)}
 		text, err := json.Marshal(stored)
 		if err != nil {
 			rt.Fatal(err)

@@ -86,20 +86,29 @@ func steps(r *http.Request, control *service.ControlPlane, client *service.Clien
 	}
 	return []step{
 		{
-			Title: "Upload the certificate of your CA", Text: "Needed for devices with X.509 certificates. For symmetric keys, continue with the enrollment group.",
-			URL: "/certificates/new", Button: "Add certificate", Done: len(authorities) > 0,
+			Title:  "Upload the certificate of your CA",
+			Text:   "Needed for devices with X.509 certificates. For symmetric keys, continue with the enrollment group.",
+			URL:    "/certificates/new",
+			Button: "Add certificate",
+			Done:   len(authorities) > 0,
 		},
 		{
 			Title: "Prove possession of the CA", Text: "Sign a verification code with the private key of the CA. Devices are refused until then.",
 			URL: proof, Button: "Prove possession", Done: verified,
 		},
 		{
-			Title: "Create an enrollment group", Text: "One rule for many devices: how they authenticate, which hub they get, and their initial twin.",
-			URL: groups.path + "/new", Button: "Add enrollment group", Done: enrolled,
+			Title:  "Create an enrollment group",
+			Text:   "One rule for many devices: how they authenticate, which hub they get, and their initial twin.",
+			URL:    groups.path + "/new",
+			Button: "Add enrollment group",
+			Done:   enrolled,
 		},
 		{
-			Title: "Register a device", Text: "Configure the device with the endpoint and ID scope below. To try it without a device, run: mooring device register --help",
-			URL: "/registrations", Button: "Registration records", Done: false,
+			Title:  "Register a device",
+			Text:   "Configure the device with the endpoint and ID scope below. To try it without a device, run: mooring device register --help",
+			URL:    "/registrations",
+			Button: "Registration records",
+			Done:   false,
 		},
 	}, nil
 }

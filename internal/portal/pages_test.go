@@ -49,14 +49,30 @@ func fill(t *testing.T, w *world) {
 	}
 	pair := &wire.Certificates{Primary: &wire.Certificate{Info: info}, Secondary: &wire.Certificate{Info: info}}
 	state := wire.RegistrationState{
-		RegistrationID: hostile, AssignedHub: hostile, DeviceID: hostile, Status: hostile, Substatus: hostile, ErrorMessage: hostile, ETag: hostile,
-		CreatedDateTimeUTC: hostile, LastUpdatedDateTimeUTC: hostile,
+		RegistrationID:         hostile,
+		AssignedHub:            hostile,
+		DeviceID:               hostile,
+		Status:                 hostile,
+		Substatus:              hostile,
+		ErrorMessage:           hostile,
+		ETag:                   hostile,
+		CreatedDateTimeUTC:     hostile,
+		LastUpdatedDateTimeUTC: hostile,
 	}
 	e := wire.Enrollment{
-		DeviceID: hostile, RegistrationState: &state, OptionalDeviceInformation: json.RawMessage(hostileJSON(t)), InitialTwin: json.RawMessage(hostileJSON(t)),
-		Attestation:    &wire.Attestation{Type: "x509", X509: &wire.X509{ClientCertificates: pair, SigningCertificates: pair}},
-		IotHubHostName: hostile, ETag: hostile, ProvisioningStatus: wire.StringValue(hostile), CreatedDateTimeUTC: hostile, LastUpdatedDateTimeUTC: hostile,
-		AllocationPolicy: hostile, IotHubs: []string{hostile}, CustomAllocationDefinition: &wire.CustomAllocation{WebhookURL: hostile, APIVersion: hostile},
+		DeviceID:                   hostile,
+		RegistrationState:          &state,
+		OptionalDeviceInformation:  json.RawMessage(hostileJSON(t)),
+		InitialTwin:                json.RawMessage(hostileJSON(t)),
+		Attestation:                &wire.Attestation{Type: "x509", X509: &wire.X509{ClientCertificates: pair, SigningCertificates: pair}},
+		IotHubHostName:             hostile,
+		ETag:                       hostile,
+		ProvisioningStatus:         wire.StringValue(hostile),
+		CreatedDateTimeUTC:         hostile,
+		LastUpdatedDateTimeUTC:     hostile,
+		AllocationPolicy:           hostile,
+		IotHubs:                    []string{hostile},
+		CustomAllocationDefinition: &wire.CustomAllocation{WebhookURL: hostile, APIVersion: hostile},
 	}
 	group, device, byName, byTPM := e, e, e, e
 	group.EnrollmentGroupID, device.RegistrationID, byName.EnrollmentGroupID, byTPM.RegistrationID = hostile, hostile, hostile, hostile
@@ -115,9 +131,21 @@ func fill(t *testing.T, w *world) {
 		NotAfterUTC:      hostile,
 	}
 	decision := wire.Decision{
-		TrackingID: hostile, RegistrationID: hostile, Time: hostile, FirstTime: hostile, Count: 2, EnrollmentID: hostile, EnrollmentGroupID: hostile,
-		Attestation: hostile, Transport: hostile, Remote: hostile, Reason: "disabled", Summary: hostile, Remedy: hostile, Answer: hostile,
-		Checks: []wire.DecisionCheck{{Name: hostile, OK: true, Detail: hostile}, {Name: hostile, Detail: hostile}},
+		TrackingID:        hostile,
+		RegistrationID:    hostile,
+		Time:              hostile,
+		FirstTime:         hostile,
+		Count:             2,
+		EnrollmentID:      hostile,
+		EnrollmentGroupID: hostile,
+		Attestation:       hostile,
+		Transport:         hostile,
+		Remote:            hostile,
+		Reason:            "disabled",
+		Summary:           hostile,
+		Remedy:            hostile,
+		Answer:            hostile,
+		Checks:            []wire.DecisionCheck{{Name: hostile, OK: true, Detail: hostile}, {Name: hostile, Detail: hostile}},
 		Evidence: wire.DecisionEvidence{
 			Presented: 1,
 			Chain:     []wire.DecisionCertificate{one},
@@ -133,11 +161,22 @@ func fill(t *testing.T, w *world) {
 		},
 	}
 	allocation := wire.AllocateAnswer{
-		RegistrationID: hostile, EnrollmentID: hostile, EnrollmentGroupID: hostile, Outcome: hostile, AllocationPolicy: hostile, Candidates: []string{hostile},
-		IotHubHostName: hostile, DeviceID: hostile, Substatus: hostile, ErrorMessage: hostile, Current: &wire.AllocateCurrent{IotHubHostName: hostile},
+		RegistrationID:    hostile,
+		EnrollmentID:      hostile,
+		EnrollmentGroupID: hostile,
+		Outcome:           hostile,
+		AllocationPolicy:  hostile,
+		Candidates:        []string{hostile},
+		IotHubHostName:    hostile,
+		DeviceID:          hostile,
+		Substatus:         hostile,
+		ErrorMessage:      hostile,
+		Current:           &wire.AllocateCurrent{IotHubHostName: hostile},
 		InitialTwin: json.RawMessage(
 			hostileJSON(t),
-		), Payload: json.RawMessage(hostileJSON(t)), Why: []wire.AllocateStep{{Step: hostile, Text: hostile}},
+		),
+		Payload: json.RawMessage(hostileJSON(t)),
+		Why:     []wire.AllocateStep{{Step: hostile, Text: hostile}},
 	}
 	found := wire.RegistrationRecord{RegistrationState: state, EnrollmentGroupID: hostile, EnrollmentID: hostile}
 	for key, v := range map[string]any{
@@ -221,7 +260,9 @@ func TestHostileTexts(t *testing.T) {
 func TestNoInlineScriptOrStyle(t *testing.T) {
 	w := signedIn(t)
 	fill(t, w)
-	for _, path := range []string{"/", "/enrollments/groups", "/enrollments/groups/of/x", "/enrollments/individual/new", "/certificates/x", "/policies/x", "/registrations", "/hubs", "/allocation", "/refusals", "/refusals/x", "/audit"} {
+	for _, path := range []string{"/", "/enrollments/groups", "/enrollments/groups/of/x", "/enrollments/individual/new", "/certificates/x", "/policies/x", "/registrations",
+		"/hubs", "/allocation", "/refusals", "/refusals/x", "/audit",
+	} {
 		body := w.get(path).Body.String()
 		for _, bad := range []string{" style=", "<style", " onclick=", " onload=", " hx-on", "<script>", "javascript:\""} {
 			if strings.Contains(body, bad) {
@@ -235,7 +276,9 @@ func TestSecretsOnlyWhenAsked(t *testing.T) {
 	w := signedIn(t)
 	fill(t, w)
 	secrets := []string{"cHJpbWFyeSBzZWNyZXQ", "c2Vjb25kYXJ5IHNlY3JldA", w.cookies["mooring-portal"], password}
-	for _, path := range []string{"/", "/policies", "/policies/x", "/enrollments/groups/of/x", "/enrollments/groups/of/x/edit", "/password", "/audit"} {
+	for _, path := range []string{
+		"/", "/policies", "/policies/x", "/enrollments/groups/of/x", "/enrollments/groups/of/x/edit", "/password", "/audit",
+	} {
 		body := w.get(path).Body.String()
 		for _, secret := range secrets {
 			if strings.Contains(body, secret) {
@@ -366,7 +409,9 @@ func TestInspection(t *testing.T) {
 func TestConfirmations(t *testing.T) {
 	w := signedIn(t)
 	fill(t, w)
-	w.upstream.answers["DELETE /enrollmentGroups/x"], w.upstream.answers["DELETE /certificates/x"], w.upstream.answers["DELETE /registrations/x"] = "{}", "{}", "{}"
+	for _, path := range []string{"/enrollmentGroups/x", "/certificates/x", "/registrations/x"} {
+		w.upstream.answers["DELETE "+path] = "{}"
+	}
 	w.upstream.answers["POST /enrollmentGroups"] = `{"isSuccessful":true,"errors":[]}`
 	for path, form := range map[string][]string{
 		"/enrollments/groups/of/x/delete": {"etag", "e"}, "/certificates/x/delete": nil, "/registrations/x/delete": nil, "/policies/x/delete": nil,
@@ -393,8 +438,14 @@ func TestListQueries(t *testing.T) {
 	tests := []struct{ path, want string }{
 		{"/enrollments/groups", "SELECT * ORDER BY enrollmentGroupId"},
 		{"/enrollments/individual?sort=-id", "SELECT * ORDER BY registrationId DESC"},
-		{"/enrollments/groups?q=o'b&status=disabled&sort=-updated", "SELECT * WHERE STARTS_WITH(enrollmentGroupId, 'o''b') AND provisioningStatus = 'disabled' ORDER BY lastUpdatedDateTimeUtc DESC"},
-		{"/enrollments/individual?status=enabled&attestation=tpm", "SELECT * WHERE NOT provisioningStatus = 'disabled' AND attestation.type = 'tpm' ORDER BY registrationId"},
+		{
+			"/enrollments/groups?q=o'b&status=disabled&sort=-updated",
+			"SELECT * WHERE STARTS_WITH(enrollmentGroupId, 'o''b') AND provisioningStatus = 'disabled' ORDER BY lastUpdatedDateTimeUtc DESC",
+		},
+		{
+			"/enrollments/individual?status=enabled&attestation=tpm",
+			"SELECT * WHERE NOT provisioningStatus = 'disabled' AND attestation.type = 'tpm' ORDER BY registrationId",
+		},
 		{"/enrollments/groups?status=x&attestation=y&sort=z", "SELECT * ORDER BY enrollmentGroupId"},
 	}
 	w := signedIn(t)
@@ -483,7 +534,17 @@ func TestCertificateFiles(t *testing.T) {
 	w.upstream.answers["PUT /enrollments/dev"] = object(t, wire.Enrollment{RegistrationID: "dev"})
 	w.upstream.answers["POST /certificates/x/verify"] = object(t, wire.CACertificate{Name: "x"})
 
-	if body := w.send(t, "/certificates/inspect?use=ca", "certificate", "", "certificateFile", der).Body.String(); !strings.Contains(body, root.SHA1Thumbprint()) {
+	if body := w.send(
+		t,
+		"/certificates/inspect?use=ca",
+		"certificate",
+		"",
+		"certificateFile",
+		der,
+	).Body.String(); !strings.Contains(
+		body,
+		root.SHA1Thumbprint(),
+	) {
 		t.Errorf("inspected: %s", body)
 	}
 	for path, form := range map[string][]string{
@@ -522,7 +583,9 @@ func TestErrorTitles(t *testing.T) {
 	if got := title(w.get("/password")); got != "Choose a password – Mooring" {
 		t.Errorf("the first password: %q", got)
 	}
-	if got := title(w.send(t, "/password", "current", "wrong", "password", password, "repeated", password)); got != "Error: Choose a password – Mooring" {
+	if got := title(
+		w.send(t, "/password", "current", "wrong", "password", password, "repeated", password),
+	); got != "Error: Choose a password – Mooring" {
 		t.Errorf("a wrong one-time password: %q", got)
 	}
 	w.send(t, "/password", "current", w.oneTime, "password", password, "repeated", password)
@@ -544,11 +607,15 @@ func TestWarningsAreShown(t *testing.T) {
 	w := signedIn(t)
 	fill(t, w)
 	w.upstream.warnings = []string{
-		"attestation.x509.signingCertificates.secondary: the certificate expired", "attestation.x509.caReferences.primary: is not verified", "no device can use this: <b>really</b>",
+		"attestation.x509.signingCertificates.secondary: the certificate expired",
+		"attestation.x509.caReferences.primary: is not verified",
+		"no device can use this: <b>really</b>",
 	}
 	for _, path := range []string{"/enrollments/groups/of/x?done=created", "/enrollments/individual/of/x", "/certificates/x"} {
 		body := w.get(path).Body.String()
-		for _, want := range []string{"Secondary certificate: the certificate expired.", "Primary CA: is not verified.", "No device can use this: &lt;b&gt;really&lt;/b&gt;."} {
+		for _, want := range []string{
+			"Secondary certificate: the certificate expired.", "Primary CA: is not verified.", "No device can use this: &lt;b&gt;really&lt;/b&gt;.",
+		} {
 			if strings.Count(body, want) != 1 {
 				t.Errorf("%s shows %d times %q", path, strings.Count(body, want), want)
 			}
@@ -563,9 +630,19 @@ func TestWarningsAreShown(t *testing.T) {
 func TestUnknownDevices(t *testing.T) {
 	w := signedIn(t)
 	unknown := wire.Decision{
-		TrackingID: "t1", Time: "2026-03-01T12:00:00Z", FirstTime: "2026-03-01T12:00:00Z", Count: 1, Transport: "mqtt", Remote: "192.0.2.7:4711",
-		Reason: "tls-cipher-suite", Summary: "No common cipher suite.", Remedy: "start the service with --tls-compat", Answer: "TLS alert 40",
-		Evidence: wire.DecisionEvidence{ClientHello: &wire.DecisionClientHello{Versions: []string{"TLS 1.2"}, CipherSuites: []string{"TLS_RSA_WITH_AES_128_CBC_SHA256"}}},
+		TrackingID: "t1",
+		Time:       "2026-03-01T12:00:00Z",
+		FirstTime:  "2026-03-01T12:00:00Z",
+		Count:      1,
+		Transport:  "mqtt",
+		Remote:     "192.0.2.7:4711",
+		Reason:     "tls-cipher-suite",
+		Summary:    "No common cipher suite.",
+		Remedy:     "start the service with --tls-compat",
+		Answer:     "TLS alert 40",
+		Evidence: wire.DecisionEvidence{
+			ClientHello: &wire.DecisionClientHello{Versions: []string{"TLS 1.2"}, CipherSuites: []string{"TLS_RSA_WITH_AES_128_CBC_SHA256"}},
+		},
 	}
 	w.upstream.answers["GET "+wire.DecisionsPath+"/t1"] = object(t, unknown)
 	w.upstream.answers["GET "+wire.DecisionsPath] = object(t, wire.DecisionPage{Value: []wire.Decision{unknown}})
@@ -578,7 +655,9 @@ func TestUnknownDevices(t *testing.T) {
 	}
 	w.upstream.asked = nil
 	res := w.get("/refusals/t1")
-	for _, want := range []string{"<h1>Unknown device</h1>", "Start the service with --tls-compat.", "TLS ClientHello", "TLS_RSA_WITH_AES_128_CBC_SHA256", "TLS alert 40"} {
+	for _, want := range []string{"<h1>Unknown device</h1>", "Start the service with --tls-compat.", "TLS ClientHello",
+		"TLS_RSA_WITH_AES_128_CBC_SHA256", "TLS alert 40",
+	} {
 		if !strings.Contains(res.Body.String(), want) {
 			t.Errorf("%d: the page has no %q", res.Code, want)
 		}
@@ -593,8 +672,15 @@ func TestUnknownDevices(t *testing.T) {
 func TestMovedIdentities(t *testing.T) {
 	w := signedIn(t)
 	moved := wire.Decision{
-		TrackingID: "t2", RegistrationID: "pump-7", Time: "2026-03-01T12:00:00Z", FirstTime: "2026-03-01T12:00:00Z", Count: 1, EnrollmentGroupID: "a",
-		Reason: "identity-moved", Summary: "The device took over a hub identity.", Move: &wire.DecisionMove{
+		TrackingID:        "t2",
+		RegistrationID:    "pump-7",
+		Time:              "2026-03-01T12:00:00Z",
+		FirstTime:         "2026-03-01T12:00:00Z",
+		Count:             1,
+		EnrollmentGroupID: "a",
+		Reason:            "identity-moved",
+		Summary:           "The device took over a hub identity.",
+		Move: &wire.DecisionMove{
 			HostName: "hub.example", DeviceID: "pump-7", From: wire.DecisionHolder{RegistrationID: "old-7", EnrollmentGroupID: "b"},
 			To: wire.DecisionHolder{RegistrationID: "pump-7", EnrollmentGroupID: "a"},
 		},

@@ -261,7 +261,10 @@ func (s *server) regeneratePolicy(w http.ResponseWriter, r *http.Request, v *vis
 func (s *server) deletePolicy(w http.ResponseWriter, r *http.Request, v *visit) error {
 	name := r.PathValue("name")
 	if !s.confirmed(w, r, v, confirmData{
-		Question: "Delete the policy " + name + "?", Detail: "Clients that use its keys are refused immediately.", Button: "Delete", Back: policyURL(name),
+		Question: "Delete the policy " + name + "?",
+		Detail:   "Clients that use its keys are refused immediately.",
+		Button:   "Delete",
+		Back:     policyURL(name),
 	}) {
 		return nil
 	}

@@ -173,7 +173,14 @@ func actionFor(d *wire.Decision) *action {
 		return &action{"Add an individual enrollment", individuals.path + "/new"}
 	case "id-scope-unknown":
 		return &action{"Open the overview", "/"}
-	case "identity-moved", "identity-of-another-enrollment", "disabled", "wrong-key", "other-attestation", "other-certificate", "other-ca", "certificate-of-another-enrollment":
+	case "identity-moved",
+		"identity-of-another-enrollment",
+		"disabled",
+		"wrong-key",
+		"other-attestation",
+		"other-certificate",
+		"other-ca",
+		"certificate-of-another-enrollment":
 		return entry
 	default:
 		return nil

@@ -61,7 +61,9 @@ func (q registrationQuery) text() string {
 
 func (q registrationQuery) url(after string) string {
 	v := url.Values{}
-	for name, value := range map[string]string{"id": q.ID, "group": q.Group, "status": q.Status, "substatus": q.Substatus, "hub": q.Hub, "after": after} {
+	for name, value := range map[string]string{
+		"id": q.ID, "group": q.Group, "status": q.Status, "substatus": q.Substatus, "hub": q.Hub, "after": after,
+	} {
 		if value != "" {
 			v.Set(name, value)
 		}
@@ -72,7 +74,12 @@ func (q registrationQuery) url(after string) string {
 func (s *server) registrationsPage(w http.ResponseWriter, r *http.Request, v *visit) error {
 	form := r.URL.Query()
 	q := registrationQuery{
-		ID: strings.TrimSpace(form.Get("id")), Group: strings.TrimSpace(form.Get("group")), Hub: strings.TrimSpace(form.Get("hub")), Continuation: form.Get("after"),
+		ID: strings.TrimSpace(
+			form.Get("id"),
+		),
+		Group:        strings.TrimSpace(form.Get("group")),
+		Hub:          strings.TrimSpace(form.Get("hub")),
+		Continuation: form.Get("after"),
 	}
 	allowed := statuses
 	if q.Group == "" {
@@ -251,7 +258,9 @@ func (s *server) deleteRegistration(w http.ResponseWriter, r *http.Request, v *v
 	id := r.PathValue("id")
 	if !s.confirmed(w, r, v, confirmData{
 		Question: "Delete the registration record of " + id + "?",
-		Detail:   "The device can register again as a new device. Its identity on the hub is not deleted.", Button: "Delete", Back: registrationURL(id),
+		Detail:   "The device can register again as a new device. Its identity on the hub is not deleted.",
+		Button:   "Delete",
+		Back:     registrationURL(id),
 	}) {
 		return nil
 	}

@@ -337,13 +337,30 @@ func when(text string) template.HTML {
 
 // wordsOf are words of the wire as people read them.
 var wordsOf = map[string]string{
-	"symmetricKey": "Symmetric key", "x509": "X.509", "tpm": "TPM", "none": "None",
-	"hashed": "Evenly weighted (hashed)", "geoLatency": "Lowest latency (geoLatency)", "static": "Static", "custom": "Custom (webhook)", "": "Service default",
-	"Hashed": "Evenly weighted (hashed)", "GeoLatency": "Lowest latency (geoLatency)", "Static": "Static",
-	"iothub": "IoT Hub", "embedded": "Embedded",
-	"initialAssignment": "Initial assignment", "deviceDataMigrated": "Moved, data migrated", "deviceDataReset": "Moved, data reset",
+	"symmetricKey":                     "Symmetric key",
+	"x509":                             "X.509",
+	"tpm":                              "TPM",
+	"none":                             "None",
+	"hashed":                           "Evenly weighted (hashed)",
+	"geoLatency":                       "Lowest latency (geoLatency)",
+	"static":                           "Static",
+	"custom":                           "Custom (webhook)",
+	"":                                 "Service default",
+	"Hashed":                           "Evenly weighted (hashed)",
+	"GeoLatency":                       "Lowest latency (geoLatency)",
+	"Static":                           "Static",
+	"iothub":                           "IoT Hub",
+	"embedded":                         "Embedded",
+	"initialAssignment":                "Initial assignment",
+	"deviceDataMigrated":               "Moved, data migrated",
+	"deviceDataReset":                  "Moved, data reset",
 	"reprovisionedToInitialAssignment": "Moved back to its initial hub",
-	"enabled":                          "Enabled", "disabled": "Disabled", "assigned": "Assigned", "assigning": "Assigning", "failed": "Failed", "unassigned": "Not registered",
+	"enabled":                          "Enabled",
+	"disabled":                         "Disabled",
+	"assigned":                         "Assigned",
+	"assigning":                        "Assigning",
+	"failed":                           "Failed",
+	"unassigned":                       "Not registered",
 }
 
 // words returns how people read a word of the wire: itself, where nothing better is known.

@@ -267,7 +267,9 @@ func TestHeaders(t *testing.T) {
 	for _, path := range []string{"/sign-in", "/password", "/nowhere", "/assets/none", "/audit"} {
 		h := w.get(path).Header()
 		csp := h.Get("Content-Security-Policy")
-		for _, want := range []string{"default-src 'none'", "script-src 'self'", "style-src 'self'", "frame-ancestors 'none'", "form-action 'self'", "base-uri 'none'"} {
+		for _, want := range []string{
+			"default-src 'none'", "script-src 'self'", "style-src 'self'", "frame-ancestors 'none'", "form-action 'self'", "base-uri 'none'",
+		} {
 			if !strings.Contains(csp, want) {
 				t.Errorf("%s: Content-Security-Policy %q has no %s", path, csp, want)
 			}
@@ -312,7 +314,10 @@ func TestSigningInInPlace(t *testing.T) {
 	if res := w.get("/session"); res.Code != http.StatusUnauthorized || state(res).CSRF != "" {
 		t.Errorf("once it ended: %d %s", res.Code, res.Body)
 	}
-	if res := in("wrong"); res.Code != http.StatusUnauthorized || state(res).Error != "Wrong password." || w.get("/session").Code != http.StatusUnauthorized {
+	if res := in(
+		"wrong",
+	); res.Code != http.StatusUnauthorized || state(res).Error != "Wrong password." ||
+		w.get("/session").Code != http.StatusUnauthorized {
 		t.Errorf("a wrong password: %d %s", res.Code, res.Body)
 	}
 	res := in(password)
@@ -345,7 +350,8 @@ func TestFormsOfAnEndedSession(t *testing.T) {
 		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 		r.Header.Set("Referer", referer)
 		res := w.do(r)
-		if body := res.Body.String(); res.Code != http.StatusUnauthorized || !strings.Contains(body, want) || !strings.Contains(body, "Your session expired") {
+		if body := res.Body.String(); res.Code != http.StatusUnauthorized || !strings.Contains(body, want) ||
+			!strings.Contains(body, "Your session expired") {
 			t.Errorf("from %q: %d, without %s", referer, res.Code, want)
 		}
 	}

@@ -115,7 +115,19 @@ func start(t *testing.T, flags ...string) *service {
 	}
 	s := &service{binary: path, data: filepath.Join(t.TempDir(), "data")}
 	cmd := exec.Command(path, append([]string{
-		"serve", "--data", s.data, "--https", "127.0.0.1:0", "--mqtt", "off", "--portal", "127.0.0.1:0", "--log-level", "debug", "--log-format", "json",
+		"serve",
+		"--data",
+		s.data,
+		"--https",
+		"127.0.0.1:0",
+		"--mqtt",
+		"off",
+		"--portal",
+		"127.0.0.1:0",
+		"--log-level",
+		"debug",
+		"--log-format",
+		"json",
 	}, flags...)...)
 	cmd.Env, cmd.Stdout, cmd.Stderr = cleanEnvironment(), &s.log, &s.log
 	if err := cmd.Start(); err != nil {

@@ -137,7 +137,12 @@ func foundByID(t *testing.T, w *world) {
 	for size := 1; size < 6; size++ {
 		same(t, "all", w.findRecords(t, dps.RegistrationFilter{}, size), []string{"pum", "Pump-1", "pump-2", "PUMP-30", "pumpe", "valve"})
 		same(t, "prefix", w.findRecords(t, dps.RegistrationFilter{Prefix: "pUMP"}, size), []string{"Pump-1", "pump-2", "PUMP-30", "pumpe"})
-		same(t, "IDs", w.findRecords(t, dps.RegistrationFilter{IDs: []dps.RegistrationID{"VALVE", "ghost", "pump-1", "pum"}}, size), []string{"pum", "Pump-1", "valve"})
+		same(
+			t,
+			"IDs",
+			w.findRecords(t, dps.RegistrationFilter{IDs: []dps.RegistrationID{"VALVE", "ghost", "pump-1", "pum"}}, size),
+			[]string{"pum", "Pump-1", "valve"},
+		)
 		same(t, "device", w.findRecords(t, dps.RegistrationFilter{DeviceID: "pump-2"}, size), []string{"pump-2", "valve"})
 		same(t, "renamed", w.findRecords(t, dps.RegistrationFilter{DeviceID: "Other"}, size), []string{"pumpe"})
 	}
