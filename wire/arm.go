@@ -21,7 +21,7 @@ type CACertificate struct {
 
 // CACertificateProperties describes a CA certificate. Dates are RFC 1123.
 type CACertificateProperties struct {
-	Subject          string  `json:"subject"` // the common name alone
+	Subject          string  `json:"subject"` // only the common name
 	Expiry           string  `json:"expiry"`
 	Thumbprint       string  `json:"thumbprint"` // SHA-1
 	IsVerified       bool    `json:"isVerified"`
@@ -37,7 +37,7 @@ type CACertificateList struct {
 }
 
 // CACertificateUpload is the body of an upload. Before 2022-02-05 the members
-// stand at the top, since then under properties.
+// are at the top level, since then under properties.
 type CACertificateUpload struct {
 	CACertificateContent
 	Properties *CACertificateContent `json:"properties,omitempty"`
@@ -88,7 +88,7 @@ type ControlPlane struct {
 	Token      string `json:"token"`
 }
 
-// HubInfo says how to manage a hub that stands in this service.
+// HubInfo says how to manage a hub inside this service.
 type HubInfo struct {
 	HostName          string            `json:"hostName"`
 	ConnectionStrings map[string]string `json:"connectionStrings"`

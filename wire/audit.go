@@ -39,7 +39,7 @@ type AuditEntry struct {
 	Detail string `json:"detail,omitempty"` // what happened, where the other members do not say it: operation move
 }
 
-// PortalPassword is the answer to a reset of the portal's password: one that has to be
+// PortalPassword is the answer to a reset of the portal's password: one that must be
 // changed when it is first used.
 type PortalPassword struct {
 	Password string `json:"password"`

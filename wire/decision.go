@@ -23,7 +23,7 @@ type DecisionPage struct {
 // Decision says why a device was refused: the latest time, and how often before for the
 // same reason, from the same address. It holds no secret.
 type Decision struct {
-	TrackingID     string `json:"trackingId"`               // of the latest refusal, which the device was told
+	TrackingID     string `json:"trackingId"`               // of the latest refusal; the device received it
 	RegistrationID string `json:"registrationId,omitempty"` // absent where the device is unknown
 	Time           string `json:"time"`                     // of the latest refusal: RFC 3339, UTC
 	FirstTime      string `json:"firstTime"`                // of the first one that is counted
@@ -38,7 +38,7 @@ type Decision struct {
 
 	Reason  string          `json:"reason"`  // one word, of a closed set
 	Summary string          `json:"summary"` // what the reason means, one sentence
-	Remedy  string          `json:"remedy"`  // what mends it here
+	Remedy  string          `json:"remedy"`  // what to do about it here
 	Answer  string          `json:"answer"`  // what the device received: the message beside its status, a CONNACK code, a TLS alert, or the status disabled
 	Checks  []DecisionCheck `json:"checks"`  // in the order in which they were made; the last one failed
 
@@ -117,7 +117,7 @@ type DecisionReasons struct {
 	Value []DecisionReason `json:"value"`
 }
 
-// DecisionReason says what a reason means and what mends it in general.
+// DecisionReason says what a reason means and what to do about it in general.
 type DecisionReason struct {
 	Reason  string `json:"reason"`
 	Summary string `json:"summary"`

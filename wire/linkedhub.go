@@ -11,7 +11,7 @@ type HubStatusList struct {
 	Value []HubStatus `json:"value"`
 }
 
-// HubStatus is a linked hub with how it is doing.
+// HubStatus is a linked hub with its health.
 type HubStatus struct {
 	Name                  string    `json:"name"` // the host name
 	Kind                  string    `json:"kind"`
@@ -22,16 +22,16 @@ type HubStatus struct {
 	PendingCleanups       int       `json:"pendingCleanups"` // identities that are to be removed from it
 }
 
-// HubHealth is how a linked hub has been doing since the service started. Times are
+// HubHealth is the health of a linked hub since the service started. Times are
 // RFC 3339.
 type HubHealth struct {
 	State                string `json:"state"`                     // up, down, unknown: was not called yet
 	Since                string `json:"since,omitempty"`           // when it entered the state
 	LastError            string `json:"lastError,omitempty"`       // the hub's words, or why it cannot be reached; while it is down
-	PausedUntil          string `json:"pausedUntil,omitempty"`     // until when it asked to be left alone
+	PausedUntil          string `json:"pausedUntil,omitempty"`     // until when it is throttling
 	WritesPerMinute      int    `json:"writesPerMinute,omitempty"` // registry writes that it is sent at most; 0 is no limit
-	Waiting              int    `json:"waiting"`                   // registrations that wait for their turn
-	EstimatedWaitSeconds int64  `json:"estimatedWaitSeconds"`      // until the last of these has had its turn
+	Waiting              int    `json:"waiting"`                   // registrations in the queue
+	EstimatedWaitSeconds int64  `json:"estimatedWaitSeconds"`      // until the queue is empty
 }
 
 // CleanupPage is the answer to GET CleanupsPath.

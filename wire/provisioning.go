@@ -118,8 +118,8 @@ type ProvisioningServiceRequest struct {
 // out stays as it is.
 type ProvisioningServiceChanges struct {
 	AllocationPolicy      string               `json:"allocationPolicy,omitempty"`
-	AuthorizationPolicies []SharedAccessPolicy `json:"authorizationPolicies,omitempty"` // all there shall be; see SharedAccessPolicyRequest
-	IotHubs               []LinkedHub          `json:"iotHubs,omitzero"`                // all there shall be; nil leaves them
+	AuthorizationPolicies []SharedAccessPolicy `json:"authorizationPolicies,omitempty"` // the complete list; see SharedAccessPolicyRequest
+	IotHubs               []LinkedHub          `json:"iotHubs,omitzero"`                // the complete list; nil leaves it unchanged
 
 	// Not supported: these may only say what holds anyway.
 	PublicNetworkAccess        string            `json:"publicNetworkAccess,omitempty"`
@@ -130,7 +130,7 @@ type ProvisioningServiceChanges struct {
 	DeviceRegistryNamespace    json.RawMessage   `json:"deviceRegistryNamespace,omitempty"`
 	DeviceRegistryNamespaces   []json.RawMessage `json:"deviceRegistryNamespaces,omitempty"`
 
-	// Set by the service alone.
+	// Set by the service only.
 	State                      json.RawMessage `json:"state,omitempty"`
 	ProvisioningState          json.RawMessage `json:"provisioningState,omitempty"`
 	ServiceOperationsHostName  json.RawMessage `json:"serviceOperationsHostName,omitempty"`
@@ -139,7 +139,7 @@ type ProvisioningServiceChanges struct {
 	IDScope                    json.RawMessage `json:"idScope,omitempty"`
 }
 
-// TagsRequest is the body of a PATCH: all the tags there shall be.
+// TagsRequest is the body of a PATCH: the complete set of tags.
 type TagsRequest struct {
 	Tags map[string]string `json:"tags"`
 }

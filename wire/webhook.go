@@ -17,7 +17,7 @@ type AllocationRequest struct {
 // TPM is there.
 type DeviceRuntimeContext struct {
 	RegistrationID    string          `json:"registrationId"`
-	CurrentIotHubHost string          `json:"currentIotHubHostName,omitempty"` // where it stands, if anywhere
+	CurrentIotHubHost string          `json:"currentIotHubHostName,omitempty"` // where it is assigned, if anywhere
 	CurrentDeviceID   string          `json:"currentDeviceId,omitempty"`
 	X509              *X509           `json:"x509,omitempty"`
 	SymmetricKey      *SymmetricKey   `json:"symmetricKey,omitempty"` // always empty

@@ -78,7 +78,7 @@ func jsonError(text []byte, err error) error {
 	before := bytes.TrimSpace(text[:max(0, min(at, len(text)))])
 	switch {
 	case at < 0 || int(syntax.Offset) >= len(text) && strings.Contains(syntax.Error(), "unexpected end"):
-		return errors.New("is not JSON: it ends too early")
+		return errors.New("is not JSON: it is incomplete")
 	case (text[at] == '}' || text[at] == ']') && bytes.HasSuffix(before, []byte(",")):
 		return fmt.Errorf("is not JSON: line %d, column %d: remove the comma before %c", line, column, text[at])
 	case (bytes.HasSuffix(before, []byte("{")) || bytes.HasSuffix(before, []byte(","))) && unicode.IsLetter(rune(text[at])):

@@ -46,7 +46,7 @@ func New(o Options) *Guard {
 
 // Service lets a request pass that carries a SAS token of a policy with the right
 // want, and notes whose change it is, if it is one. A bearer token of the instance, which
-// opens the keys of every policy, has all rights. It fails with Unauthorized.
+// can read the keys of every policy, has all rights. It fails with Unauthorized.
 func (g *Guard) Service(r *http.Request, in dps.InstanceID, want dps.Rights) error {
 	if scheme, _, _ := strings.Cut(r.Header.Get("Authorization"), " "); strings.EqualFold(scheme, "Bearer") {
 		err := g.Control(r, in)

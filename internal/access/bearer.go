@@ -22,8 +22,8 @@ const (
 	tokenAudience = "mooring/control-plane/"
 )
 
-// badBearer is what every caller without a good token is told.
-const badBearer = "The bearer token is missing, expired or not of this service; `mooring info --json` prints a fresh one."
+// badBearer is the answer to every caller without a valid token.
+const badBearer = "The bearer token is missing, expired or from another service; get a new one with `mooring info --json`."
 
 // maxBearer bounds an Authorization header of the control plane.
 const maxBearer = 8 << 10

@@ -122,8 +122,8 @@ func (s *Service) Policy(ctx context.Context, in dps.InstanceID, name string) (d
 	return all[i], nil
 }
 
-// maxAttempts bounds how often a change without a version of its own is made anew
-// because another one came between.
+// maxAttempts bounds how often a change without an exact If-Match is retried
+// after a concurrent change.
 const maxAttempts = 8
 
 // Update changes an instance if it meets cond. All of a draft is written, or
@@ -154,7 +154,7 @@ func (s *Service) Update(ctx context.Context, id dps.InstanceID, draft dps.Insta
 func changed() error {
 	return dps.Errorf(
 		dps.PreconditionFailed,
-		"Precondition failed: the provisioning service is not at the version that If-Match, or the etag of the body, names.",
+		"Precondition failed: the provisioning service is not at the version named by If-Match or by the etag in the body.",
 	)
 }
 

@@ -60,7 +60,7 @@ func (s *Service) linking(ctx context.Context, in dps.InstanceID, draft dps.Inst
 	named := make(map[string]bool, len(draft.Hubs))
 	for i, d := range draft.Hubs {
 		if named[d.HostName.Key()] {
-			return l, dps.Invalidf(hubMember(i, "name"), "%s is there twice", d.HostName)
+			return l, dps.Invalidf(hubMember(i, "name"), "%s is listed twice", d.HostName)
 		}
 		named[d.HostName.Key()] = true
 		if err := checkDraft(i, d); err != nil {
@@ -144,7 +144,7 @@ func sameKeys(i int, d dps.HubDraft, p dps.HubPolicy) error {
 	}
 	return dps.Invalidf(
 		hubMember(i, "connectionString"),
-		"names another policy or key than that of the embedded hub %s; leave both out, or send them as they were read",
+		"does not match the policy and key of the embedded hub %s; omit both, or send them unchanged",
 		d.HostName,
 	)
 }
@@ -170,14 +170,14 @@ func reach(i int, d dps.HubDraft, link *dps.HubLink) (changed bool, err error) {
 	case !strings.EqualFold(access.Endpoint, old.Endpoint):
 		return false, dps.Invalidf(
 			hubMember(i, "connectionString"),
-			"leads to %s without the key; the stored key is for %s alone",
+			"changes the endpoint to %s without a key; the stored key is for %s only",
 			access.Endpoint,
 			old.Endpoint,
 		)
 	case d.KeyName != "" && !strings.EqualFold(d.KeyName, old.KeyName):
 		return false, dps.Invalidf(
 			hubMember(i, "connectionString"),
-			"names the policy %s without its key; the stored key is that of %s",
+			"names policy %s without its key; the stored key belongs to policy %s",
 			d.KeyName,
 			old.KeyName,
 		)
@@ -195,7 +195,7 @@ func spokenFor(hub dps.LinkedHub) dps.HubPolicy {
 // add links a hub. One that was linked before gets its ID back: records of devices name it.
 func (s *Service) add(ctx context.Context, l *linking, i int, in dps.InstanceID, d dps.HubDraft) error {
 	if !dps.IsHostName(string(d.HostName)) {
-		return dps.Invalidf(hubMember(i, "connectionString"), "HostName must be a host name, with a port at most")
+		return dps.Invalidf(hubMember(i, "connectionString"), "HostName must be a host name, with or without a port")
 	}
 	if d.Kind == "" {
 		d.Kind = dps.KindIoTHub
@@ -235,7 +235,7 @@ func newEmbedded(i int, in dps.InstanceID, id dps.HubID, d dps.HubDraft) (dps.Hu
 	if d.KeyName != "" || !d.Key.IsZero() || d.Endpoint != string(d.HostName) {
 		return dps.HubLink{}, dps.Invalidf(
 			hubMember(i, "connectionString"),
-			"must be HostName=NAME alone for a new embedded hub: it gets its own keys, and has the port of this service",
+			"must be only HostName=NAME for a new embedded hub: its keys are generated, and it uses the port of this service",
 		)
 	}
 	hub, policy := dps.NewEmbeddedHub(in, id, d.HostName)
@@ -253,11 +253,11 @@ func newIoTHub(i int, in dps.InstanceID, id dps.HubID, d dps.HubDraft) (dps.HubL
 	case d.Key.IsZero():
 		return dps.HubLink{}, dps.Invalidf(
 			hubMember(i, field),
-			"lacks SharedAccessKey: %s is not linked yet, so that there is no stored key",
+			"lacks SharedAccessKey: %s is not linked yet, so no key is stored",
 			d.HostName,
 		)
 	case d.Location == "":
-		return dps.HubLink{}, dps.Invalidf(hubMember(i, "location"), "is required for a new hub; %q says that it has none", dps.LocalLocation)
+		return dps.HubLink{}, dps.Invalidf(hubMember(i, "location"), "is required for a new hub; use %q if it has no region", dps.LocalLocation)
 	}
 	hub := dps.LinkedHub{
 		Instance: in, ID: id, Kind: dps.KindIoTHub, HostName: d.HostName, Weight: dps.MinHubWeight, ApplyPolicy: true,
@@ -287,7 +287,7 @@ func (l *linking) drop(linked []dps.HubLink, named map[string]bool, withDevices 
 	}
 	for _, name := range withDevices {
 		if confirmed[name.Key()] {
-			return dps.Invalidf("deleteDevices", "%s is no embedded hub that this change unlinks", name)
+			return dps.Invalidf("deleteDevices", "%s is not an embedded hub that this change unlinks", name)
 		}
 	}
 	return nil
@@ -316,11 +316,11 @@ func (s *Service) try(ctx context.Context, calls []call) error {
 }
 
 // unusable says which hub cannot be linked, and why. What the check itself could not
-// classify goes to the log alone.
+// classify goes only to the log.
 func unusable(c call, err error) error {
 	field := hubMember(c.index, "connectionString")
 	if words := dps.MessageOf(err); words != "" {
 		return dps.Errorf(dps.Invalid, "%s: %s", field, words) // they name the hub
 	}
-	return dps.Wrap(dps.Invalid, err, fmt.Sprintf("%s: the check of hub %s failed; the log says why", field, c.hub.HostName))
+	return dps.Wrap(dps.Invalid, err, fmt.Sprintf("%s: checking hub %s failed; see the log", field, c.hub.HostName))
 }

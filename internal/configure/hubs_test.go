@@ -133,7 +133,7 @@ func TestCheckedBeforeTheWrite(t *testing.T) {
 	}
 	c.answer = func(context.Context, dps.LinkedHub) error { return errors.New("not for callers") }
 	_, err = s.Update(t.Context(), dps.DefaultInstance, hubs(plant("good")), dps.Condition{})
-	if dps.MessageOf(err) != "properties.iotHubs[0].connectionString: the check of hub good failed; the log says why" {
+	if dps.MessageOf(err) != "properties.iotHubs[0].connectionString: checking hub good failed; see the log" {
 		t.Errorf("error = %v", err)
 	}
 
@@ -203,7 +203,7 @@ func TestStoredKeyStaysWithItsEndpoint(t *testing.T) {
 			draft.SkipCheck = skip
 			_, err := s.Update(t.Context(), dps.DefaultInstance, draft, dps.Condition{})
 			wantCode(t, "the stored key for "+endpoint, err, dps.Invalid)
-			if got, want := dps.MessageOf(err), "properties.iotHubs[0].connectionString: leads to "+endpoint+" without the key; the stored key is for plant:8443 alone"; got != want {
+			if got, want := dps.MessageOf(err), "properties.iotHubs[0].connectionString: changes the endpoint to "+endpoint+" without a key; the stored key is for plant:8443 only"; got != want {
 				t.Errorf("message = %q, want %q", got, want)
 			}
 		}

@@ -24,7 +24,7 @@ func (s *Service) policies(ctx context.Context, in dps.InstanceID, drafts []dps.
 	all := make([]dps.Policy, 0, len(drafts))
 	for i, d := range drafts {
 		if seen[d.Key()] {
-			return nil, dps.Invalidf(member(i, "keyName"), "%s is there twice", d.Name)
+			return nil, dps.Invalidf(member(i, "keyName"), "%s is listed twice", d.Name)
 		}
 		seen[d.Key()] = true
 		d.Instance = in

@@ -1,6 +1,6 @@
 // Package controlapi is the ARM-shaped HTTPS API for operators: provisioning
 // services, their shared access policies, and their CA certificates with the proof
-// of possession. Every operation is done when it is answered.
+// of possession. Every operation is complete when it is answered.
 // Source: azure-rest-api-specs, specification/deviceprovisioningservices/resource-manager.
 package controlapi
 
@@ -23,7 +23,7 @@ import (
 // maxBody bounds a request, in bytes.
 const maxBody = 1 << 20
 
-// Where instances stand in the control plane: there is one subscription and one
+// Where instances are in the control plane: there is one subscription and one
 // resource group.
 const (
 	Subscription  = "00000000-0000-0000-0000-000000000000"
@@ -116,15 +116,15 @@ type target struct {
 // operation answers an authorized request.
 type operation func(w http.ResponseWriter, r *http.Request, t target) error
 
-// on returns the handler of an operation on what has to exist: it checks who calls
-// before anything else.
+// on returns the handler of an operation on what must exist: it authorizes the
+// caller first.
 func (s *server) on(op operation) route.Handler {
 	return s.onAbsent(op, func(_ http.ResponseWriter, _ *http.Request, t target) error {
 		return dps.Errorf(dps.InstanceNotFound, "There is no provisioning service %q.", t.in)
 	})
 }
 
-// onAbsent is on with an answer of its own for a service that does not exist.
+// onAbsent is on with another answer for a service that does not exist.
 func (s *server) onAbsent(op, absent operation) route.Handler {
 	return func(w http.ResponseWriter, r *http.Request, p route.Params) error {
 		t, err := s.target(p)
@@ -157,7 +157,7 @@ func (s *server) target(p route.Params) (target, error) {
 		if got, named := p[name]; named && !strings.EqualFold(got, want) {
 			return target{}, dps.Errorf(
 				dps.InstanceNotFound,
-				"There is no provisioning service at this resource ID; `mooring info` prints the right one.",
+				"There is no provisioning service at this resource ID; `mooring info` prints the correct one.",
 			)
 		}
 	}

@@ -129,7 +129,7 @@ func TestLinkUpdateUnlink(t *testing.T) {
 	for _, endpoint := range []string{"plant.example:9443", "plant.example;GatewayHostName=elsewhere.example"} {
 		got.Properties.IotHubs[1].ConnectionString = hubString(endpoint, "****")
 		if res := p.putHubs(t, got.Properties.IotHubs); res.Code != http.StatusBadRequest ||
-			!strings.Contains(res.Body.String(), "without the key") {
+			!strings.Contains(res.Body.String(), "without a key") {
 			t.Errorf("the masked key for %s: %d %s", endpoint, res.Code, res.Body)
 		}
 	}
@@ -177,7 +177,7 @@ func TestHubCheck(t *testing.T) {
 		p.putHubs(t, append(hubs, broken)),
 		400,
 		"InvalidArgument",
-		"the check of hub broken.example failed; the log says why",
+		"checking hub broken.example failed; see the log",
 	)
 	refuses(
 		t,
@@ -228,7 +228,7 @@ func TestUnlinkEmbedded(t *testing.T) {
 		p.putHubs(t, none),
 		409,
 		"Conflict",
-		"holds 1 devices, which would be lost. To delete them too, name the hub in the header Mooring-Delete-Devices.",
+		"holds 1 devices, which would be lost. To delete the devices too, name the hub in the header Mooring-Delete-Devices.",
 	)
 	refuses(
 		t,
@@ -236,7 +236,7 @@ func TestUnlinkEmbedded(t *testing.T) {
 		p.putHubs(t, none, wire.HeaderDeleteDevices, "other.example"),
 		400,
 		"InvalidArgument",
-		"other.example is no embedded hub that this change unlinks",
+		"other.example is not an embedded hub that this change unlinks",
 	)
 	refuses(
 		t,
@@ -244,7 +244,7 @@ func TestUnlinkEmbedded(t *testing.T) {
 		p.putHubs(t, p.resource(t).Properties.IotHubs, wire.HeaderDeleteDevices, "hub.example"),
 		400,
 		"InvalidArgument",
-		"no embedded hub that this change unlinks",
+		"not an embedded hub that this change unlinks",
 	)
 	refuses(
 		t,
@@ -294,13 +294,13 @@ func TestRefusedHubs(t *testing.T) {
 		{"weight 1.5", `{"name":"plant.example","allocationWeight":1.5}`, "allocationWeight"},
 		{"a long location", `{"name":"plant.example","location":"` + strings.Repeat("x", 65) + `"}`, "[0].location: must have at most 64"},
 		{"a strange location", `{"name":"plant.example","location":"a\u0007b"}`, "[0].location: must have at most 64"},
-		{"a policy without key", `{"connectionString":"HostName=plant.example;SharedAccessKeyName=service;SharedAccessKey=****"}`, "names the policy service without its key; the stored key is that of iothubowner"},
+		{"a policy without key", `{"connectionString":"HostName=plant.example;SharedAccessKeyName=service;SharedAccessKey=****"}`, "names policy service without its key; the stored key belongs to policy iothubowner"},
 		{"another kind", `{"name":"plant.example","kind":"embedded"}`, "[0].kind: plant.example is iothub"},
 		{"a kind that is none", `{"name":"plant.example","kind":"edge"}`, "[0].kind: must be iothub or embedded"},
-		{"the key of an embedded hub", `{"connectionString":"` + hubString("hub.example", hubKey) + `"}`, "names another policy or key than that of the embedded hub hub.example"},
-		{"an embedded hub with a key", `{"kind":"embedded","connectionString":"` + hubString("new.example", hubKey) + `"}`, "must be HostName=NAME alone"},
-		{"an embedded hub with a port", `{"kind":"embedded","connectionString":"HostName=new.example:8443"}`, "must be HostName=NAME alone"},
-		{"an embedded hub without", `{"kind":"embedded","name":"new.example"}`, "must be HostName=NAME alone"},
+		{"the key of an embedded hub", `{"connectionString":"` + hubString("hub.example", hubKey) + `"}`, "does not match the policy and key of the embedded hub hub.example"},
+		{"an embedded hub with a key", `{"kind":"embedded","connectionString":"` + hubString("new.example", hubKey) + `"}`, "must be only HostName=NAME"},
+		{"an embedded hub with a port", `{"kind":"embedded","connectionString":"HostName=new.example:8443"}`, "must be only HostName=NAME"},
+		{"an embedded hub without", `{"kind":"embedded","name":"new.example"}`, "must be only HostName=NAME"},
 		{"a member that nobody knows", `{"name":"plant.example","selectedIdentity":"x"}`, "properties.iotHubs[0].selectedIdentity: is not supported"},
 		{"a managed identity", `{"name":"plant.example","authenticationType":"SystemAssigned"}`, "[0].authenticationType: must be KeyBased: managed identities"},
 		{"an identity of the user", `{"name":"plant.example","selectedUserAssignedIdentityResourceId":"/subscriptions/x"}`, "selectedUserAssignedIdentityResourceId: is not supported"},
@@ -321,7 +321,7 @@ func TestRefusedHubs(t *testing.T) {
 		p.call(t, "PUT", servicePath, twice),
 		400,
 		"InvalidArgument",
-		"properties.iotHubs[1].name: PLANT.example is there twice",
+		"properties.iotHubs[1].name: PLANT.example is listed twice",
 	)
 	many := repeated(51, `{"name":"hub-%d.example"},`)
 	refuses(

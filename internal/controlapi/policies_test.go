@@ -181,7 +181,7 @@ func TestPoliciesRefused(t *testing.T) {
 	}{
 		{"none", nil, "must keep the right ServiceConfig"},
 		{"nobody configures", []policy{{KeyName: dps.OwnerPolicy, Rights: "EnrollmentWrite"}}, "must keep the right ServiceConfig"},
-		{"twice", []policy{owner, {KeyName: "a", Rights: "EnrollmentRead"}, {KeyName: "A", Rights: "EnrollmentRead"}}, "authorizationPolicies[2].keyName: A is there twice"},
+		{"twice", []policy{owner, {KeyName: "a", Rights: "EnrollmentRead"}, {KeyName: "A", Rights: "EnrollmentRead"}}, "authorizationPolicies[2].keyName: A is listed twice"},
 		{"no rights", []policy{owner, {KeyName: "a"}}, "authorizationPolicies[1].rights: is required"},
 		{"unknown right", []policy{owner, {KeyName: "a", Rights: "EnrollmentRead, Everything"}}, `authorizationPolicies[1].rights: "Everything"`},
 		{"no name", []policy{owner, {Rights: "EnrollmentRead"}}, "authorizationPolicies[1].keyName: must be"},

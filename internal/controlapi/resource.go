@@ -62,7 +62,7 @@ func (s *server) noPrivateEndpoint(http.ResponseWriter, *http.Request, target) e
 }
 
 func (s *server) refusePrivateEndpoint(http.ResponseWriter, *http.Request, target) error {
-	return dps.Invalidf("privateEndpointConnections", "is not supported; restrict access by the addresses of the listeners and by firewalls")
+	return dps.Invalidf("privateEndpointConnections", "is not supported; restrict access with the addresses of the listeners and a firewall")
 }
 
 func (s *server) place(in dps.InstanceID) translate.Place {
@@ -81,7 +81,7 @@ func (s *server) getService(w http.ResponseWriter, r *http.Request, t target) er
 	return s.answerResource(w, resource)
 }
 
-// listServices lists the services that the caller's token is good for: its own.
+// listServices lists the services that the caller's token is valid for: its own.
 func (s *server) listServices(w http.ResponseWriter, r *http.Request, t target) error {
 	resource, err := s.Configure.Get(r.Context(), t.in)
 	if err != nil {
@@ -108,7 +108,7 @@ func (s *server) putService(w http.ResponseWriter, r *http.Request, t target) er
 	}
 	err = s.update(w, r, t, draft, etag)
 	if dps.CodeOf(err) == dps.Conflict {
-		return dps.Errorf(dps.Conflict, "%s To delete them too, name the hub in the header %s.", dps.MessageOf(err), wire.HeaderDeleteDevices)
+		return dps.Errorf(dps.Conflict, "%s To delete the devices too, name the hub in the header %s.", dps.MessageOf(err), wire.HeaderDeleteDevices)
 	}
 	return err
 }
@@ -132,7 +132,7 @@ func deletesDevices(r *http.Request, draft dps.InstanceDraft) ([]dps.HostName, e
 		return nil, nil
 	}
 	if draft.Hubs == nil {
-		return nil, dps.Invalidf(wire.HeaderDeleteDevices, "says nothing without properties.iotHubs: no hub is unlinked")
+		return nil, dps.Invalidf(wire.HeaderDeleteDevices, "requires properties.iotHubs: no hub is unlinked without it")
 	}
 	var hubs []dps.HostName
 	for name := range strings.SplitSeq(text, ",") {
@@ -171,7 +171,7 @@ func (s *server) update(w http.ResponseWriter, r *http.Request, t target, draft 
 
 // onlyOne says why there is no second service.
 func (s *server) onlyOne() string {
-	return "this server has one provisioning service, " + string(s.Instance) + ", and makes no others; start another server for another one"
+	return "this server has one provisioning service, " + string(s.Instance) + ", and cannot create more; start another server for another service"
 }
 
 func (s *server) createService(http.ResponseWriter, *http.Request, target) error {
@@ -215,10 +215,10 @@ func (s *server) listKey(w http.ResponseWriter, r *http.Request, t target) error
 	return httpio.WriteJSON(w, http.StatusOK, translate.SharedAccessPolicy(p))
 }
 
-// operationResult knows no operation: each one is done when it is answered, and no
+// operationResult knows no operation: each one is complete when it is answered, and no
 // answer ever names one.
 func (s *server) operationResult(http.ResponseWriter, *http.Request, target) error {
-	return dps.Errorf(dps.OperationNotFound, "There is no such operation; every operation here is done when it is answered.")
+	return dps.Errorf(dps.OperationNotFound, "There is no such operation; every operation is complete when it is answered.")
 }
 
 // namePattern is the rule for names of provisioning services.

@@ -228,7 +228,7 @@ func TestSmallAnswers(t *testing.T) {
 	}
 	refuses(t, "no name", p.call(t, "POST", check, `{}`), 400, "InvalidArgument", "name: is required")
 	refuses(t, "no JSON", p.call(t, "POST", check, ``), 400, "BadRequest", "body")
-	refuses(t, "operation", p.call(t, "GET", servicePath+"/operationResults/abc", ""), 404, "ResourceNotFound", "done when it is answered")
+	refuses(t, "operation", p.call(t, "GET", servicePath+"/operationResults/abc", ""), 404, "ResourceNotFound", "complete when it is answered")
 	refuses(t, "private link", p.call(t, "GET", servicePath+"/privateLinkResources/iotDps", ""), 404, "NotFound", "no private links")
 	endpoint := servicePath + "/privateEndpointConnections/one"
 	refuses(t, "private endpoint", p.call(t, "GET", endpoint, ""), 404, "NotFound", "no private endpoint connections")
@@ -384,9 +384,9 @@ func TestRefusedMembers(t *testing.T) {
 		{`{"Properties":{"minTlsVersion":"1.2"}}`, "properties.minTlsVersion: is not supported"},
 		{`{"properties":{"allocationPolicy":"Custom"}}`, "must be Hashed"},
 		{`{"properties":{"iotHubs":[{"name":"other.example"}]}}`, "properties.iotHubs[0].connectionString: is required"},
-		{`{"properties":{"iotHubs":[{"name":"hub.example"},{"name":"hub.example"}]}}`, "properties.iotHubs[1].name: hub.example is there twice"},
-		{`{"properties":{"iotHubs":[{"connectionString":"HostName=hub.example;SharedAccessKeyName=iothubowner;SharedAccessKey=` + key + `"}]}}`, "properties.iotHubs[0].connectionString: names another policy or key"},
-		{`{"properties":{"iotHubs":[{"connectionString":"HostName=hub.example;SharedAccessKeyName=other;SharedAccessKey=****"}]}}`, "properties.iotHubs[0].connectionString: names another policy or key"},
+		{`{"properties":{"iotHubs":[{"name":"hub.example"},{"name":"hub.example"}]}}`, "properties.iotHubs[1].name: hub.example is listed twice"},
+		{`{"properties":{"iotHubs":[{"connectionString":"HostName=hub.example;SharedAccessKeyName=iothubowner;SharedAccessKey=` + key + `"}]}}`, "properties.iotHubs[0].connectionString: does not match the policy and key"},
+		{`{"properties":{"iotHubs":[{"connectionString":"HostName=hub.example;SharedAccessKeyName=other;SharedAccessKey=****"}]}}`, "properties.iotHubs[0].connectionString: does not match the policy and key"},
 		{`{"properties":{"iotHubs":[{}]}}`, "properties.iotHubs[0].connectionString"},
 		{`{"tags":{"a<b":"c"}}`, "tags: a name"},
 		{`{"tags":{"":"c"}}`, "tags: a name"},

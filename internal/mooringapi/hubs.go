@@ -182,5 +182,5 @@ func readCleanupToken(text string) (*dps.HubStand, error) {
 
 // notOurs is the refusal of a continuation.
 func notOurs() error {
-	return dps.Invalidf("continuation", "is not a token of this service; ask for the first page again")
+	return dps.Invalidf("continuation", "is not a continuation token of this service; request the first page again")
 }

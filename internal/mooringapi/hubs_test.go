@@ -197,9 +197,9 @@ func TestHubsRefuse(t *testing.T) {
 		wire.CleanupsPath + "?hub=x":                                     "is not one of top, continuation",
 		wire.CleanupsPath + "?top=0":                                     "top: must be a number",
 		wire.CleanupsPath + "?top=1001":                                  "top: must be a number",
-		wire.CleanupsPath + "?continuation=!":                            "continuation: is not a token",
-		wire.CleanupsPath + "?continuation=e30":                          "continuation: is not a token",
-		wire.CleanupsPath + "?continuation=" + strings.Repeat("A", 1000): "continuation: is not a token",
+		wire.CleanupsPath + "?continuation=!":                            "continuation: is not a continuation token",
+		wire.CleanupsPath + "?continuation=e30":                          "continuation: is not a continuation token",
+		wire.CleanupsPath + "?continuation=" + strings.Repeat("A", 1000): "continuation: is not a continuation token",
 	} {
 		if res := w.send(t, "GET", path, ""); res.Code != http.StatusBadRequest ||
 			!strings.Contains(res.Body.String(), strings.ReplaceAll(words, `"`, `\"`)) {

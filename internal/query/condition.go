@@ -41,7 +41,7 @@ func (p *parser) not(depth int) Cond {
 // want demands a sign.
 func (p *parser) want(s string) {
 	if p.err == nil && !p.sign(s) {
-		p.fail(p.tok.at, "want %s", s)
+		p.fail(p.tok.at, "expected %s", s)
 	}
 }
 
@@ -78,7 +78,7 @@ func (p *parser) test() Cond {
 	return p.compare(path, m, op, p.literal(), at)
 }
 
-// compare returns a comparison; the literal stands at byte at.
+// compare returns a comparison; the literal is at byte at.
 func (p *parser) compare(path []string, m member, op Op, literal any, at int) Cond {
 	if p.err != nil {
 		return nil
@@ -117,7 +117,7 @@ func (p *parser) isNull(path []string) Cond {
 		op = NotEqual
 	}
 	if !p.word("NULL") {
-		p.fail(p.tok.at, "want NULL")
+		p.fail(p.tok.at, "expected NULL")
 	}
 	return Compare{Path: path, Op: op}
 }
@@ -143,7 +143,7 @@ func (p *parser) in(path []string, m member) Cond {
 			break
 		}
 		if !p.sign(",") {
-			p.fail(p.tok.at, "want , or %s", closing)
+			p.fail(p.tok.at, "expected , or %s", closing)
 		}
 		p.counted()
 	}
@@ -157,7 +157,7 @@ func (p *parser) startsWith() Cond {
 	at := p.tok.at
 	prefix, ok := p.literal().(string)
 	if p.err == nil && !ok {
-		p.fail(at, "want a string")
+		p.fail(at, "expected a string")
 	}
 	p.want(")")
 	if p.err != nil {
@@ -190,9 +190,9 @@ func (p *parser) arrayContains() Cond {
 // path reads a member, as the schema spells it.
 func (p *parser) path() ([]string, member) {
 	at := p.tok.at
-	path, star := p.rawPath("want a member such as " + p.schema.ID)
+	path, star := p.rawPath("expected a member such as " + p.schema.ID)
 	if star {
-		p.fail(at, "want a member, not *")
+		p.fail(at, "expected a member, not *")
 	}
 	return p.resolve(pathAt{path: path, at: at})
 }
@@ -211,7 +211,7 @@ func (p *parser) rawPath(want string) (path []string, star bool) {
 		p.next()
 		for p.sign("[") { // initialTwin.tags['two words']
 			if p.tok.kind != text {
-				p.fail(p.tok.at, "want the name of a member in quotes")
+				p.fail(p.tok.at, "expected the name of a member in quotes")
 				break
 			}
 			path = append(path, p.tok.text)
@@ -221,13 +221,13 @@ func (p *parser) rawPath(want string) (path []string, star bool) {
 		if !p.sign(".") {
 			break
 		}
-		want = "want a member after the dot"
+		want = "expected a member after the dot"
 	}
 	return path, false
 }
 
-// resolve spells a path as the schema does. Before a member may stand the source of the
-// query, or its alias.
+// resolve spells a path as the schema does. A member may be qualified with the source
+// of the query or its alias.
 func (p *parser) resolve(at pathAt) ([]string, member) {
 	if p.err != nil {
 		return nil, member{}
@@ -264,7 +264,7 @@ func (p *parser) op() Op {
 	case p.sign("=="):
 		return Equal
 	}
-	p.fail(t.at, "want =, !=, <>, <, <=, >, >=, IN or IS")
+	p.fail(t.at, "expected =, !=, <>, <, <=, >, >=, IN or IS")
 	return Equal
 }
 
@@ -288,6 +288,6 @@ func (p *parser) literal() any {
 	case p.word("null"):
 		return nil
 	}
-	p.fail(t.at, "want a string in quotes, a number, true, false or null")
+	p.fail(t.at, "expected a string in quotes, a number, true, false or null")
 	return nil
 }

@@ -11,12 +11,12 @@ import (
 // Record is an enrollment as a Document. Only what a condition asks for is made.
 type Record struct {
 	Enrollment   dps.Enrollment
-	Registration *dps.Registration // nil when the device never registered, or nobody asks
+	Registration *dps.Registration // nil when the device never registered, or the query does not need it
 	Hub          dps.HostName      // of the registration
 	Number       func(dps.Failure) int
 }
 
-// Member returns what stands at a path of the service API's enrollment.
+// Member returns the value at a path of the service API's enrollment.
 func (r Record) Member(path []string) (any, bool) {
 	e := r.Enrollment
 	switch path[0] {
@@ -50,7 +50,7 @@ func (r Record) Member(path []string) (any, bool) {
 	}
 }
 
-// other stands for an object, which equals no literal and is not null.
+// other represents an object, which equals no literal and is not null.
 type other struct{}
 
 // list is the JSON of an array, which equals no literal and is not null.
@@ -282,7 +282,7 @@ type Registration struct {
 	Number func(dps.Failure) int // how the wire numbers a failure; nil leaves it out
 }
 
-// Member returns what stands at a path of the service API's registration state.
+// Member returns the value at a path of the service API's registration state.
 func (r Registration) Member(path []string) (any, bool) {
 	reg := r.Record
 	switch path[0] {

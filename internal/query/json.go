@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// Find returns what stands at a path of a JSON value, as Document.Member does,
+// Find returns the value at a path of a JSON value, as Document.Member does,
 // without reading the rest. Of members with one name the last counts. Text that is no
 // JSON has no members.
 func Find(raw string, path []string) (value any, ok bool) {
@@ -14,7 +14,7 @@ func Find(raw string, path []string) (value any, ok bool) {
 	return at.find(path)
 }
 
-// FindOnce is Find for JSON in which no member stands twice: it reads no further than
+// FindOnce is Find for JSON without duplicate members: it reads no further than
 // to what it finds.
 func FindOnce(raw string, path []string) (value any, ok bool) {
 	at := walker{text: raw, once: true}
@@ -33,7 +33,7 @@ func RawOnce(raw, member string) (text string, ok bool) {
 	return raw[from:at.at], true
 }
 
-// walker stands before a value.
+// walker is positioned before a value.
 type walker struct {
 	text string
 	at   int

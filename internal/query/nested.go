@@ -26,7 +26,7 @@ func Unwrap(text string) (string, error) {
 	}
 	query, ok := r.specification()
 	if !ok {
-		return "", dps.Invalidf("query", "is not a query, and not a query specification inside another one such as {'query': 'SELECT *'}")
+		return "", dps.Invalidf("query", "is neither a query nor a nested query specification such as {'query': 'SELECT *'}")
 	}
 	return query, nil
 }

@@ -37,7 +37,7 @@ func TestUnwrap(t *testing.T) {
 		"{'query': '\\ud800'}", "{'query': '\\q'}", "{'a': " + strings.Repeat("[", 60), "{'query': '" + strings.Repeat("x", 20000) + "'}",
 	} {
 		if got, err := query.Unwrap(text); dps.CodeOf(err) != dps.Invalid || !strings.HasPrefix(dps.MessageOf(err), "query: ") || len(dps.MessageOf(err)) > 200 {
-			t.Errorf("%.40s: %q, %v; want Invalid", text, got, err)
+			t.Errorf("%.40s: %q, %v; expected Invalid", text, got, err)
 		}
 	}
 }
@@ -68,7 +68,7 @@ func FuzzUnwrap(f *testing.F) {
 		if json.Unmarshal([]byte(text), &spec) != nil || json.Unmarshal([]byte(text), &members) != nil || len(text) > 1000 {
 			return
 		}
-		if _, there := members["query"]; !there || spec.Query == nil || strings.Contains(text, "\\") || strings.ContainsAny(text, "\ufffd\xff") {
+		if _, there := members["query"]; !there || spec.Query == nil || strings.Contains(text, "\\") || strings.ContainsRune(text, '\ufffd') {
 			return // encoding/json finds other spellings too, and repairs texts
 		}
 		if strings.Count(strings.ToLower(text), "query") == 1 && err == nil && got != *spec.Query {

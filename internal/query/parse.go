@@ -30,7 +30,7 @@ func Parse(text string, schema *Schema) (Query, error) {
 	return q, nil
 }
 
-// usualSources may stand before a member without FROM.
+// usualSources may qualify a member without FROM.
 var usualSources = []string{"enrollments", "enrollmentGroups", "deviceRegistrations", "registrations"}
 
 // parser is a recursive descent over the tokens. The first error stays.
@@ -42,7 +42,7 @@ type parser struct {
 	err    error
 	tests  int
 
-	sources []string // names that may stand before a member
+	sources []string // names that may qualify a member
 }
 
 func (p *parser) fail(at int, format string, args ...any) {
@@ -83,7 +83,7 @@ func (p *parser) query() Query {
 		p.end("the end")
 		return q
 	case !p.word("SELECT"):
-		p.fail(p.tok.at, "want SELECT, * or nothing")
+		p.fail(p.tok.at, "expected SELECT, * or nothing")
 		return q
 	}
 	selected := p.selection()
@@ -111,7 +111,7 @@ func (p *parser) end(want string) {
 		want = "the end"
 	}
 	if p.tok.kind != end {
-		p.fail(p.tok.at, "did not expect %q; want %s", clip(p.tok.text), want)
+		p.fail(p.tok.at, "unexpected %q; expected %s", clip(p.tok.text), want)
 	}
 }
 
@@ -134,7 +134,7 @@ type pathAt struct {
 // maxSelected bounds the members of a projection.
 const maxSelected = 100
 
-// selection reads what stands behind SELECT: nil for *. The names are looked up when the
+// selection reads what follows SELECT: nil for *. The names are looked up when the
 // source and its alias are known.
 func (p *parser) selection() []pathAt {
 	if p.sign("*") {
@@ -146,25 +146,33 @@ func (p *parser) selection() []pathAt {
 		if len(all) > 0 && p.sign("*") {
 			p.fail(at, "* cannot be combined with members")
 		}
-		path, star := p.rawPath("want *, or members such as " + p.schema.ID)
-		all = append(all, pathAt{path, at, star})
-		switch {
-		case p.err != nil:
-		case len(all) > maxSelected:
+		path, star := p.rawPath("expected *, or members such as " + p.schema.ID)
+		if all = append(all, pathAt{path, at, star}); len(all) > maxSelected {
 			p.fail(at, "more than %d members", maxSelected)
-		case star && len(all) == 1 && (p.tok.kind != sign || p.tok.text != ","): // e.*
-			return all
-		case star:
-			p.fail(p.tok.at, "* cannot be combined with members")
-		case p.tok.kind == sign && p.tok.text == "(":
-			p.fail(at, "functions are not supported after SELECT; want * or members")
-		case p.isWord("AS"):
-			p.fail(p.tok.at, "did not expect AS: members keep their names")
-		case !p.sign(","):
+		}
+		if !p.goesOn(all) {
 			return all
 		}
 	}
 	return nil
+}
+
+// goesOn passes the comma behind the last of the selected members, and reports whether
+// there was one.
+func (p *parser) goesOn(all []pathAt) bool {
+	last := all[len(all)-1]
+	comma := p.tok.kind == sign && p.tok.text == ","
+	switch {
+	case p.err != nil:
+		return false
+	case last.star && (comma || len(all) > 1):
+		p.fail(p.tok.at, "* cannot be combined with members")
+	case p.tok.kind == sign && p.tok.text == "(":
+		p.fail(last.at, "functions are not supported after SELECT; expected * or members")
+	case p.isWord("AS"):
+		p.fail(p.tok.at, "unexpected AS: members keep their names")
+	}
+	return p.sign(",")
 }
 
 func (p *parser) resolved(selected []pathAt) [][]string {
@@ -173,7 +181,7 @@ func (p *parser) resolved(selected []pathAt) [][]string {
 		if s.star {
 			isFirst := func(source string) bool { return strings.EqualFold(source, s.path[0]) }
 			if len(s.path) > 1 || !slices.ContainsFunc(p.sources, isFirst) {
-				p.fail(s.at, "only the source or its alias can stand before .*")
+				p.fail(s.at, "only the source or its alias can precede .*")
 			}
 			return nil
 		}
@@ -187,25 +195,25 @@ func (p *parser) resolved(selected []pathAt) [][]string {
 // reserved are words that cannot be a source or an alias.
 var reserved = []string{"WHERE", "ORDER", "GROUP", "HAVING", "LIMIT", "OFFSET", "UNION", "JOIN", "INNER", "LEFT", "RIGHT", "CROSS", "ON"}
 
-// source reads what stands behind FROM. Any name will do: the path of the request says
+// source reads what follows FROM. Any name will do: the path of the request says
 // which records are searched.
 func (p *parser) source() {
 	if p.tok.kind != name && p.tok.kind != text || slices.ContainsFunc(reserved, p.isWord) {
-		p.fail(p.tok.at, "want a name such as enrollments")
+		p.fail(p.tok.at, "expected a name such as enrollments")
 		return
 	}
 	p.sources = append(p.sources, p.tok.text)
 	p.next()
 	for p.sign(".") {
 		if p.tok.kind != name && p.tok.kind != text {
-			p.fail(p.tok.at, "want a name after the dot")
+			p.fail(p.tok.at, "expected a name after the dot")
 			return
 		}
 		p.next()
 	}
 	if as := p.word("AS"); as || p.tok.kind == name && !slices.ContainsFunc(reserved, p.isWord) {
 		if p.tok.kind != name && p.tok.quote != '"' {
-			p.fail(p.tok.at, "want an alias")
+			p.fail(p.tok.at, "expected an alias")
 			return
 		}
 		p.sources = append(p.sources, p.tok.text)
@@ -213,11 +221,11 @@ func (p *parser) source() {
 	}
 }
 
-// order reads what stands behind ORDER.
+// order reads what follows ORDER.
 func (p *parser) order() Order {
 	var o Order
 	if !p.word("BY") {
-		p.fail(p.tok.at, "want BY")
+		p.fail(p.tok.at, "expected BY")
 		return o
 	}
 	at := p.tok.at

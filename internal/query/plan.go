@@ -23,7 +23,7 @@ func (q Query) IDs(schema *Schema) Range {
 	return r
 }
 
-// conjuncts calls visit with every condition that has to hold.
+// conjuncts calls visit with every condition that must hold.
 func conjuncts(c Cond, visit func(Cond)) {
 	if and, ok := c.(And); ok {
 		conjuncts(and.Left, visit)
@@ -156,7 +156,7 @@ func (q Query) Certificate() (print256 dps.Thumbprint, ok bool) {
 // minHint is the least length of a text that is worth looking for.
 const minHint = 2
 
-// Texts returns strings that stand word for word in every match, in members for
+// Texts returns strings that occur literally in every match, in members for
 // which stored says so: a store can pass over records that lack them without
 // reading them.
 func (q Query) Texts(stored func(path []string) bool) []string {

@@ -8,7 +8,7 @@ import (
 )
 
 // Project returns what a query asks for of a record's JSON: the members that it selects,
-// inside the objects in which they stand, and always the ID. It returns the record itself
+// inside their objects, and always the ID. It returns the record itself
 // where the query selects everything.
 func (q Query) Project(record json.RawMessage, schema *Schema) (json.RawMessage, error) {
 	if q.Select == nil {

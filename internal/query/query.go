@@ -48,8 +48,8 @@ type Order struct {
 
 // Document is a record that a condition is tried on.
 type Document interface {
-	// Member returns what stands at a path: a string, a float64, a bool, nil for null,
-	// or something else that equals no literal. ok is false when nothing stands there.
+	// Member returns the value at a path: a string, a float64, a bool, nil for null,
+	// or something else that equals no literal. ok is false when there is no value.
 	Member(path []string) (value any, ok bool)
 }
 
@@ -68,8 +68,8 @@ type Or struct{ Left, Right Cond }
 // Not holds when its condition does not.
 type Not struct{ Cond Cond }
 
-// Compare holds when the member stands in the relation to the literal. A member that
-// is not there equals null, and stands in no relation to anything else.
+// Compare holds when the member has the relation to the literal. A missing member
+// equals null, and has no relation to anything else.
 type Compare struct {
 	Path    []string
 	Op      Op

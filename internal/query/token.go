@@ -72,7 +72,7 @@ func isNamePart(r rune) bool { return isNameStart(r) || unicode.IsDigit(r) || r 
 
 func isNumberPart(r rune) bool { return strings.ContainsRune("0123456789+-.eE", r) }
 
-// quoted reads a string; a doubled quote stands for one.
+// quoted reads a string; a doubled quote is one quote.
 func (p *parser) quoted(at int, quote byte) {
 	var b strings.Builder
 	for i := at + 1; i < len(p.text); i++ {
@@ -107,5 +107,5 @@ func (p *parser) signAt(at int, rest string) {
 
 func (p *parser) unexpected(at int) {
 	r, _ := utf8.DecodeRuneInString(p.text[at:])
-	p.fail(at, "did not expect %q", r)
+	p.fail(at, "unexpected %q", r)
 }

@@ -3,7 +3,7 @@
 // It differs from net/http's ServeMux where the protocol demands it: fixed segments
 // match without case, a trailing slash changes nothing, segments are split while
 // still escaped and decoded once, and a path that exists under other methods is
-// told apart so that each API can answer in its own error form.
+// reported, so that each API can answer in its own error form.
 package route
 
 import (
@@ -25,7 +25,7 @@ type Route struct {
 	Handle  Handler
 }
 
-// AnyMethod stands for every method that no other route of the same path has.
+// AnyMethod matches every method that no other route of the same path has.
 const AnyMethod = "*"
 
 // Table is the routes of one API. Where two patterns match, the one with more fixed

@@ -84,7 +84,7 @@ func readBulk(kind dps.EntryKind, req bulkRequest) (enroll.Mode, []wire.Enrollme
 		field, items = "enrollmentGroups", req.EnrollmentGroups
 	}
 	if len(items) == 0 || len(items) > wire.MaxBulkItems {
-		return 0, nil, dps.Invalidf(field, "must hold 1 to %d items, not %d", wire.MaxBulkItems, len(items))
+		return 0, nil, dps.Invalidf(field, "must contain 1 to %d items, not %d", wire.MaxBulkItems, len(items))
 	}
 	for _, item := range items {
 		if itemID(kind, item) == "" {

@@ -16,7 +16,7 @@ import (
 	"github.com/mooring-iot/mooring/wire"
 )
 
-// pageSize is how many records a page has at most, and when nobody asks for fewer.
+// pageSize is the maximum and the default number of records in a page.
 const pageSize = 1000
 
 // search is a query with the page that is asked for.
@@ -87,7 +87,7 @@ func pageLimit(text string) (int, error) {
 	return min(n, pageSize), nil
 }
 
-// token is what stands in a continuation: where the next page begins, and in which
+// token is the content of a continuation: where the next page begins, and in which
 // order that was. It holds for any page size, after restarts and after changes.
 type token struct {
 	Key        string `json:"k"`
@@ -111,10 +111,10 @@ func readToken(text string, o query.Order) (*dps.Cursor, error) {
 	var t token
 	raw, err := base64.RawURLEncoding.DecodeString(text)
 	if err != nil || len(text) > maxToken || json.Unmarshal(raw, &t) != nil || t.Key == "" {
-		return nil, dps.Invalidf(wire.HeaderContinuation, "is not a token of this service; ask for the first page again")
+		return nil, dps.Invalidf(wire.HeaderContinuation, "is not a continuation token of this service; request the first page again")
 	}
 	if t.ByUpdated != o.ByUpdated || t.Descending != o.Descending {
-		return nil, dps.Invalidf(wire.HeaderContinuation, "belongs to a query with another order")
+		return nil, dps.Invalidf(wire.HeaderContinuation, "belongs to a query with a different ORDER BY")
 	}
 	return &dps.Cursor{Key: t.Key, Updated: t.Updated}, nil
 }

@@ -9,7 +9,7 @@ import (
 	"github.com/mooring-iot/mooring/wire"
 )
 
-// AllocationQuestion is what the webhook of a custom allocation is to be told.
+// AllocationQuestion is what the webhook of a custom allocation receives.
 type AllocationQuestion struct {
 	Enrollment  dps.Enrollment
 	ID          dps.RegistrationID
@@ -90,7 +90,7 @@ type AllocationAnswer struct {
 }
 
 // MaxReturnedPayload bounds what a webhook has for a device, in bytes of JSON as devices
-// are sent it: with all the rest it has to fit into a message of 96 KB.
+// are sent it: with the rest it must fit into a message of 96 KB.
 const MaxReturnedPayload = 64 << 10
 
 // AllocationResponse reads and checks the answer of a webhook that could choose among
@@ -103,7 +103,7 @@ func AllocationResponse(body []byte, linked []dps.HostName) (AllocationAnswer, e
 		return AllocationAnswer{}, failedAllocation(err)
 	}
 	if in.IotHubHostName == "" {
-		return AllocationAnswer{}, dps.Errorf(dps.CustomAllocationNoHub, "Custom allocation failed: the webhook named no IoT hub.")
+		return AllocationAnswer{}, dps.Errorf(dps.CustomAllocationNoHub, "Custom allocation failed: the webhook did not name an IoT hub.")
 	}
 	a := AllocationAnswer{Twin: compact(in.InitialTwin), Payload: compact(in.Payload)}
 	for _, h := range linked {
@@ -145,5 +145,5 @@ func checkReturned(payload json.RawMessage) error {
 
 // failedAllocation turns what is wrong with an answer into the failure of the allocation.
 func failedAllocation(err error) error {
-	return dps.Wrap(dps.CustomAllocationFailed, err, "Custom allocation failed: the webhook's answer is refused: "+dps.MessageOf(err))
+	return dps.Wrap(dps.CustomAllocationFailed, err, "Custom allocation failed: the webhook's response is invalid: "+dps.MessageOf(err))
 }

@@ -100,10 +100,10 @@ func x509(draft *dps.EnrollmentDraft, x *wire.X509) error {
 		own, field, other, otherField = other, otherField, own, field
 	}
 	if !emptyCertificates(other) {
-		return dps.Invalidf("attestation.x509."+otherField, "has no meaning for an %s; use %s or caReferences", kindName(draft.Ref.Kind), field)
+		return dps.Invalidf("attestation.x509."+otherField, "is not supported for an %s; use %s or caReferences", kindName(draft.Ref.Kind), field)
 	}
 	if !emptyCertificates(own) && !emptyReferences(x.CAReferences) {
-		return dps.Invalidf("attestation.x509.caReferences", "must be absent when %s is there: an enrollment has one of them", field)
+		return dps.Invalidf("attestation.x509.caReferences", "must be absent when %s is present: an enrollment has one of them", field)
 	}
 	if !emptyReferences(x.CAReferences) {
 		return references(draft, *x.CAReferences)

@@ -18,7 +18,7 @@ func CACertificate(c dps.CACertificate, base string, withCode bool) (wire.CACert
 	}
 	subject := c.Certificate.CommonName()
 	if subject == "" {
-		subject = dps.DistinguishedName(parsed.RawSubject) // DPS shows the common name alone; there is none, or no single one
+		subject = dps.DistinguishedName(parsed.RawSubject) // DPS shows only the common name; there is none, or no single one
 	}
 	out := wire.CACertificate{
 		Properties: wire.CACertificateProperties{

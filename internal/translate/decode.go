@@ -44,7 +44,7 @@ func decodeError(body []byte, err error) error {
 		line, column := plaintext.Position(body, at)
 		return dps.Errorf(dps.Malformed, "body: is not JSON: line %d, column %d: %s", line, column, syntaxText(body, at, syntax))
 	}
-	return dps.Wrap(dps.Malformed, err, "body: is not JSON: it ends too early")
+	return dps.Wrap(dps.Malformed, err, "body: is not JSON: it is incomplete")
 }
 
 // syntaxText says what is wrong at a byte of body, with the remedy for what people write

@@ -47,7 +47,7 @@ func checkID(ref dps.EntryRef, e wire.Enrollment) error {
 		return dps.Invalidf(field, "is required")
 	}
 	if !strings.EqualFold(id, ref.ID) {
-		return dps.Invalidf(field, "must be the ID in the path, %q", ref.ID)
+		return dps.Invalidf(field, "must match the ID in the path, %q", ref.ID)
 	}
 	return nil
 }
@@ -55,10 +55,10 @@ func checkID(ref dps.EntryRef, e wire.Enrollment) error {
 // checkMembers refuses members that mean nothing for a kind, or that we do not offer.
 func checkMembers(kind dps.EntryKind, req wire.EnrollmentRequest) error {
 	if kind == dps.Group && req.DeviceID != "" {
-		return dps.Invalidf("deviceId", "has no meaning for an enrollment group")
+		return dps.Invalidf("deviceId", "is not supported for an enrollment group")
 	}
 	if kind == dps.Group && compact(req.OptionalDeviceInformation) != nil {
-		return dps.Invalidf("optionalDeviceInformation", "has no meaning for an enrollment group")
+		return dps.Invalidf("optionalDeviceInformation", "is not supported for an enrollment group")
 	}
 	previews := map[string]json.RawMessage{
 		"credentialPolicyName": req.CredentialPolicyName, "trustBundleId": req.TrustBundleID,
@@ -68,7 +68,7 @@ func checkMembers(kind dps.EntryKind, req wire.EnrollmentRequest) error {
 	}
 	for _, name := range slices.Sorted(maps.Keys(previews)) {
 		if compact(previews[name]) != nil {
-			return dps.Invalidf(name, "is not offered: this service issues no device certificates")
+			return dps.Invalidf(name, "is not supported: this service does not issue device certificates")
 		}
 	}
 	if info := compact(req.OptionalDeviceInformation); info != nil && info[0] != '{' {

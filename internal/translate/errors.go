@@ -19,7 +19,7 @@ type failure struct {
 	number  int    // errorCode of the service and the device API: status and detail
 	arm     string // code of the control plane
 	hub     string // name at an embedded hub
-	message string // where the error has none of its own
+	message string // where the error has no message
 }
 
 // failures has one row for each code.
@@ -45,15 +45,15 @@ var failures = map[dps.Code]failure{
 		400209,
 		"IotHubUnauthorizedAccess",
 		"IotHubUnauthorizedAccess",
-		"The hub refused.",
+		"The hub refused the request.",
 	},
-	dps.HubUnavailable: {http.StatusInternalServerError, 500001, "HubUnavailable", "ServerError", "The hub does not answer."},
+	dps.HubUnavailable: {http.StatusInternalServerError, 500001, "HubUnavailable", "ServerError", "The hub does not respond."},
 	dps.CustomAllocationNoHub: {
 		http.StatusBadRequest,
 		400208,
 		"CustomAllocationIotHubNotSpecified",
 		"CustomAllocationIotHubNotSpecified",
-		"The webhook named no hub.",
+		"The webhook did not name a hub.",
 	},
 	dps.CustomAllocationUnauthorized: {
 		http.StatusBadRequest,
@@ -159,10 +159,10 @@ func Number(f dps.Failure) int {
 	return failures[f.Code].number
 }
 
-// retryLater is what a client is told to wait where nobody knows better.
+// retryLater is the default Retry-After.
 const retryLater = 5 * time.Second
 
-// RetryAfter is what a client is told to wait when trying again may help; 0 when
+// RetryAfter is how long a client should wait when a retry may help; 0 when
 // it will not.
 func RetryAfter(err error) time.Duration {
 	switch dps.CodeOf(err) {

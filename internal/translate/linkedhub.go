@@ -32,7 +32,7 @@ func LinkedHub(l dps.HubLink) wire.LinkedHub {
 	}
 }
 
-// knownOfHubs refuses members of linked hubs that nobody knows, as decodeKnown does
+// knownOfHubs refuses unknown members of linked hubs, as decodeKnown does
 // of what is around them.
 func knownOfHubs(body []byte) error {
 	var req struct {
@@ -101,7 +101,7 @@ func keyBased(h wire.LinkedHub) error {
 		return dps.Invalidf("authenticationType", "must be %s: managed identities are not supported", wire.AuthenticationKeyBased)
 	}
 	if !saysNothing(h.SelectedUserAssignedIdentityResourceID) {
-		return dps.Invalidf("selectedUserAssignedIdentityResourceId", "is not supported; leave it out")
+		return dps.Invalidf("selectedUserAssignedIdentityResourceId", notSupported)
 	}
 	return nil
 }
@@ -162,7 +162,8 @@ func connectionPart(d *dps.HubDraft, name, value string) (err error) {
 	default:
 		return dps.Invalidf(
 			field,
-			"may only have HostName, GatewayHostName, SharedAccessKeyName and SharedAccessKey: it must be that of a policy of the hub, not of a device or module",
+			"may contain only HostName, GatewayHostName, SharedAccessKeyName and SharedAccessKey; "+
+				"use that of a hub policy, not of a device or module",
 		)
 	}
 	return nil

@@ -15,7 +15,7 @@ import (
 
 // Words of the control plane.
 const (
-	Location = dps.LocalLocation // where everything stands: this service has no regions
+	Location = dps.LocalLocation // where everything is: this service has no regions
 
 	skuName   = "S1"
 	skuTier   = "Standard"
@@ -147,7 +147,7 @@ func known(prefix string, members map[string]json.RawMessage, shape reflect.Type
 	for name, value := range members {
 		fits := func(n string) bool { return strings.EqualFold(n, name) } // as encoding/json does
 		if !slices.ContainsFunc(names, fits) && !saysNothing(value) {
-			return dps.Invalidf(prefix+name, "is not supported; leave it out")
+			return dps.Invalidf(prefix+name, notSupported)
 		}
 	}
 	return nil
@@ -176,11 +176,11 @@ func saysNothing(raw json.RawMessage) bool {
 	}
 }
 
+const notSupported = "is not supported; leave it out"
+
 // unchangeable refuses what this service does not act on, unless it says what holds
 // anyway.
 func unchangeable(req wire.ProvisioningServiceRequest) error {
-	p := req.Properties
-	const notSupported = "is not supported; leave it out"
 	switch {
 	case req.Location != "" && !strings.EqualFold(req.Location, Location):
 		return dps.Invalidf("location", "must be %q: this service has no regions", Location)
@@ -188,10 +188,17 @@ func unchangeable(req wire.ProvisioningServiceRequest) error {
 		return dps.Invalidf("sku", "must be %s with capacity 1: this service has one size", skuName)
 	case !noIdentity(req.Identity):
 		return dps.Invalidf("identity", notSupported)
+	default:
+		return unchangeableProperties(req.Properties)
+	}
+}
+
+func unchangeableProperties(p wire.ProvisioningServiceChanges) error {
+	switch {
 	case p.PublicNetworkAccess != "" && !strings.EqualFold(p.PublicNetworkAccess, networked):
 		return dps.Invalidf(
 			"properties.publicNetworkAccess",
-			"must be %s; who reaches the service is decided by its listeners and by firewalls",
+			"must be %s; restrict access with the addresses of the listeners and a firewall",
 			networked,
 		)
 	case len(p.IPFilterRules) > 0:

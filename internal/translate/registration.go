@@ -44,7 +44,7 @@ const firstVersionWithPayload = "2019-03-31"
 // Source: azure-rest-api-specs pull request 45041.
 const firstVersionWithProfile = "2026-11-02-preview"
 
-// connectionProfile returns what clients of an API version are told; "" leaves it out.
+// connectionProfile returns what clients of an API version receive; "" leaves it out.
 func connectionProfile(apiVersion string) string {
 	if dps.APIVersionReaches(apiVersion, firstVersionWithProfile) {
 		return wire.ConnectionProfileClassic
@@ -116,10 +116,10 @@ func DevicePayload(text []byte, id dps.RegistrationID) (json.RawMessage, error) 
 		return nil, err
 	}
 	if body.RegistrationID != "" && !strings.EqualFold(body.RegistrationID, string(id)) {
-		return nil, dps.Invalidf("registrationId", "must be the registration ID of the connection, %q", id)
+		return nil, dps.Invalidf("registrationId", "must match the registration ID of the connection, %q", id)
 	}
 	if body.CSR != "" {
-		return nil, dps.Invalidf("csr", "is not offered: this service issues no device certificates")
+		return nil, dps.Invalidf("csr", "is not supported: this service does not issue device certificates")
 	}
 	payload := compact(body.Payload)
 	return payload, dps.CheckNumbers("payload", payload)

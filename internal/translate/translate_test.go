@@ -104,8 +104,8 @@ func TestDecode(t *testing.T) {
 		message    string
 	}{
 		{"empty", "", dps.Malformed, "body: is empty; a JSON object is required"},
-		{"cut off", `{"registrationId": `, dps.Malformed, "body: is not JSON: it ends too early"},
-		{"cut off in a string", `{"registrationId": "a`, dps.Malformed, "body: is not JSON: it ends too early"},
+		{"cut off", `{"registrationId": `, dps.Malformed, "body: is not JSON: it is incomplete"},
+		{"cut off in a string", `{"registrationId": "a`, dps.Malformed, "body: is not JSON: it is incomplete"},
 		{"garbage", `{registrationId}`, dps.Malformed, "body: is not JSON: line 1, column 2: invalid character 'r' looking for beginning of object key string"},
 		{"column in characters", "{\"deviceId\": \"ü\",\n \"ü\": x}", dps.Malformed, "body: is not JSON: line 2, column 7: invalid character 'x' looking for beginning of value"},
 		{"comma before a brace", `{"registrationId": "a", }`, dps.Malformed, "body: is not JSON: line 1, column 25: remove the comma before }"},
@@ -147,7 +147,7 @@ func TestDecodeStrict(t *testing.T) {
 		{name: "unknown", body: `{"colour": {"a": [1]}}`, message: "colour: is not a known member"},
 		{name: "unknown and long", body: `{"` + strings.Repeat("x", 300) + `": 1}`, message: strings.Repeat("x", 128) + "...: is not a known member"},
 		{name: "twice", body: `{"deviceId": "a", "DeviceID": "b"}`, message: "DeviceID: is given twice"},
-		{name: "no JSON", body: `{`, message: "body: is not JSON: it ends too early"},
+		{name: "no JSON", body: `{`, message: "body: is not JSON: it is incomplete"},
 	}
 	for _, tt := range tests {
 		var into wire.EnrollmentRequest

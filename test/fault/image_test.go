@@ -30,7 +30,7 @@ func checkImage(t *testing.T, data string, acks []ack) counts {
 	operations := make(map[string]bool)
 	for _, op := range texts(t, db, `SELECT operation FROM registrations UNION ALL SELECT operation FROM operations`) {
 		if operations[op] {
-			t.Errorf("operation %s is there twice", op)
+			t.Errorf("operation %s is listed twice", op)
 		}
 		operations[op] = true
 	}

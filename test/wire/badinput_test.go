@@ -68,7 +68,7 @@ var badIndividuals = []badInput{
 	{name: "null", body: `null`, member: "registrationId", rules: "is required"},
 
 	{name: "no ID", body: `{"attestation": {"type": "symmetricKey"}}`, member: "registrationId", rules: "is required"},
-	{name: "another ID", body: `{"registrationId": "other", "attestation": {"type": "symmetricKey"}}`, member: "registrationId", rules: "must be the ID in the path"},
+	{name: "another ID", body: `{"registrationId": "other", "attestation": {"type": "symmetricKey"}}`, member: "registrationId", rules: "must match the ID in the path"},
 	{name: "ID of another type", body: `{"registrationId": 7}`, member: "registrationId", rules: "must be a string, not a number"},
 	{name: "a group's ID", body: `{"enrollmentGroupId": "bad", "attestation": {"type": "symmetricKey"}}`, member: "registrationId", rules: "is required"},
 	{name: "deviceId of another type", body: member(`"deviceId": {}`), member: "deviceId", rules: "must be a string, not an object"},
@@ -156,7 +156,7 @@ const attestedText = `{"registrationId": "bad", "attestation": {"type": "symmetr
 
 var badGroups = []badInput{
 	{name: "no ID", body: `{"registrationId": "bad", "attestation": {"type": "symmetricKey"}}`, member: "enrollmentGroupId", rules: "is required"},
-	{name: "another ID", body: `{"enrollmentGroupId": "other", "attestation": {"type": "symmetricKey"}}`, member: "enrollmentGroupId", rules: "must be the ID in the path"},
+	{name: "another ID", body: `{"enrollmentGroupId": "other", "attestation": {"type": "symmetricKey"}}`, member: "enrollmentGroupId", rules: "must match the ID in the path"},
 	{name: "deviceId", body: fmt.Sprintf(group, `"deviceId": "x"`), member: "deviceId", rules: "has no meaning"},
 	{name: "device information", body: fmt.Sprintf(group, `"optionalDeviceInformation": {}`), member: "optionalDeviceInformation", rules: "has no meaning"},
 	{name: "TPM", body: fmt.Sprintf(attestedBy, `{"type": "tpm", "tpm": {"endorsementKey": "AToA"}}`), member: "attestation.type", rules: "must be x509 or symmetricKey"},
