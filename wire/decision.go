@@ -39,7 +39,7 @@ type Decision struct {
 	Reason  string          `json:"reason"`  // one word, of a closed set
 	Summary string          `json:"summary"` // what the reason means, one sentence
 	Remedy  string          `json:"remedy"`  // what to do about it here
-	Answer  string          `json:"answer"`  // what the device received: the message beside its status, a CONNACK code, a TLS alert, or the status disabled
+	Answer  string          `json:"answer"`  // what the device received: a message, a CONNACK code, a TLS alert, or the status disabled
 	Checks  []DecisionCheck `json:"checks"`  // in the order in which they were made; the last one failed
 
 	Evidence DecisionEvidence `json:"evidence"`

@@ -67,10 +67,14 @@ func newWorld() world {
 		instances: map[dps.InstanceID]dps.Instance{"default": dps.NewInstance("default", now), "other": dps.NewInstance("other", now)},
 		policies:  make(map[string]dps.Policy), hub: make(map[string]dps.HubPolicy),
 	}
-	for name, rights := range map[string]dps.Rights{"owner": dps.OwnerRights, "reader": dps.EnrollmentRead, "writer": dps.EnrollmentWrite, "status": dps.RegistrationStatusRead} {
+	for name, rights := range map[string]dps.Rights{
+		"owner": dps.OwnerRights, "reader": dps.EnrollmentRead, "writer": dps.EnrollmentWrite, "status": dps.RegistrationStatusRead,
+	} {
 		s.policies[name] = dps.Policy{Instance: "default", Name: name, Rights: rights, Keys: dps.NewKeyPair()}
 	}
-	for name, rights := range map[string]dps.HubRights{"iothubowner": dps.HubOwnerRights, "service": dps.ServiceConnect, "registryReadWrite": dps.RegistryWrite} {
+	for name, rights := range map[string]dps.HubRights{
+		"iothubowner": dps.HubOwnerRights, "service": dps.ServiceConnect, "registryReadWrite": dps.RegistryWrite,
+	} {
 		s.hub[name] = dps.HubPolicy{Instance: "default", Hub: "embedded", Name: name, Rights: rights, Keys: dps.NewKeyPair()}
 	}
 	guard := access.New(access.Options{Store: s, Names: []string{"dps.example", "::1"}, Now: func() time.Time { return now }})
@@ -348,7 +352,8 @@ func TestNoTokenKey(t *testing.T) {
 
 func TestNames(t *testing.T) {
 	t.Parallel()
-	if got, want := access.Names([]string{"dps.example", "localhost"}), []string{"dps.example", "localhost", "127.0.0.1", "::1"}; !slices.Equal(
+	want := []string{"dps.example", "localhost", "127.0.0.1", "::1"}
+	if got := access.Names([]string{"dps.example", "localhost"}); !slices.Equal(
 		got,
 		want,
 	) {

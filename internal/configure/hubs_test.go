@@ -93,7 +93,10 @@ func TestLinking(t *testing.T) {
 
 	// Nothing changes: nobody is asked, nobody is told. Neither without hubs.
 	m.hubs = append(m.hubs, change.Link...)
-	for _, d := range []dps.InstanceDraft{hubs(dps.HubDraft{HostName: "hub"}, dps.HubDraft{HostName: "plant", KeyName: "iothubowner", Key: draft.Key}, dps.HubDraft{HostName: "own"}), {}} {
+	for _, d := range []dps.InstanceDraft{
+		hubs(dps.HubDraft{HostName: "hub"}, dps.HubDraft{HostName: "plant", KeyName: "iothubowner", Key: draft.Key}, dps.HubDraft{HostName: "own"}),
+		{},
+	} {
 		if r, err = s.Update(t.Context(), dps.DefaultInstance, d, dps.Condition{}); err != nil || len(r.Hubs) != 3 {
 			t.Fatalf("%d hubs, %v", len(r.Hubs), err)
 		}
@@ -104,7 +107,8 @@ func TestLinking(t *testing.T) {
 
 	// What a draft does not say stays, and the stored key with it.
 	weight, no := 9, false
-	if _, err := s.Update(t.Context(), dps.DefaultInstance, hubs(dps.HubDraft{HostName: "plant", Weight: &weight, ApplyPolicy: &no, Location: "local"}), dps.Condition{}); err != nil {
+	draftOf := hubs(dps.HubDraft{HostName: "plant", Weight: &weight, ApplyPolicy: &no, Location: "local"})
+	if _, err := s.Update(t.Context(), dps.DefaultInstance, draftOf, dps.Condition{}); err != nil {
 		t.Fatal(err)
 	}
 	want.Weight, want.ApplyPolicy, want.Location = 9, false, ""
@@ -180,7 +184,8 @@ func TestLinkingMeetsAnother(t *testing.T) {
 		m.instance.ETag = dps.NewETag()
 		m.hubs = []dps.LinkedHub{other}
 	}
-	if _, err := configure.New(configure.Options{Store: m}).Update(t.Context(), dps.DefaultInstance, hubs(plant("plant")), dps.Condition{}); err != nil {
+	_, err := configure.New(configure.Options{Store: m}).Update(t.Context(), dps.DefaultInstance, hubs(plant("plant")), dps.Condition{})
+	if err != nil {
 		t.Fatal(err)
 	}
 	if c := m.changes[0]; len(c.Link) != 0 || len(c.Update) != 1 || c.Update[0].ID != "hub-9" || c.Update[0].Weight != 4 {
@@ -203,7 +208,9 @@ func TestStoredKeyStaysWithItsEndpoint(t *testing.T) {
 			draft.SkipCheck = skip
 			_, err := s.Update(t.Context(), dps.DefaultInstance, draft, dps.Condition{})
 			wantCode(t, "the stored key for "+endpoint, err, dps.Invalid)
-			if got, want := dps.MessageOf(err), "properties.iotHubs[0].connectionString: changes the endpoint to "+endpoint+" without a key; the stored key is for plant:8443 only"; got != want {
+			want := "properties.iotHubs[0].connectionString: changes the endpoint to " + endpoint +
+				" without a key; the stored key is for plant:8443 only"
+			if got := dps.MessageOf(err); got != want {
 				t.Errorf("message = %q, want %q", got, want)
 			}
 		}

@@ -90,7 +90,8 @@ func TestLinkUpdateUnlink(t *testing.T) {
 	want := []wire.LinkedHub{
 		hubs[0],
 		{
-			ConnectionString: hubString("Plant.example:8443", "****"), Name: "Plant.example", HostName: "Plant.example", Kind: "iothub", Location: "West Europe",
+			ConnectionString: hubString("Plant.example:8443", "****"), Name: "Plant.example", HostName: "Plant.example", Kind: "iothub",
+			Location:         "West Europe",
 			AllocationWeight: &five, ApplyAllocationPolicy: &no, AuthenticationType: "KeyBased",
 		},
 		{

@@ -125,7 +125,8 @@ func TestPoliciesChange(t *testing.T) {
 	if w := after["writer"]; w.SecondaryKey == now["writer"].SecondaryKey || w.SecondaryKey == "" || w.PrimaryKey != now["writer"].PrimaryKey {
 		t.Errorf("writer = %+v, was %+v", w, now["writer"])
 	}
-	if p.admits(t, "reader", now["Reader"].PrimaryKey, dps.EnrollmentRead) || !p.admits(t, "reader", after["Reader"].PrimaryKey, dps.EnrollmentRead) {
+	if p.admits(t, "reader", now["Reader"].PrimaryKey, dps.EnrollmentRead) ||
+		!p.admits(t, "reader", after["Reader"].PrimaryKey, dps.EnrollmentRead) {
 		t.Error("the leaked key still works, or the new one does not")
 	}
 	for _, member := range []string{"primaryKey", "secondaryKey"} {

@@ -108,7 +108,8 @@ func (s *server) putService(w http.ResponseWriter, r *http.Request, t target) er
 	}
 	err = s.update(w, r, t, draft, etag)
 	if dps.CodeOf(err) == dps.Conflict {
-		return dps.Errorf(dps.Conflict, "%s To delete the devices too, name the hub in the header %s.", dps.MessageOf(err), wire.HeaderDeleteDevices)
+		const remedy = "%s To delete the devices too, name the hub in the header %s."
+		return dps.Errorf(dps.Conflict, remedy, dps.MessageOf(err), wire.HeaderDeleteDevices)
 	}
 	return err
 }
@@ -171,7 +172,8 @@ func (s *server) update(w http.ResponseWriter, r *http.Request, t target, draft 
 
 // onlyOne says why there is no second service.
 func (s *server) onlyOne() string {
-	return "this server has one provisioning service, " + string(s.Instance) + ", and cannot create more; start another server for another service"
+	return "this server has one provisioning service, " + string(s.Instance) +
+		", and cannot create more; start another server for another service"
 }
 
 func (s *server) createService(http.ResponseWriter, *http.Request, target) error {

@@ -101,7 +101,8 @@ func newPlane(t *testing.T) *plane {
 	}
 	p.guard = access.New(access.Options{Store: p.store, Names: []string{"dps.example"}, Now: now})
 	p.Handler = httpio.Track(controlapi.New(controlapi.Options{
-		Guard: p.guard, Enroll: enroll.New(p.store, now), Configure: configure.New(configure.Options{Store: p.store, Checker: p}), Instance: in, Endpoint: "dps.example:8443", Log: log,
+		Guard: p.guard, Enroll: enroll.New(p.store, now), Configure: configure.New(configure.Options{Store: p.store, Checker: p}), Instance: in,
+		Endpoint: "dps.example:8443", Log: log,
 	}), log)
 	return p
 }
@@ -232,7 +233,8 @@ func TestSmallAnswers(t *testing.T) {
 	refuses(t, "private link", p.call(t, "GET", servicePath+"/privateLinkResources/iotDps", ""), 404, "NotFound", "no private links")
 	endpoint := servicePath + "/privateEndpointConnections/one"
 	refuses(t, "private endpoint", p.call(t, "GET", endpoint, ""), 404, "NotFound", "no private endpoint connections")
-	refuses(t, "new private endpoint", p.call(t, "PUT", endpoint, `{}`), 400, "InvalidArgument", "privateEndpointConnections: is not supported")
+	made := p.call(t, "PUT", endpoint, `{}`)
+	refuses(t, "new private endpoint", made, 400, "InvalidArgument", "privateEndpointConnections: is not supported")
 	refuses(t, "delete private endpoint", p.call(t, "DELETE", endpoint, ""), 404, "NotFound", "no private endpoint connections")
 	refuses(t, "method", p.call(t, "POST", servicePath, ""), 405, "MethodNotAllowed", "DELETE, GET, PATCH, PUT")
 	refuses(t, "delete", p.call(t, "DELETE", servicePath, ""), 409, "Conflict", "data directory")

@@ -448,7 +448,8 @@ func TestSecretsAreNotShown(t *testing.T) {
 	all := strings.ToLower(strings.Join(append(shown, log.String(), secret.String(), secret.LogValue().String()), "\n"))
 	raw := []byte("hunter2")
 	for _, leak := range []string{
-		string(raw), fmt.Sprintf("%x", raw), strings.Trim(fmt.Sprint(raw), "[]"), base64.StdEncoding.EncodeToString(raw), "0x68", "150 165", "01101000 01", "u+0068", "h u n",
+		string(raw), fmt.Sprintf("%x", raw), strings.Trim(fmt.Sprint(raw), "[]"), base64.StdEncoding.EncodeToString(raw), "0x68", "150 165",
+		"01101000 01", "u+0068", "h u n",
 	} {
 		if strings.Contains(all, strings.ToLower(leak)) {
 			t.Errorf("%q is shown in:\n%s", leak, all)
@@ -462,7 +463,8 @@ func TestSecretsAreNotShown(t *testing.T) {
 func TestWebhookURLs(t *testing.T) {
 	const stored = "https://f.example/api/a?code=key&x=1?2"
 	for in, want := range map[string]string{
-		stored: "https://f.example/api/a?****", "https://f.example/a": "https://f.example/a", "https://f.example/a?": "https://f.example/a?****", "": "",
+		stored: "https://f.example/api/a?****", "https://f.example/a": "https://f.example/a", "https://f.example/a?": "https://f.example/a?****",
+		"": "",
 	} {
 		if got := (dps.CustomAllocation{WebhookURL: in}).MaskedURL(); got != want {
 			t.Errorf("MaskedURL(%q) = %q, want %q", in, got, want)

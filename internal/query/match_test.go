@@ -258,7 +258,10 @@ func TestMatchNothing(t *testing.T) {
 
 func TestFind(t *testing.T) {
 	t.Parallel()
-	for _, raw := range []string{"", "{", `{"a`, `{"a"`, `{"a":`, `{"a":{`, `{"a":"`, `{"a":"\`, `{"a" 1}`, `{a:1}`, `[`, `[1`, `{"b":[{,"a":1}`, `}`, `{"a":x}`, `{"a":"\q"}`, "\x00"} {
+	for _, raw := range []string{
+		"", "{", `{"a`, `{"a"`, `{"a":`, `{"a":{`, `{"a":"`, `{"a":"\`, `{"a" 1}`, `{a:1}`, `[`, `[1`, `{"b":[{,"a":1}`, `}`, `{"a":x}`,
+		`{"a":"\q"}`, "\x00",
+	} {
 		if value, ok := query.Find(raw, []string{"a"}); ok != (value != nil) {
 			t.Errorf("%q: %v, %t", raw, value, ok)
 		}
@@ -386,7 +389,9 @@ func plainCondition(t *rapid.T, paths [][]string, docs []map[string]any) conditi
 	path := rapid.SampledFrom(paths).Draw(t, "path")
 	value, _ := walk(rapid.SampledFrom(docs).Draw(t, "doc"), path)
 	if rapid.IntRange(0, 3).Draw(t, "other") == 0 {
-		value = rapid.SampledFrom([]any{nil, true, false, 0.0, -1.5, 3.0, "", "x", "it's", "2026-03-01T12:00:00.12Z", "2026-03-01T12:00:00.1200000Z", "2026"}).
+		value = rapid.SampledFrom([]any{
+			nil, true, false, 0.0, -1.5, 3.0, "", "x", "it's", "2026-03-01T12:00:00.12Z", "2026-03-01T12:00:00.1200000Z", "2026",
+		}).
 			Draw(t, "literal")
 	}
 	switch value.(type) {
@@ -501,7 +506,9 @@ func naive(got any, op string, want any) bool {
 		}
 		order = map[bool]int{true: 1}[b] - map[bool]int{true: 1}[want]
 	}
-	return map[string]bool{"=": order == 0, "!=": order != 0, "<>": order != 0, "<": order < 0, "<=": order <= 0, ">": order > 0, ">=": order >= 0}[op]
+	return map[string]bool{
+		"=": order == 0, "!=": order != 0, "<>": order != 0, "<": order < 0, "<=": order <= 0, ">": order > 0, ">=": order >= 0,
+	}[op]
 }
 
 // records draws enrollments with their registrations.

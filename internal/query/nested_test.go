@@ -36,7 +36,8 @@ func TestUnwrap(t *testing.T) {
 		"{query: 'x'}", "{'query' 'x'}", "{'a': }", "{'a': [}", "{'a': [1 2]}", "{'a': 1 'query': 'x'}", "{'query': 'x'} x", "{'query': '\\x1'}",
 		"{'query': '\\ud800'}", "{'query': '\\q'}", "{'a': " + strings.Repeat("[", 60), "{'query': '" + strings.Repeat("x", 20000) + "'}",
 	} {
-		if got, err := query.Unwrap(text); dps.CodeOf(err) != dps.Invalid || !strings.HasPrefix(dps.MessageOf(err), "query: ") || len(dps.MessageOf(err)) > 200 {
+		if got, err := query.Unwrap(text); dps.CodeOf(err) != dps.Invalid || !strings.HasPrefix(dps.MessageOf(err), "query: ") ||
+			len(dps.MessageOf(err)) > 200 {
 			t.Errorf("%.40s: %q, %v; expected Invalid", text, got, err)
 		}
 	}

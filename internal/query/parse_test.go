@@ -355,7 +355,9 @@ func TestParseLimits(t *testing.T) {
 			t.Errorf("%s: %v", tt.name, err)
 		}
 	}
-	for _, text := range []string{"SELECT * WHERE %s = 1", "SELECT * %s", "SELECT * WHERE initialTwin.c = 1%s", "SELECT * WHERE attestation.%s = 1"} {
+	for _, text := range []string{
+		"SELECT * WHERE %s = 1", "SELECT * %s", "SELECT * WHERE initialTwin.c = 1%s", "SELECT * WHERE attestation.%s = 1",
+	} {
 		_, err := query.Parse(fmt.Sprintf(text, strings.Repeat("1x", 8000)), query.Enrollments())
 		if len(dps.MessageOf(err)) > 1000 {
 			t.Errorf("%s: a message of %d bytes", text, len(dps.MessageOf(err)))

@@ -65,9 +65,11 @@ func TestCertificate(t *testing.T) {
 	const member = "attestation.x509.clientCertificates.secondary.info.sha256Thumbprint"
 	is := " = '" + sum.String() + "'"
 	for text, want := range map[string]bool{
-		member + is: true, member + " = '" + strings.ToLower(sum.String()) + "'": true, "etag = 'x' AND (" + member + is + " AND deviceId = 'y')": true,
-		"etag = 'x' OR " + member + is: false, "NOT " + member + is: false, member + " != '" + sum.String() + "'": false, member + " = null": false,
-		member + " = '" + sum.String()[1:] + "'": false, member + " = '" + sum.String()[2:] + "'": false, "initialTwin.tags.sha256Thumbprint" + is: false,
+		member + is: true, member + " = '" + strings.ToLower(sum.String()) + "'": true,
+		"etag = 'x' AND (" + member + is + " AND deviceId = 'y')": true,
+		"etag = 'x' OR " + member + is:                            false, "NOT " + member + is: false, member + " != '" + sum.String() + "'": false, member + " = null": false,
+		member + " = '" + sum.String()[1:] + "'": false, member + " = '" + sum.String()[2:] + "'": false,
+		"initialTwin.tags.sha256Thumbprint" + is:                               false,
 		"attestation.x509.clientCertificates.primary.info.sha1Thumbprint" + is: false, "STARTS_WITH(" + member + ", '" + sum.String() + "')": false,
 	} {
 		q, err := query.Parse("SELECT * WHERE "+text, query.Enrollments())

@@ -129,7 +129,9 @@ func TestVersions(t *testing.T) {
 			t.Errorf("%s: %d %s", v, res.Code, res.Body)
 		}
 	}
-	for _, query := range []string{"", "?", "?api-version=", "?api-version=2016-13-01", "?apiversion=2021-10-01", "?api-version=2021-10-01%20"} {
+	for _, query := range []string{
+		"", "?", "?api-version=", "?api-version=2016-13-01", "?apiversion=2021-10-01", "?api-version=2021-10-01%20",
+	} {
 		res := w.send("GET", "/enrollments/sensor-7"+query, "")
 		var body wire.Error
 		if err := json.Unmarshal(res.Body.Bytes(), &body); err != nil || res.Code != 400 || !strings.HasPrefix(body.Message, "api-version: ") {
@@ -222,7 +224,9 @@ func TestPayloadIsShown(t *testing.T) {
 	w := newWorld(t, dps.OwnerRights)
 	w.send("PUT", "/enrollments/sensor-7"+version, sensor)
 	w.send("PUT", "/enrollmentGroups/line-7"+version, line)
-	for id, ref := range map[dps.RegistrationID]dps.EntryRef{"sensor-7": {Kind: dps.Individual, ID: "sensor-7"}, "sensor-8": {Kind: dps.Group, ID: "line-7"}} {
+	for id, ref := range map[dps.RegistrationID]dps.EntryRef{
+		"sensor-7": {Kind: dps.Individual, ID: "sensor-7"}, "sensor-8": {Kind: dps.Group, ID: "line-7"},
+	} {
 		err := w.store.Commit(t.Context(), dps.RegistrationChange{Registration: dps.Registration{
 			Instance: dps.DefaultInstance, ID: id, Entry: ref, Attestation: dps.SymmetricKey, Status: dps.Failed,
 			Failure: &dps.Failure{

@@ -151,7 +151,8 @@ func TestDecodeStrict(t *testing.T) {
 	}
 	for _, tt := range tests {
 		var into wire.EnrollmentRequest
-		if err := translate.DecodeStrict([]byte(tt.body), &into); (err != nil) != (tt.message != "") || (err != nil && dps.MessageOf(err) != tt.message) {
+		if err := translate.DecodeStrict([]byte(tt.body), &into); (err != nil) != (tt.message != "") || (err != nil &&
+			dps.MessageOf(err) != tt.message) {
 			t.Errorf("%s: %v, want %q", tt.name, err, tt.message)
 		}
 	}
@@ -165,7 +166,8 @@ func TestCheckTwinNames(t *testing.T) {
 		`{"propertis": {}}`:              `initialTwin.propertis: is not a known member; did you mean "properties"?`,
 		`{"properties": {"desird": {}}}`: `initialTwin.properties.desird: is not a known member; did you mean "desired"?`,
 	} {
-		if err := translate.CheckTwinNames(json.RawMessage(twin)); (err != nil) != (message != "") || (err != nil && dps.MessageOf(err) != message) {
+		if err := translate.CheckTwinNames(json.RawMessage(twin)); (err != nil) != (message != "") || (err != nil &&
+			dps.MessageOf(err) != message) {
 			t.Errorf("%s: %v, want %q", twin, err, message)
 		}
 	}
@@ -322,7 +324,9 @@ func TestAttestationOfX509(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("Attestation (-want +got):\n%s", diff)
 	}
-	for name, x := range map[string]*dps.X509Attestation{"primary": {Primary: &dps.Certificate{DER: []byte("x")}}, "secondary": {Secondary: &dps.Certificate{DER: []byte("x")}}} {
+	for name, x := range map[string]*dps.X509Attestation{
+		"primary": {Primary: &dps.Certificate{DER: []byte("x")}}, "secondary": {Secondary: &dps.Certificate{DER: []byte("x")}},
+	} {
 		broken := dps.Enrollment{Attestation: dps.Attestation{Type: dps.X509, X509: x}}
 		if _, err := translate.Enrollment(broken, false); err == nil {
 			t.Errorf("a stored %s that is no certificate is shown", name)
@@ -355,7 +359,8 @@ func TestKeysAreShownOnlyWhereAsked(t *testing.T) {
 func TestDeviceState(t *testing.T) {
 	t.Parallel()
 	reg := dps.Registration{
-		ID: "dev-1", Entry: dps.EntryRef{Kind: dps.Group, ID: "g"}, Attestation: dps.X509, Status: dps.Assigned, ETag: "e", Created: at, Updated: at.Add(time.Microsecond),
+		ID: "dev-1", Entry: dps.EntryRef{Kind: dps.Group, ID: "g"}, Attestation: dps.X509, Status: dps.Assigned, ETag: "e", Created: at,
+		Updated:    at.Add(time.Microsecond),
 		Assignment: &dps.Assignment{Hub: "h", DeviceID: "Dev", Substatus: dps.ReprovisionedToInitialAssignment},
 		Payload:    json.RawMessage(`{"a":1}`),
 	}
