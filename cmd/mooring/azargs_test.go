@@ -59,7 +59,7 @@ func TestJSONText(t *testing.T) {
 		`{"a": 1,}`:      "line 1, column 9: remove the comma before }",
 		"{\n\"ü\": [1,]": "line 2, column 9: remove the comma before ]",
 		`{a: 1}`:         "line 1, column 2: a name needs double quotes, which the shell may have removed; put the JSON in a file and give @FILE",
-		`{"a": 1`:        "ends too early",
+		`{"a": 1`:        "is incomplete",
 		`{'a': 'b`:       "is not JSON",
 		`{"a": x}`:       "line 1, column 7: invalid character 'x'",
 	} {

@@ -53,7 +53,7 @@ const clientPrimary = "attestation.x509.clientCertificates.primary"
 
 var badIndividuals = []badInput{
 	{name: "no JSON", body: `registrationId=bad`, code: 400000, member: "body", rules: "is not JSON"},
-	{name: "cut off", body: `{"registrationId": "bad", `, code: 400000, member: "body", rules: "ends too early"},
+	{name: "cut off", body: `{"registrationId": "bad", `, code: 400000, member: "body", rules: "is incomplete"},
 	{name: "nothing", body: ``, code: 400000, member: "body", rules: "is empty"},
 	{name: "blanks", body: " \n", code: 400000, member: "body", rules: "is empty"},
 	{name: "text after the object", body: attestedText + ` x`, code: 400000, member: "body", rules: "after the JSON value"},
