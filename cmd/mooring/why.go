@@ -168,7 +168,8 @@ func (w why) device(ctx context.Context, id string, tracked bool) error {
 	}
 	if len(page.Value) == 0 && record == nil && tracked {
 		return fmt.Errorf(
-			"no refusal with the tracking ID %s is recorded, and no device has it as its registration ID; of refusals that repeat each other only the latest can be found by its tracking ID, so use the registration ID. %s",
+			"no refusal with the tracking ID %s is recorded, and no device has it as its registration ID; of refusals that repeat each other "+
+				"only the latest can be found by its tracking ID, so use the registration ID. %s",
 			id,
 			byAddress,
 		)
@@ -185,7 +186,8 @@ func (w why) device(ctx context.Context, id string, tracked bool) error {
 			nothingRecorded(
 				id,
 				page.Dropped,
-			) + " It has no registration record either: it never proved who it is, or its record was deleted. Does it reach this service? " + byAddress,
+			) + " It has no registration record either: it never authenticated, or its record was deleted. " +
+				"Check that it reaches this service. " + byAddress,
 		)
 	case w.options.json:
 		return nil
@@ -200,7 +202,8 @@ func (w why) device(ctx context.Context, id string, tracked bool) error {
 // nothingRecorded says what was looked at.
 func nothingRecorded(id string, dropped int64) string {
 	text := fmt.Sprintf(
-		"No refusal of %s is recorded: it was not refused within the time and the number of refusals that the service keeps (--decision-retention, --decision-limit).",
+		"No refusal of %s is recorded: it was not refused within the time and the number of refusals that the service keeps "+
+			"(--decision-retention, --decision-limit).",
 		id,
 	)
 	if dropped > 0 {

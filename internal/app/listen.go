@@ -135,7 +135,8 @@ func (a *App) listenMQTT(ctx context.Context) error {
 	addr := a.options.Config.MQTT
 	l, err := bind(ctx, "--mqtt", addr.Addr())
 	if err != nil && !addr.Explicit() && errors.Is(err, syscall.EADDRINUSE) {
-		note := "Port 8883 is in use by another program: MQTT is off, except over WebSocket. To use it, stop that program, or set another address with --mqtt."
+		note := "Port 8883 is in use by another program: MQTT is off, except over WebSocket. To use it, stop that program, or set another " +
+			"address with --mqtt."
 		a.notes = append(a.notes, note)
 		a.options.Log.Warn("no MQTT listener", "err", err)
 		return nil
@@ -201,7 +202,8 @@ func (a *App) https(endpoint string) http.Handler {
 		Audit: changes,
 	})
 	own := mooringapi.New(mooringapi.Options{
-		Guard: guard, Audit: changes, Allocator: a.devices, Registrations: a.devices, Instance: dps.DefaultInstance, Log: o.Log, Now: time.Now, Links: a.store, Hubs: a.devices,
+		Guard: guard, Audit: changes, Allocator: a.devices, Registrations: a.devices, Instance: dps.DefaultInstance, Log: o.Log, Now: time.Now,
+		Links: a.store, Hubs: a.devices,
 		Decisions: a.diagnostics.decisions, Statistics: a.diagnostics.statistics,
 		Portal: a.signin,
 		Routes: transferapi.Routes(transferapi.Options{
@@ -273,7 +275,8 @@ func (a *App) webSocket(w http.ResponseWriter, r *http.Request) {
 // refuseWebSocket records a WebSocket handshake that was refused.
 func (a *App) refuseWebSocket(r *http.Request, err error) {
 	req := register.Request{
-		Evidence: register.Evidence{Chain: r.TLS.PeerCertificates}, Transport: dps.MQTTWebSocket, TrackingID: httpio.TrackingID(r.Context()), Remote: r.RemoteAddr,
+		Evidence: register.Evidence{Chain: r.TLS.PeerCertificates}, Transport: dps.MQTTWebSocket, TrackingID: httpio.TrackingID(r.Context()),
+		Remote: r.RemoteAddr,
 	}
 	d := dps.RefusedFor(dps.ReasonWebSocketRefused, "WebSocket handshake", err.Error(), "An HTTP status with the reason.", "")
 	a.devices.Refused(req, d)

@@ -43,7 +43,8 @@ func TestRefusalsAreRecorded(t *testing.T) {
 			continue
 		}
 		r := w.kept[0]
-		if r.Decision.Reason != tt.reason || string(r.ID) != tt.id || r.Transport != dps.HTTPS || r.Decision.Remedy == "" || r.Decision.Answer == "" ||
+		if r.Decision.Reason != tt.reason || string(r.ID) != tt.id || r.Transport != dps.HTTPS || r.Decision.Remedy == "" ||
+			r.Decision.Answer == "" ||
 			r.Attestation != dps.X509 || r.TrackingID == "" || !strings.Contains(res.Body.String(), r.TrackingID) {
 			t.Errorf("%s: recorded %+v", tt.name, r)
 		}
@@ -58,7 +59,8 @@ func TestWebSocketPath(t *testing.T) {
 	r.Header.Set("Upgrade", "websocket")
 	res := httptest.NewRecorder()
 	w.ServeHTTP(res, r)
-	if res.Code != 404 || len(w.kept) != 1 || w.kept[0].Decision.Reason != dps.ReasonWebSocketRefused || w.kept[0].Transport != dps.MQTTWebSocket {
+	if res.Code != 404 || len(w.kept) != 1 || w.kept[0].Decision.Reason != dps.ReasonWebSocketRefused ||
+		w.kept[0].Transport != dps.MQTTWebSocket {
 		t.Errorf("%d, recorded %+v", res.Code, w.kept)
 	}
 }

@@ -71,7 +71,8 @@ var contactReasons = []reasonRow{
 	}},
 	{ReasonServerRejected, ReasonText{
 		"The client rejected the server's certificate.",
-		"Install the service's CA file (see `mooring info`) in the client, connect by a name that the certificate has, and check the client's clock.",
+		"Install the service's CA file (see `mooring info`) in the client, connect by a name that the certificate has, and check the client's " +
+			"clock.",
 	}},
 	{ReasonClientAlert, ReasonText{
 		"The client ended the TLS handshake with an alert.",

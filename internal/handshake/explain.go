@@ -94,7 +94,7 @@ func notTLS(head []byte, t dps.Transport) finding {
 	text := string(head)
 	switch {
 	case head[0] == 0x10:
-		f.detail, f.remedy = "the client sent an MQTT CONNECT packet without TLS", "Enable TLS in the MQTT client (mosquitto: --cafile)."
+		f.detail, f.remedy = "the client sent an MQTT CONNECT packet without TLS", "Enable TLS in the MQTT client."
 	case slices.ContainsFunc(methods, func(method string) bool { return strings.HasPrefix(text, method) }):
 		f.detail, f.remedy = "the client sent an HTTP request without TLS", "Use https:// instead of http://."
 		if t == dps.HTTPS {
@@ -206,7 +206,8 @@ func alerted(number uint8) finding {
 	if name == "" {
 		name = fmt.Sprint(number)
 	}
-	f := finding{reason: dps.ReasonClientAlert, detail: "the client sent the TLS alert " + name, answer: "Nothing; the client ended the handshake."}
+	f := finding{reason: dps.ReasonClientAlert, detail: "the client sent the TLS alert " + name,
+		answer: "Nothing; the client ended the handshake."}
 	switch number {
 	case 48:
 		f.remedy = "Install the service's CA file (see `mooring info`) as a trusted CA in the client."

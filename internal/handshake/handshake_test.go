@@ -85,7 +85,7 @@ func (w *world) meet(t testing.TB, client func(c net.Conn)) *dps.Refusal {
 	defer l.Close()
 	var clients sync.WaitGroup
 	clients.Go(func() {
-		c, err := net.Dial("tcp", l.Addr().String()) //nolint:noctx // loopback
+		c, err := net.Dial("tcp", l.Addr().String())
 		if err != nil {
 			t.Error(err)
 			return
@@ -118,7 +118,7 @@ func shake(edit func(*tls.Config)) func(net.Conn) {
 		config := &tls.Config{InsecureSkipVerify: true, ServerName: "device.example"} //nolint:gosec // the server is not what is tested
 		edit(config)
 		secure := tls.Client(c, config)
-		if secure.Handshake() == nil { //nolint:noctx // there is a deadline
+		if secure.Handshake() == nil {
 			_, _ = io.Copy(io.Discard, secure)
 		}
 	}
@@ -134,9 +134,9 @@ func presenting(version uint16, key crypto.PrivateKey, chain ...[]byte) func(net
 	})
 }
 
-func device(t testing.TB, kind pki.Kind) *pki.Issued {
+func device(t testing.TB) *pki.Issued {
 	t.Helper()
-	issued, err := pki.Issue(pki.Request{Kind: kind, CommonName: "sensor-7"})
+	issued, err := pki.Issue(pki.Request{Kind: pki.Device, CommonName: "sensor-7"})
 	must(t, err)
 	return issued
 }
@@ -184,7 +184,7 @@ func (c *rewriting) Write(p []byte) (int, error) {
 }
 
 func TestReasons(t *testing.T) {
-	leaf, other := device(t, pki.Device), device(t, pki.Device)
+	leaf, other := device(t), device(t)
 	for _, tt := range []struct {
 		name         string
 		server       func(*tls.Config)
@@ -192,7 +192,8 @@ func TestReasons(t *testing.T) {
 		reason       dps.Reason
 		id, contains string
 	}{
-		{"TLS 1.0", nil, shake(func(c *tls.Config) { c.MinVersion, c.MaxVersion = tls.VersionTLS10, tls.VersionTLS10 }), dps.ReasonTLSVersion, "", "versions"},
+		{"TLS 1.0", nil, shake(func(c *tls.Config) { c.MinVersion, c.MaxVersion = tls.VersionTLS10, tls.VersionTLS10 }), dps.ReasonTLSVersion,
+			"", "versions"},
 		{"suite", nil, shake(func(c *tls.Config) {
 			c.MaxVersion, c.CipherSuites = tls.VersionTLS12, []uint16{tls.TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA256, tls.TLS_RSA_WITH_AES_128_CBC_SHA256}
 		}), dps.ReasonTLSCipherSuite, "", "cipher suites"},
@@ -203,16 +204,19 @@ func TestReasons(t *testing.T) {
 		}), dps.ReasonTLSGroup, "", "key exchanges"},
 		{"SHA-1 only", nil, sha1Only, dps.ReasonTLSSignatureAlgorithm, "", "signature algorithms"},
 		{"application protocol", nil, shake(func(c *tls.Config) { c.NextProtos = []string{"h2"} }), dps.ReasonTLSProtocol, "", `"h2"`},
-		{"server is not trusted", nil, shake(func(c *tls.Config) { c.InsecureSkipVerify, c.RootCAs = false, x509.NewCertPool() }), dps.ReasonServerRejected, "", "bad_certificate"},
+		{"server is not trusted", nil, shake(func(c *tls.Config) { c.InsecureSkipVerify, c.RootCAs = false, x509.NewCertPool() }),
+			dps.ReasonServerRejected, "", "bad_certificate"},
 		{"MQTT", nil, send("\x10\x20\x00\x04MQTT\x04\x02"), dps.ReasonNotTLS, "", "MQTT"},
 		{"HTTP", nil, send("GET / HTTP/1.1\r\n\r\n"), dps.ReasonNotTLS, "", "HTTP"},
 		{"SSH", nil, send("SSH-2.0-OpenSSH_9.9\r\n"), dps.ReasonNotTLS, "", "5353482D32"},
-		{"wrong key, TLS 1.2", nil, presenting(tls.VersionTLS12, other.Key, leaf.Certificate.Raw), dps.ReasonClientKeyMismatch, "sensor-7", "invalid signature"},
-		{"wrong key, TLS 1.3", nil, presenting(tls.VersionTLS13, other.Key, leaf.Certificate.Raw), dps.ReasonClientKeyMismatch, "sensor-7", "invalid signature"},
+		{"wrong key, TLS 1.2", nil, presenting(tls.VersionTLS12, other.Key, leaf.Certificate.Raw), dps.ReasonClientKeyMismatch, "sensor-7",
+			"invalid signature"},
+		{"wrong key, TLS 1.3", nil, presenting(tls.VersionTLS13, other.Key, leaf.Certificate.Raw), dps.ReasonClientKeyMismatch, "sensor-7",
+			"invalid signature"},
 		{"no certificate at all", nil, presenting(tls.VersionTLS12, leaf.Key, []byte("certificate")), dps.ReasonCertificateUnreadable, "", ""},
 		{"closes in the middle", nil, func(c net.Conn) {
 			secure := tls.Client(&closing{Conn: c}, &tls.Config{InsecureSkipVerify: true}) //nolint:gosec // the server is not what is tested
-			_ = secure.Handshake()                                                         //nolint:noctx // there is a deadline
+			_ = secure.Handshake()
 		}, dps.ReasonHandshakeAborted, "", "closed the connection"},
 		{"broken record", nil, func(c net.Conn) {
 			_, _ = c.Write(append([]byte{22, 3, 1, 0, 8, 1, 0, 0, 4}, "oops"...))
@@ -232,7 +236,8 @@ func TestReasons(t *testing.T) {
 			if d.Reason != tt.reason || string(got.ID) != tt.id || len(d.Checks) != 1 || !strings.Contains(d.Checks[0].Detail, tt.contains) {
 				t.Errorf("%s of %q: %+v", d.Reason, got.ID, d.Checks)
 			}
-			if d.Remedy == "" || d.Answer == "" || got.TrackingID == "" || !strings.HasPrefix(got.Remote, "127.0.0.1:") || got.Transport != dps.MQTT {
+			if d.Remedy == "" || d.Answer == "" || got.TrackingID == "" || !strings.HasPrefix(got.Remote, "127.0.0.1:") ||
+				got.Transport != dps.MQTT {
 				t.Errorf("incomplete: %+v", got)
 			}
 			if log := w.log.String(); strings.Count(log, "TLS handshake failed") != 1 || !strings.Contains(log, string(tt.reason)) {
@@ -256,15 +261,17 @@ func TestClientHello(t *testing.T) {
 		c.CurvePreferences = []tls.CurveID{tls.CurveP521}
 	}))
 	h := got.Evidence.Hello
-	if h == nil || h.ServerName != "device.example" || strings.Join(h.Versions, " ") != "TLS 1.2 TLS 1.1" || strings.Join(h.Protocols, " ") != "mqtt" ||
-		strings.Join(h.Groups, " ") != "P-521" || !strings.Contains(strings.Join(h.CipherSuites, " "), "TLS_RSA_WITH_AES_128_CBC_SHA256") || len(h.SignatureSchemes) == 0 {
+	if h == nil || h.ServerName != "device.example" || strings.Join(h.Versions, " ") != "TLS 1.2 TLS 1.1" ||
+		strings.Join(h.Protocols, " ") != "mqtt" ||
+		strings.Join(h.Groups, " ") != "P-521" || len(h.SignatureSchemes) == 0 ||
+		!strings.Contains(strings.Join(h.CipherSuites, " "), "TLS_RSA_WITH_AES_128_CBC_SHA256") {
 		t.Errorf("ClientHello = %+v", h)
 	}
 }
 
 // Nothing is recorded of those who never began, and of those who succeed.
 func TestNotRecorded(t *testing.T) {
-	leaf := device(t, pki.Device)
+	leaf := device(t)
 	for name, client := range map[string]func(net.Conn){
 		"port scan":       func(net.Conn) {},
 		"half a record":   func(c net.Conn) { _, _ = c.Write([]byte{22, 3, 1}) },
@@ -288,12 +295,14 @@ func TestNotRecorded(t *testing.T) {
 // leaving returns a client that shakes hands and leaves.
 func leaving(leaf *pki.Issued, version uint16, protocols ...string) func(net.Conn) {
 	return func(c net.Conn) {
-		config := &tls.Config{InsecureSkipVerify: true, MaxVersion: version, NextProtos: protocols} //nolint:gosec // the server is not what is tested
+		config := &tls.Config{ //nolint:gosec // the server is not what is tested
+			InsecureSkipVerify: true, MaxVersion: version, NextProtos: protocols,
+		}
 		if leaf != nil {
 			config.Certificates = []tls.Certificate{leaf.TLSCertificate()}
 		}
 		secure := tls.Client(c, config)
-		_ = secure.Handshake() //nolint:noctx // there is a deadline
+		_ = secure.Handshake()
 		_ = secure.Close()
 	}
 }
@@ -326,7 +335,8 @@ func TestOddCertificates(t *testing.T) {
 					t.Fatal("nothing is recorded")
 				}
 				d := got.Decision
-				if d.Reason != dps.ReasonCertificateUnreadable || !strings.Contains(d.Checks[0].Detail, want.detail) || !strings.Contains(d.Remedy, want.remedy) {
+				if d.Reason != dps.ReasonCertificateUnreadable || !strings.Contains(d.Checks[0].Detail, want.detail) ||
+					!strings.Contains(d.Remedy, want.remedy) {
 					t.Errorf("%s: %+v, remedy %q", d.Reason, d.Checks, d.Remedy)
 				}
 				if version == tls.VersionTLS13 {
@@ -351,7 +361,7 @@ func (w *world) accepted(t *testing.T, version uint16, key crypto.PrivateKey, de
 				return &tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, nil
 			},
 		})
-		if err := secure.Handshake(); err != nil { //nolint:noctx // there is a deadline
+		if err := secure.Handshake(); err != nil {
 			t.Error(err)
 		}
 		_ = secure.Close()
@@ -385,9 +395,9 @@ func TestHTTPServer(t *testing.T) {
 	}
 	connect(func(net.Conn) {})
 	client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{ //nolint:gosec // the server is not what is tested
-		InsecureSkipVerify: true, Certificates: []tls.Certificate{device(t, pki.Device).TLSCertificate()},
+		InsecureSkipVerify: true, Certificates: []tls.Certificate{device(t).TLSCertificate()},
 	}}}
-	res, err := client.Get("https://" + l.Addr().String()) //nolint:noctx // loopback
+	res, err := client.Get("https://" + l.Addr().String())
 	must(t, err)
 	text, err := io.ReadAll(res.Body)
 	if must(t, errors.Join(err, res.Body.Close())); string(text) != "sensor-7" {
@@ -433,7 +443,8 @@ func TestFloodInLog(t *testing.T) {
 	}
 	now = now.Add(time.Minute)
 	w.meet(t, send("SSH-2.0-OpenSSH_9.9\r\n"))
-	if n := strings.Count(w.log.String(), "TLS handshake failed"); n != 51 || len(w.record.all) != 61 || !strings.Contains(w.log.String(), "notLogged=10") {
-		t.Errorf("%d lines, %d refusals:\n%.300s", n, len(w.record.all), w.log)
+	n, text := strings.Count(w.log.String(), "TLS handshake failed"), w.log.String()
+	if n != 51 || len(w.record.all) != 61 || !strings.Contains(text, "notLogged=10") {
+		t.Errorf("%d lines, %d refusals:\n%.300s", n, len(w.record.all), text)
 	}
 }

@@ -18,7 +18,7 @@ func describe(hello *tls.ClientHelloInfo) *dps.ClientHello {
 		Versions:         names(hello.SupportedVersions, tls.VersionName),
 		CipherSuites:     names(hello.CipherSuites, suiteName),
 		Groups:           names(hello.SupportedCurves, groupName),
-		SignatureSchemes: names(hello.SignatureSchemes, tls.SignatureScheme.String),
+		SignatureSchemes: names(hello.SignatureSchemes, schemeName),
 		Protocols:        names(hello.SupportedProtos, func(p string) string { return p }),
 	}
 }
@@ -86,6 +86,29 @@ var suites = map[uint16]string{
 	0xC0AE: "TLS_ECDHE_ECDSA_WITH_AES_128_CCM_8",
 	0xC0AF: "TLS_ECDHE_ECDSA_WITH_AES_256_CCM_8",
 	0xCCAA: "TLS_DHE_RSA_WITH_CHACHA20_POLY1305_SHA256",
+}
+
+// schemeName names a signature algorithm: as crypto/tls or IANA does.
+func schemeName(s tls.SignatureScheme) string {
+	if grease(uint16(s)) {
+		return ""
+	}
+	switch s {
+	case 0x0101:
+		return "PKCS1WithMD5"
+	case 0x0301:
+		return "PKCS1WithSHA224"
+	case 0x0202, 0x0302, 0x0402, 0x0502, 0x0602:
+		return "DSAWith" + map[byte]string{2: "SHA1", 3: "SHA224", 4: "SHA256", 5: "SHA384", 6: "SHA512"}[byte(s>>8)]
+	case 0x0303:
+		return "ECDSAWithSHA224"
+	case 0x0808:
+		return "Ed448"
+	}
+	if name := s.String(); !strings.HasPrefix(name, "SignatureScheme(") {
+		return name
+	}
+	return fmt.Sprintf("0x%04X", uint16(s))
 }
 
 // groupName names a group: as curves are called, or as IANA does.

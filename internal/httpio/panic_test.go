@@ -51,10 +51,11 @@ func TestPanics(t *testing.T) {
 			panic("something \"odd\"")
 		}
 		a := api(slog.New(slog.NewTextHandler(&log, nil)))
-		a.Routes = route.NewTable(route.Route{Method: "GET", Pattern: "/{any}", Handle: func(w http.ResponseWriter, r *http.Request, _ route.Params) error {
-			handle(w, r)
-			return nil
-		}})
+		a.Routes = route.NewTable(route.Route{Method: "GET", Pattern: "/{any}",
+			Handle: func(w http.ResponseWriter, r *http.Request, _ route.Params) error {
+				handle(w, r)
+				return nil
+			}})
 		outer := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			if strings.HasPrefix(r.URL.Path, "/outside") {
 				handle(w, r)
@@ -65,14 +66,16 @@ func TestPanics(t *testing.T) {
 		aborted := catch(func() {
 			httpio.Track(outer, a.Log, count).ServeHTTP(w, httptest.NewRequest("GET", tt.path, http.NoBody))
 		})
-		if w.Code != tt.status || !strings.HasPrefix(w.Body.String(), tt.body) || (aborted == http.ErrAbortHandler) != tt.aborts || count["http"] != 1 { //nolint:errorlint // a panic's value
+		closed := aborted == http.ErrAbortHandler //nolint:errorlint // a panic's value
+		if w.Code != tt.status || !strings.HasPrefix(w.Body.String(), tt.body) || closed != tt.aborts || count["http"] != 1 {
 			t.Errorf("%s: %d %q, panic %v, counted %v", tt.path, w.Code, w.Body, aborted, count)
 		}
 		if tt.status != 200 && w.Header().Get("Retry-After") != "" {
 			t.Errorf("%s: headers of the answer that was not given: %v", tt.path, w.Header())
 		}
 		text := log.String()
-		if strings.Count(text, "level=ERROR") != 1 || !strings.Contains(text, "trackingId="+id) || id == "" || !strings.Contains(text, "panic_test.go") {
+		if strings.Count(text, "level=ERROR") != 1 || !strings.Contains(text, "trackingId="+id) || id == "" ||
+			!strings.Contains(text, "panic_test.go") {
 			t.Errorf("%s: logged\n%s", tt.path, text)
 		}
 	}

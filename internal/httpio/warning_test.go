@@ -18,7 +18,8 @@ func TestWarn(t *testing.T) {
 		"text":  {in: []string{"gr\u00f6\u00dfe\r\nX: \U0001f600"}, want: []string{`gr\u00f6\u00dfe\u000d\u000aX: \U0001f600`}},
 		"long":  {in: []string{long}, want: []string{long[:497] + "..."}},
 		"seven": {in: slices.Repeat([]string{"w"}, 7), want: slices.Repeat([]string{"w"}, 7)},
-		"many":  {in: slices.Repeat([]string{"w"}, 20), want: append(slices.Repeat([]string{"w"}, 7), "there are more warnings, which are not shown")},
+		"many": {in: slices.Repeat([]string{"w"}, 20), want: append(slices.Repeat([]string{"w"}, 7),
+			"there are more warnings, which are not shown")},
 	}
 	for name, tt := range tests {
 		w := httptest.NewRecorder()

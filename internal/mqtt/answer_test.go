@@ -26,14 +26,17 @@ func TestRegister(t *testing.T) {
 		c            *client
 		x509, key    *wire.EntryReference
 	}{
-		{"press", "press", w.device(t, w.hello("press", ""), certificate, packet.AtLeastOnce), &wire.EntryReference{EnrollmentGroupID: "line"}, nil},
+		{"press", "press", w.device(t, w.hello("press", ""), certificate, packet.AtLeastOnce), &wire.EntryReference{EnrollmentGroupID: "line"},
+			nil},
 		{"pump", "pump-at-hub", w.device(t, w.hello("pump", w.token("pump", pump.Secondary)), nil, packet.AtMostOnce), nil, nil},
-		{"Sensor", "Sensor", w.device(t, w.hello("Sensor", w.token("Sensor", dps.DeriveKey(line.Primary, "Sensor"))), nil, packet.ExactlyOnce), nil, &wire.EntryReference{EnrollmentGroupID: "keyed-line"}},
+		{"Sensor", "Sensor", w.device(t, w.hello("Sensor", w.token("Sensor", dps.DeriveKey(line.Primary, "Sensor"))), nil, packet.ExactlyOnce),
+			nil, &wire.EntryReference{EnrollmentGroupID: "keyed-line"}},
 	} {
 		state := tt.c.registered(t)
 		want := &wire.RegistrationState{
 			RegistrationID: tt.id, Status: "assigned", Substatus: "initialAssignment", AssignedHub: string(hostName), DeviceID: tt.deviceID,
-			ETag: state.ETag, CreatedDateTimeUTC: state.CreatedDateTimeUTC, LastUpdatedDateTimeUTC: state.LastUpdatedDateTimeUTC, X509: tt.x509, SymmetricKey: tt.key,
+			ETag: state.ETag, CreatedDateTimeUTC: state.CreatedDateTimeUTC, LastUpdatedDateTimeUTC: state.LastUpdatedDateTimeUTC, X509: tt.x509,
+			SymmetricKey: tt.key,
 		}
 		if diff := cmp.Diff(want, state); diff != "" || state.ETag == "" || state.CreatedDateTimeUTC == "" {
 			t.Errorf("%s (-want +got):\n%s", tt.id, diff)
@@ -102,7 +105,8 @@ func TestBodies(t *testing.T) {
 	w := newWorld(t)
 	c := w.device(t, w.hello("dev-1", w.token("dev-1", w.keyed(t, dps.Individual, "dev-1", nil).Primary)), nil, packet.AtMostOnce)
 	for _, body := range []string{
-		"", " ", "{}", "\n{ }\t", `{"registrationId":"dev-1"}`, `{"registrationId":"DEV-1","payload":null}`, `{"registrationId":"","payload":{"a":[1]}}`,
+		"", " ", "{}", "\n{ }\t", `{"registrationId":"dev-1"}`, `{"registrationId":"DEV-1","payload":null}`,
+		`{"registrationId":"","payload":{"a":[1]}}`,
 		`{"registrationId":"dev-1","payload":"{\"a\":1}"}`, `{"payload":17}`, `{"registrationId":"dev-1","tpm":null,"more":{}}`,
 		`{"payload":"` + strings.Repeat("x", 90<<10) + `"}`,
 	} {
@@ -230,7 +234,8 @@ func TestThrottled(t *testing.T) {
 func TestNotSubscribed(t *testing.T) {
 	w := newWorld(t)
 	key := w.keyed(t, dps.Individual, "dev-1", nil).Primary
-	for _, filters := range [][]packet.Subscription{nil, {{Filter: "/registrations/res/#", QoS: 1}}, {{Filter: "$dps/registrations/res/200/#"}}} {
+	for _, filters := range [][]packet.Subscription{nil, {{Filter: "/registrations/res/#", QoS: 1}},
+		{{Filter: "$dps/registrations/res/200/#"}}} {
 		for _, qos := range []packet.QoS{packet.AtMostOnce, packet.AtLeastOnce} {
 			c := open(t, w.Server, nil)
 			c.accepted(t, w.hello("dev-1", w.token("dev-1", key)))

@@ -144,7 +144,8 @@ func (c *conn) admit(p *packet.Connect) *violation {
 	}
 	id, err := parseUsername(p.Username)
 	if err != nil && isHubLogin(p.Username) {
-		return refused(packet.NotAuthorized, dps.ReasonHubLogin, "user name", fmt.Sprintf("the user name is %q: the login of a device at a hub", clip(p.Username)))
+		return refused(packet.NotAuthorized, dps.ReasonHubLogin, "user name",
+			fmt.Sprintf("the user name is %q: the login of a device at a hub", clip(p.Username)))
 	}
 	if err != nil {
 		return refused(packet.BadCredentials, dps.ReasonUsernameMalformed, "user name", describeUsername(p, err))

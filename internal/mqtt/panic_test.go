@@ -40,7 +40,8 @@ func TestPanicEndsOneConnection(t *testing.T) {
 	var text bytes.Buffer
 	log, observer := slog.New(slog.NewTextHandler(&text, nil)), &counting{n: make(map[string]int)}
 	s := mqtt.New(mqtt.Options{
-		Register: register.New(register.Options{Store: broken{}, Observer: deaf{}, Log: log, Now: time.Now}), Observer: observer, Log: log, Now: time.Now,
+		Register: register.New(register.Options{Store: broken{}, Observer: deaf{}, Log: log, Now: time.Now}), Observer: observer, Log: log,
+		Now: time.Now,
 	})
 	_, hello := bare()
 	first, second := open(t, s, nil), open(t, s, nil)

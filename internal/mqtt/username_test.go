@@ -11,15 +11,21 @@ import (
 
 // usernames are of the clients that there are, and odd ones that are right too.
 var usernames = []struct{ name, in, scope, id, version string }{
-	{"Python", "0ne00000001/registrations/dev-1/api-version=2019-03-31&ClientVersion=azure-iot-device-provisioning-py%2F2.14.0%28python_runtime%2F3.11.2%3BLinux%206.1%3Bx86_64%29", "0ne00000001", "dev-1", "2019-03-31"},
-	{"Node", "0ne00000001/registrations/dev-1/api-version=2019-03-31&ClientVersion=azure-iot-provisioning-device-mqtt%2F1.7.3%20(node%20v20.1.0%3B%20Linux%3B%20x64)", "0ne00000001", "dev-1", "2019-03-31"},
+	{"Python", "0ne00000001/registrations/dev-1/api-version=2019-03-31&ClientVersion=azure-iot-device-provisioning-py%2F2.14.0" +
+		"%28python_runtime%2F3.11.2%3BLinux%206.1%3Bx86_64%29", "0ne00000001", "dev-1", "2019-03-31"},
+	{"Node", "0ne00000001/registrations/dev-1/api-version=2019-03-31&ClientVersion=azure-iot-provisioning-device-mqtt%2F1.7.3" +
+		"%20(node%20v20.1.0%3B%20Linux%3B%20x64)", "0ne00000001", "dev-1", "2019-03-31"},
 	{"Java", "0ne00000001/registrations/dev-1/api-version=2019-03-31&ClientVersion=2019-03-31", "0ne00000001", "dev-1", "2019-03-31"},
 	{"C", "0ne00000001/registrations/dev-1/api-version=2019-03-31&ClientVersion=1.15.0", "0ne00000001", "dev-1", "2019-03-31"},
-	{"C#", "0ne00000001/registrations/dev-1/api-version=2021-06-01&ClientVersion=.NET%2f1.19.2%20%28.NET+6.0%3b+Linux%3b+X64%29", "0ne00000001", "dev-1", "2021-06-01"},
+	{"C#", "0ne00000001/registrations/dev-1/api-version=2021-06-01&ClientVersion=.NET%2f1.19.2%20%28.NET+6.0%3b+Linux%3b+X64%29",
+		"0ne00000001", "dev-1", "2021-06-01"},
 	{"embedded", "0ne00000001/registrations/dev-1/api-version=2019-03-31", "0ne00000001", "dev-1", "2019-03-31"},
-	{"embedded with an agent", "0ne00000001/registrations/dev-1/api-version=2019-03-31&ClientVersion=c%2F1.5.0", "0ne00000001", "dev-1", "2019-03-31"},
-	{"agent with its slashes", "0ne00000001/registrations/dev-1/api-version=2019-03-31&ClientVersion=c/1.5.0/x", "0ne00000001", "dev-1", "2019-03-31"},
-	{"agent names a version", "0ne00000001/registrations/dev-1/api-version=2019-03-31&ClientVersion=x/api-version=2", "0ne00000001", "dev-1", "2019-03-31"},
+	{"embedded with an agent", "0ne00000001/registrations/dev-1/api-version=2019-03-31&ClientVersion=c%2F1.5.0", "0ne00000001", "dev-1",
+		"2019-03-31"},
+	{"agent with its slashes", "0ne00000001/registrations/dev-1/api-version=2019-03-31&ClientVersion=c/1.5.0/x", "0ne00000001", "dev-1",
+		"2019-03-31"},
+	{"agent names a version", "0ne00000001/registrations/dev-1/api-version=2019-03-31&ClientVersion=x/api-version=2", "0ne00000001", "dev-1",
+		"2019-03-31"},
 	{"encoded, upper hex", "0ne00000001/registrations/urn%3Adev%3A1/api-version=2019%2D03%2D31", "0ne00000001", "urn:dev:1", "2019-03-31"},
 	{"encoded, lower hex", "0ne00000001/registrations/urn%3adev%3a1/api-version=2019%2d03%2d31", "0ne00000001", "urn:dev:1", "2019-03-31"},
 	{"encoded scope", "0ne%30000001/registrations/dev-1/api-version=2019-03-31", "0ne0000001", "dev-1", "2019-03-31"},

@@ -169,7 +169,8 @@ func (a *authority) parseCerts(text []byte) error {
 
 func (a *authority) damagedCerts() error {
 	return fmt.Errorf(
-		"%s is damaged, or does not hold just the %d certificates of the authority: restore it from a backup; or remove it and start again: it is then made anew from the keys beside it, under the same names",
+		"%s is damaged, or does not hold just the %d certificates of the authority: restore it from a backup; or remove it and start again: "+
+			"it is then made anew from the keys beside it, under the same names",
 		a.certFile,
 		len(a.cas),
 	)

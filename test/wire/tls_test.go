@@ -117,7 +117,8 @@ func sha1Handshake(t *testing.T, w *world) string {
 		t.Fatal(err)
 	}
 	defer raw.Close()
-	c := tls.Client(&sha1Only{Conn: raw}, &tls.Config{InsecureSkipVerify: true, MaxVersion: tls.VersionTLS12}) //nolint:gosec // SHA-1 is what is tested
+	config := &tls.Config{InsecureSkipVerify: true, MaxVersion: tls.VersionTLS12} //nolint:gosec // SHA-1 is what is tested
+	c := tls.Client(&sha1Only{Conn: raw}, config)
 	if err := c.HandshakeContext(t.Context()); err == nil || errors.Is(err, io.EOF) {
 		t.Errorf("handshake: %v", err)
 	}
