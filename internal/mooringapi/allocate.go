@@ -89,13 +89,13 @@ func readQuestion(req wire.AllocateRequest) (q register.DryRunQuestion, err erro
 func readEntry(req wire.AllocateRequest) (dps.EntryRef, error) {
 	switch {
 	case req.EnrollmentID != "" && req.EnrollmentGroupID != "":
-		return dps.EntryRef{}, dps.Invalidf("enrollmentGroupId", "must be absent when enrollmentId is there: a device comes through one of them")
+		return dps.EntryRef{}, dps.Invalidf("enrollmentGroupId", "must not be given together with enrollmentId")
 	case req.EnrollmentGroupID != "":
 		return dps.ParseEntryID(dps.Group, "enrollmentGroupId", req.EnrollmentGroupID)
 	case req.EnrollmentID != "" && !strings.EqualFold(req.EnrollmentID, req.RegistrationID):
 		return dps.EntryRef{}, dps.Invalidf(
 			"enrollmentId",
-			"must be the registration ID, %q: an individual enrollment is for one device",
+			"must be the registration ID %q",
 			req.RegistrationID,
 		)
 	case req.EnrollmentID != "":

@@ -132,7 +132,7 @@ func TestBadAllocate(t *testing.T) {
 		`{"registrationId": "a b"}`: {400, "registrationId: must be"},
 		`{"registrationId": "a", "callWebhook": "yes"}`:                             {400, "callWebhook: must be true or false"},
 		`{"registrationId": "a", "enrollmentId": "b"}`:                              {400, "enrollmentId: must be the registration ID"},
-		`{"registrationId": "a", "enrollmentId": "a", "enrollmentGroupId": "b"}`:    {400, "enrollmentGroupId: must be absent"},
+		`{"registrationId": "a", "enrollmentId": "a", "enrollmentGroupId": "b"}`:    {400, "enrollmentGroupId: must not be given together with enrollmentId"},
 		`{"registrationId": "a", "enrollmentGroupId": "b c"}`:                       {400, "enrollmentGroupId: must be"},
 		`{"registrationId": "a", "remoteAddress": "192.0.2.7:80"}`:                  {400, "remoteAddress: must be an IP address"},
 		`{"registrationId": "a", "apiVersion": "2016-13-01"}`:                       {400, "apiVersion: must be a date"},

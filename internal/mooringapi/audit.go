@@ -92,7 +92,7 @@ func readTime(field, text string) (time.Time, error) {
 			return t, nil
 		}
 	}
-	return time.Time{}, dps.Invalidf(field, "must be a time like 2026-03-01T12:00:00Z or a day like 2026-03-01")
+	return time.Time{}, dps.Invalidf(field, "must be a time such as 2026-03-01T12:00:00Z or a date such as 2026-03-01")
 }
 
 // readTop reads how many records a page may have, usualPage for "".

@@ -193,8 +193,8 @@ func TestHubsRefuse(t *testing.T) {
 	f := &fleet{}
 	w.over(f, f)
 	for path, words := range map[string]string{
-		wire.LinkedHubsPath + "?top=1":                                   `"top" is no parameter`,
-		wire.CleanupsPath + "?hub=x":                                     "is not one of top, continuation",
+		wire.LinkedHubsPath + "?top=1":                                   `unknown parameter "top"; this operation takes none`,
+		wire.CleanupsPath + "?hub=x":                                     "must be one of top, continuation",
 		wire.CleanupsPath + "?top=0":                                     "top: must be a number",
 		wire.CleanupsPath + "?top=1001":                                  "top: must be a number",
 		wire.CleanupsPath + "?continuation=!":                            "continuation: is not a continuation token",

@@ -90,9 +90,9 @@ func parametersOf(query url.Values, known ...string) (map[string]string, error) 
 	for name, values := range query {
 		if !slices.Contains(known, name) && name != "api-version" {
 			if len(known) == 0 {
-				return nil, dps.Invalidf("query", "%q is no parameter of this operation", name)
+				return nil, dps.Invalidf("query", "unknown parameter %q; this operation takes none", name)
 			}
-			return nil, dps.Invalidf("query", "%q is not one of %s", name, strings.Join(known, ", "))
+			return nil, dps.Invalidf("query", "unknown parameter %q; must be one of %s", name, strings.Join(known, ", "))
 		}
 		if len(values) > 1 {
 			return nil, dps.Invalidf(name, "is given %d times", len(values))

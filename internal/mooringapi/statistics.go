@@ -72,5 +72,5 @@ func readStep(text string) (time.Duration, error) {
 			return step, nil
 		}
 	}
-	return 0, dps.Invalidf("step", "must be a time such as 1m, 5m, 1h or 1d, of 7d at most")
+	return 0, dps.Invalidf("step", "must be a duration such as 1m, 5m, 1h or 1d, at most 7d")
 }

@@ -32,7 +32,7 @@ var servicePolicies = []choice{
 		"Lowest latency",
 		"The hub whose location is closest to the network of the device, as configured with --network.",
 	},
-	{"Static", "Static", "The hub that the enrollment selects."},
+	{"Static", "Static", "The hub that the enrollment selects, or the only linked hub."},
 }
 
 // choice is one of several, for people.
