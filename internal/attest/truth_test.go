@@ -75,7 +75,7 @@ func TestSignerKeys(t *testing.T) {
 			algorithm: ecdsaSHA256(), extensions: caExtensions(t), sign: hashed(t, newP256(t), crypto.SHA256),
 		}.build(t, nil)
 	}
-	leaf := device(t, "dev", ca(t, "Root", nil), noAuthority)
+	leaf := device(t, "dev", ca(t, "Root", nil))
 	for _, tt := range []struct {
 		name, detail string
 		root         *party
@@ -92,13 +92,11 @@ func TestSignerKeys(t *testing.T) {
 		// Beside the CA that did sign, one of the same name is no loss.
 		signer := ca(t, "Root", nil)
 		known.Anchors = append(known.Anchors, referred(signer, "good", true, "g"))
-		if _, d := decide(t, chain(device(t, "dev", signer, noAuthority)), known); d.Refused() {
+		if _, d := decide(t, chain(device(t, "dev", signer)), known); d.Refused() {
 			t.Errorf("%s beside the signer: %v", tt.name, d.LogValue())
 		}
 	}
 }
-
-func noAuthority(c *x509.Certificate) { c.AuthorityKeyId = nil }
 
 // Names of issuers that are equal, and spelled in other bytes.
 func TestNamesOfIssuers(t *testing.T) {
