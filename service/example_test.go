@@ -153,7 +153,7 @@ func ExampleError() {
 // 'mooring info --json' prints.
 func ExampleDecisions_All() {
 	connectionString, opts, stop := exampleService(`200 {"value":[{"registrationId":"sensor-7","count":3,"reason":"leaf-expired",
-		"summary":"The certificate of the device has expired.","remedy":"issue the certificate anew"}],"dropped":0}`)
+		"summary":"The device's certificate has expired.","remedy":"issue the certificate anew"}],"dropped":0}`)
 	defer stop()
 
 	client, err := service.NewClient(connectionString, opts)
@@ -166,7 +166,7 @@ func ExampleDecisions_All() {
 		}
 		fmt.Println(d.RegistrationID, d.Count, d.Summary, d.Remedy)
 	}
-	// Output: sensor-7 3 The certificate of the device has expired. issue the certificate anew
+	// Output: sensor-7 3 The device's certificate has expired. issue the certificate anew
 }
 
 func ExampleControlPlane() {

@@ -1,6 +1,6 @@
-// Package attest decides whether a device's evidence proves what an enrollment
-// demands. It is pure: evidence, what is known, and a time go in; the enrollment
-// that decides and the list of checks that were made come out.
+// Package attest decides whether a device's evidence satisfies the attestation of an
+// enrollment. It is pure: its input is evidence, stored records and a time; its output
+// is the deciding enrollment and the list of checks.
 package attest
 
 import (
@@ -9,7 +9,7 @@ import (
 	"github.com/mooring-iot/mooring/internal/dps"
 )
 
-// The texts that a refused device is told beside code 401002; answerUnauthorized beside 401000
+// The messages that a refused device receives with code 401002; answerUnauthorized with 401000
 // too, see dps.Reason.Code.
 // Source: azure-docs issue 119463, azure-iot-sdk-java issue 573, azure-iot-sdk-csharp issue 1010.
 const (
@@ -33,17 +33,17 @@ func Enabled(d *dps.Decision, e dps.Enrollment) bool {
 	d.Refuse(name, e.Ref.String()+" is disabled", dps.Verdict{
 		Reason: dps.ReasonDisabled,
 		Answer: answerUnauthorized,
-		Remedy: fmt.Sprintf("enable it: mooring %s update %s --provisioning-status enabled", command, e.Ref.ID),
+		Remedy: fmt.Sprintf("enable the enrollment: mooring %s update %s --provisioning-status enabled", command, e.Ref.ID),
 	})
 	return false
 }
 
-// NoEvidence refuses a device that showed nothing to prove itself with.
+// NoEvidence refuses a device that presented neither a certificate nor a token.
 func NoEvidence(d *dps.Decision) {
 	d.Refuse("evidence", "no client certificate and no token", dps.Verdict{
 		Reason: dps.ReasonNoEvidence,
 		Answer: answerUnauthorized,
-		Remedy: "let the device show its certificate in the TLS handshake, or send a token signed with its symmetric key",
+		Remedy: "configure the device to present its certificate in the TLS handshake, or to send a token signed with its symmetric key",
 	})
 }
 
@@ -79,7 +79,7 @@ func OtherKindOfProof(d *dps.Decision, shown, registered dps.AttestationType) {
 // Gone refuses a device whose enrollment was deleted while it was being attested.
 func Gone(d *dps.Decision, ref dps.EntryRef) {
 	d.Entry = ref
-	d.Refuse("enrollment", ref.String()+" was deleted a moment ago", dps.Verdict{
-		Reason: dps.ReasonNoEnrollment, Answer: answerUnauthorized, Remedy: "enroll the device or a CA of its chain",
+	d.Refuse("enrollment", ref.String()+" was deleted", dps.Verdict{
+		Reason: dps.ReasonNoEnrollment, Answer: answerUnauthorized, Remedy: "create the enrollment again, and register the device again",
 	})
 }

@@ -89,9 +89,9 @@ func (c *climb) refuseOwnSigner(at *dead) bool {
 	if own.Group != "" {
 		owner = dps.EntryRef{Kind: dps.Group, ID: own.Group}.String()
 	}
-	c.a.d.Refuse("device certificate", "the presented certificate is that of the "+owner+", not one that this CA issued to a device", dps.Verdict{
+	c.a.d.Refuse("device certificate", "the presented certificate is that of the "+owner+", not a device certificate", dps.Verdict{
 		Reason: dps.ReasonSignerAsDevice, Answer: answerUnauthorized,
-		Remedy: "issue a certificate to the device with this CA, and let the device present it; its CN must be the registration ID",
+		Remedy: "issue a device certificate with this CA, with the registration ID as its common name, and configure the device to present it",
 	})
 	return true
 }
@@ -215,13 +215,14 @@ func (c *climb) refuseMissing(top *node) {
 		detail = fmt.Sprintf("%s names itself as its issuer, but did not sign itself, and the CA of the same name is neither presented nor uploaded",
 			subject(top.cert))
 	case slices.ContainsFunc(c.nodes, func(n *node) bool { return n.subject == top.issuer }):
-		detail = fmt.Sprintf("%s was issued by %q, which is presented, but the presented certificates name each other as issuers and none is uploaded",
+		detail = fmt.Sprintf("%s was issued by %q, but the presented certificates name each other as issuers, and none of them is uploaded",
 			subject(top.cert), issuer)
 	}
 	c.a.d.Refuse("chain", detail, dps.Verdict{
 		Reason: dps.ReasonIssuerMissing, Answer: answerNoCA,
 		Remedy: fmt.Sprintf(
-			"let the device send its intermediates, leaf first, up to an uploaded CA certificate; or upload %q: mooring certificate create --certificate-name NAME --path FILE",
+			"configure the device to send its intermediates, leaf first, up to an uploaded CA certificate, or upload %q: "+
+				"mooring certificate create --certificate-name NAME --path FILE",
 			issuer,
 		),
 	})

@@ -31,17 +31,17 @@ func Token(d *dps.Decision, ev KeyEvidence, now time.Time) sas.Token {
 	token, err := sas.Parse(ev.Token)
 	switch {
 	case err != nil:
-		refuseToken(d, "token", err.Error(), dps.ReasonTokenMalformed, "let the device's SDK make the token")
+		refuseToken(d, "token", err.Error(), dps.ReasonTokenMalformed, "generate the token with a device SDK")
 	case !strings.EqualFold(token.Resource, ev.resource()):
 		refuseToken(d, "token resource", fmt.Sprintf("the token is for %q, not for %q", clip(token.Resource), ev.resource()),
-			dps.ReasonTokenResource, "use the same ID scope and registration ID for the token as for the connection")
+			dps.ReasonTokenResource, "use the same ID scope and registration ID in the token and in the connection")
 	case token.Expired(now):
 		refuseToken(
 			d,
 			"token expiry",
 			"expired at "+stamp(token.Expiry),
 			dps.ReasonTokenExpired,
-			"check the device's clock; tokens are taken up to 5 minutes late",
+			"check the device's clock; tokens are accepted until 5 minutes after their expiry",
 		)
 	default:
 		d.Pass("token", "for this device, until "+stamp(token.Expiry))
@@ -49,8 +49,8 @@ func Token(d *dps.Decision, ev KeyEvidence, now time.Time) sas.Token {
 	return token
 }
 
-// clip bounds what is repeated of a device's words, and ends before what would begin
-// another field of a token that was escaped as a whole, its signature among them.
+// clip limits the length of text that a device sent. It also cuts at the first "&": in a
+// token that was escaped as a whole, the signature follows.
 func clip(text string) string {
 	const most = 200
 	text, _, _ = strings.Cut(text, "&")
@@ -69,14 +69,14 @@ func refuseToken(d *dps.Decision, check, detail string, reason dps.Reason, remed
 func IndividualKey(d *dps.Decision, token sas.Token, e dps.Enrollment) {
 	d.Entry = e.Ref
 	if e.Attestation.Type != dps.SymmetricKey {
-		refuseToken(d, "enrollment", fmt.Sprintf("%s attests by %s, the device showed a SAS token", e.Ref, e.Attestation.Type),
-			dps.ReasonOtherAttestation, "change the enrollment's attestation to symmetricKey, or delete it so that a group decides")
+		refuseToken(d, "enrollment", fmt.Sprintf("%s uses the attestation %s, but the device sent a SAS token", e.Ref, e.Attestation.Type),
+			dps.ReasonOtherAttestation, "change the enrollment's attestation to symmetricKey, or delete the enrollment so that a group applies")
 		return
 	}
 	d.Pass("enrollment", e.Ref.String())
 	if !signed(token, *e.Attestation.SymmetricKey) {
-		refuseToken(d, "signature", "neither key of the "+e.Ref.String()+" signed the token",
-			dps.ReasonWrongKey, "give the device the primary or secondary key of its enrollment")
+		refuseToken(d, "signature", "the token is not signed with a key of the "+e.Ref.String(),
+			dps.ReasonWrongKey, "configure the device with the primary or secondary key of its enrollment")
 		return
 	}
 	d.Pass("signature", "by a key of the enrollment")
@@ -92,8 +92,8 @@ func signed(token sas.Token, keys dps.KeyPair) bool {
 func GroupKey(d *dps.Decision, token sas.Token, id dps.RegistrationID, group dps.Enrollment) dps.KeyPair {
 	d.Entry = group.Ref
 	if group.Attestation.Type != dps.SymmetricKey {
-		refuseToken(d, "enrollment", fmt.Sprintf("%s attests by %s, the device showed a SAS token", group.Ref, group.Attestation.Type),
-			dps.ReasonOtherAttestation, "register the device again, by what the group attests")
+		refuseToken(d, "enrollment", fmt.Sprintf("%s uses the attestation %s, but the device sent a SAS token", group.Ref, group.Attestation.Type),
+			dps.ReasonOtherAttestation, "register the device again with the group's attestation type")
 		return dps.KeyPair{}
 	}
 	d.Pass("enrollment", group.Ref.String())
@@ -103,14 +103,14 @@ func GroupKey(d *dps.Decision, token sas.Token, id dps.RegistrationID, group dps
 			return keys
 		}
 	}
-	refuseToken(d, "signature", fmt.Sprintf("no key derived for %q from the keys of the %s signed the token", id, group.Ref), dps.ReasonWrongKey,
+	refuseToken(d, "signature", fmt.Sprintf("the token is not signed with a key that is derived for %q from the keys of the %s", id, group.Ref), dps.ReasonWrongKey,
 		"derive the device's key again: mooring enrollment-group compute-device-key, and register the device again")
 	return dps.KeyPair{}
 }
 
 // NoGroup refuses a token that no group's key accounts for; groups is how many there are.
 func NoGroup(d *dps.Decision, id dps.RegistrationID, groups int) {
-	detail := fmt.Sprintf("no individual enrollment %q, and no key derived for it from the keys of %s signed the token", id, countGroups(groups))
+	detail := fmt.Sprintf("no individual enrollment %q, and the token is not signed with a key derived for it from the keys of %s", id, countGroups(groups))
 	if groups == 0 {
 		detail = fmt.Sprintf("no individual enrollment %q, and no enrollment group with symmetric keys", id)
 	}

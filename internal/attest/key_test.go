@@ -217,8 +217,8 @@ func TestGroupKey(t *testing.T) {
 func TestNoGroup(t *testing.T) {
 	for groups, want := range map[int]string{
 		0: `no individual enrollment "dev", and no enrollment group with symmetric keys`,
-		1: `no key derived for it from the keys of the only group with symmetric keys signed the token`,
-		7: `no key derived for it from the keys of the 7 groups with symmetric keys signed the token`,
+		1: `and the token is not signed with a key derived for it from the keys of the only group with symmetric keys`,
+		7: `and the token is not signed with a key derived for it from the keys of the 7 groups with symmetric keys`,
 	} {
 		d := &dps.Decision{}
 		attest.NoGroup(d, "dev", groups)

@@ -79,9 +79,9 @@ func (a *attempt) presented() bool {
 	case n == 0:
 		NoEvidence(a.d)
 	case n > MaxChain:
-		a.d.Refuse("chain length", fmt.Sprintf("%d certificates presented, at most %d are taken", n, MaxChain), dps.Verdict{
+		a.d.Refuse("chain length", fmt.Sprintf("%d certificates presented, at most %d are accepted", n, MaxChain), dps.Verdict{
 			Reason: dps.ReasonChainTooLong, Answer: answerCertificate,
-			Remedy: "send only the leaf and the intermediates up to an uploaded CA certificate",
+			Remedy: "configure the device to send only the leaf and the intermediates up to an uploaded CA certificate",
 		})
 	default:
 		a.d.Pass("chain length", count(n))
@@ -107,17 +107,24 @@ func (a *attempt) named() bool {
 		a.d.Pass(name, "is the registration ID")
 		return true
 	}
-	a.d.Refuse(name, fmt.Sprintf("the leaf's is %q, the registration ID is %q", cn, a.ev.ID), dps.Verdict{
+	a.d.Refuse(name, nameDetail(cn, a.ev.ID), dps.Verdict{
 		Reason: dps.ReasonNameMismatch, Answer: answerCertificate,
 		Remedy: "register with the leaf's common name, or issue the leaf for this registration ID",
 	})
 	return false
 }
 
+func nameDetail(cn string, id dps.RegistrationID) string {
+	if cn == "" {
+		return fmt.Sprintf("the leaf has no common name, the registration ID is %q", id)
+	}
+	return fmt.Sprintf("the leaf has the common name %q, the registration ID is %q", cn, id)
+}
+
 // severalNames refuses a leaf with several common names: software does not agree on the
 // one that counts.
 func (a *attempt) severalNames(names []string) bool {
-	a.d.Refuse("common name", fmt.Sprintf("the leaf has %d common names, %q; it must have one", len(names), names), dps.Verdict{
+	a.d.Refuse("common name", fmt.Sprintf("the leaf has %d common names, %q, and must have one", len(names), names), dps.Verdict{
 		Reason: dps.ReasonNameMismatch, Answer: answerCertificate,
 		Remedy: "issue the leaf with the registration ID as its only common name",
 	})
@@ -127,9 +134,9 @@ func (a *attempt) severalNames(names []string) bool {
 func (a *attempt) individual(e dps.Enrollment) dps.EntryRef {
 	const name = "enrollment"
 	if e.Attestation.Type != dps.X509 {
-		a.d.Refuse(name, fmt.Sprintf("%s attests by %s, the device showed a certificate", e.Ref, e.Attestation.Type), dps.Verdict{
+		a.d.Refuse(name, fmt.Sprintf("%s uses the attestation %s, but the device presented a certificate", e.Ref, e.Attestation.Type), dps.Verdict{
 			Reason: dps.ReasonOtherAttestation, Answer: answerUnauthorized,
-			Remedy: "change the enrollment's attestation to X.509, or delete it so that a group decides",
+			Remedy: "change the enrollment's attestation to X.509, or delete the enrollment so that a group applies",
 		})
 		return e.Ref
 	}
@@ -149,7 +156,7 @@ func (a *attempt) pinned(e dps.Enrollment) {
 	if !e.Attestation.X509.Holds(print256) {
 		a.d.Refuse(name, fmt.Sprintf("the %s holds another certificate than the one presented, %s", e.Ref, print256), dps.Verdict{
 			Reason: dps.ReasonOtherCertificate, Answer: answerCertificate,
-			Remedy: "put the device's certificate into the enrollment as primary or secondary",
+			Remedy: "set the device's certificate as primary or secondary certificate of the enrollment",
 		})
 		return
 	}
@@ -187,7 +194,7 @@ func (a *attempt) leafTaken(owner dps.EntryRef) dps.EntryRef {
 		fmt.Sprintf("the presented certificate belongs to the %s, not to registration ID %q", owner, a.ev.ID),
 		dps.Verdict{
 			Reason: dps.ReasonCertificateTaken, Answer: answerUnauthorized,
-			Remedy: "name the enrollment like the certificate's common name",
+			Remedy: "recreate the enrollment with the certificate's common name as its registration ID",
 		},
 	)
 	return owner
@@ -207,12 +214,12 @@ func (a *attempt) valid(c *x509.Certificate, leaf bool) bool {
 	}
 	switch {
 	case a.now.Before(c.NotBefore):
-		a.d.Refuse(name, fmt.Sprintf("%s is valid only from %s", subject(c), stamp(c.NotBefore)), dps.Verdict{
-			Reason: early, Answer: answerCertificate, Remedy: "check the clocks, or wait, or issue the certificate anew",
+		a.d.Refuse(name, fmt.Sprintf("%s is not valid before %s", subject(c), stamp(c.NotBefore)), dps.Verdict{
+			Reason: early, Answer: answerCertificate, Remedy: "check the clocks of the server and of the CA, or reissue the certificate with an earlier start",
 		})
 	case a.now.After(c.NotAfter):
 		a.d.Refuse(name, fmt.Sprintf("%s expired at %s", subject(c), stamp(c.NotAfter)), dps.Verdict{
-			Reason: late, Answer: answerCertificate, Remedy: "issue the certificate anew",
+			Reason: late, Answer: answerCertificate, Remedy: "renew the certificate",
 		})
 	default:
 		a.d.Pass(name, subject(c)+" until "+stamp(c.NotAfter))

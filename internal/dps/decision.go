@@ -5,8 +5,8 @@ import (
 	"strings"
 )
 
-// Reason is why a device was refused. The set is closed; each has a sentence for
-// people and a remedy.
+// Reason is why a device was refused. The set is closed; each has a description and a
+// remedy.
 type Reason string
 
 // The reasons.
@@ -51,17 +51,16 @@ type Check struct {
 	Detail string // what was found, no secrets
 }
 
-// Decision is the ordered list of checks that were made on a device. The first
-// check that fails ends it.
+// Decision is the ordered list of checks of a device. The first one that fails ends it.
 type Decision struct {
 	Checks []Check
-	Entry  EntryRef // the enrollment that it reached; zero if none
-	Reason Reason   // why it ended badly, or ReasonNone
-	Answer string   // the text that the device is told, when refused
-	Remedy string   // what an operator can do about it, when refused
+	Entry  EntryRef // the enrollment that was found; zero if none
+	Reason Reason   // why the device was refused, or ReasonNone
+	Answer string   // the message that the device receives, when refused
+	Remedy string   // what an operator can do, when refused
 }
 
-// Pass records a check that held.
+// Pass records a check that passed.
 func (d *Decision) Pass(name, detail string) {
 	d.Checks = append(d.Checks, Check{Name: name, OK: true, Detail: detail})
 }
@@ -79,7 +78,7 @@ type Verdict struct {
 	Remedy string
 }
 
-// Refused reports whether the decision ended badly.
+// Refused reports whether the device was refused.
 func (d *Decision) Refused() bool { return d.Reason != ReasonNone }
 
 // LogValue lists the checks in order: "chain length: ok (2 certificates)".
@@ -95,7 +94,7 @@ func (d *Decision) LogValue() slog.Value {
 	)
 }
 
-// String writes one check for people.
+// String returns one check as text: "chain length: ok (2 certificates)".
 func (c Check) String() string {
 	outcome := "ok"
 	if !c.OK {

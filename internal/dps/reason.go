@@ -2,13 +2,13 @@ package dps
 
 import "slices"
 
-// ReasonText says what a reason means and what mends it, one sentence each.
+// ReasonText describes a reason and its remedy, one sentence each.
 type ReasonText struct {
 	Summary string
-	Remedy  string // in general; a decision has its own, which names what is at hand
+	Remedy  string // in general; a decision has its own, with the names of the records concerned
 }
 
-// reasonRow is a reason with what it means.
+// reasonRow is a reason with its description.
 type reasonRow struct {
 	reason Reason
 	text   ReasonText
@@ -17,116 +17,116 @@ type reasonRow struct {
 // reasons has one row for each reason of attestation, in the order in which they are checked.
 var reasons = []reasonRow{
 	{ReasonNoEvidence, ReasonText{
-		"The device showed neither a client certificate nor a token.",
-		"Give the device its certificate and key, which it has to show in the TLS handshake, or the key that its tokens are signed with.",
+		"The device presented neither a client certificate nor a token.",
+		"Configure the device with a client certificate and its private key for the TLS handshake, or with a symmetric key for its tokens.",
 	}},
 	{ReasonChainTooLong, ReasonText{
 		"The device presented more than 10 certificates.",
-		"Let the device send only its own certificate and the intermediates up to an uploaded CA certificate.",
+		"Configure the device to send only its own certificate and the intermediates up to an uploaded CA certificate.",
 	}},
 	{ReasonNameMismatch, ReasonText{
 		"The common name of the device's certificate is not its registration ID.",
 		"Register with the certificate's common name, or issue the certificate for this registration ID.",
 	}},
 	{ReasonNoEnrollment, ReasonText{
-		"Neither the device, nor a CA of its chain, nor a key that signed its token is enrolled.",
-		"Enroll the device, or the CA or the group that it belongs to.",
+		"No individual enrollment has the registration ID, and no enrollment group matches the certificate chain or the token.",
+		"Create an individual enrollment for the device, or an enrollment group for its CA or symmetric key.",
 	}},
 	{ReasonOtherAttestation, ReasonText{
-		"The enrollment of the device wants another kind of proof than the device showed.",
-		"Change the attestation of the enrollment to what the device has, or delete the enrollment so that a group decides.",
+		"The device's enrollment requires another attestation type than the device used.",
+		"Change the attestation type of the enrollment, or delete the enrollment so that a group applies.",
 	}},
 	{ReasonOtherCertificate, ReasonText{
-		"The individual enrollment holds another certificate than the device presented.",
-		"Put the certificate of the device into its enrollment, as primary or secondary.",
+		"The device's certificate differs from the one in its individual enrollment.",
+		"Set the device's certificate as primary or secondary certificate of its enrollment.",
 	}},
 	{ReasonCertificateTaken, ReasonText{
-		"The certificate of the device is enrolled under another registration ID.",
-		"Name the enrollment like the certificate's common name.",
+		"The device's certificate belongs to an individual enrollment with another registration ID.",
+		"Recreate the enrollment with the certificate's common name as its registration ID.",
 	}},
 	{ReasonSignerAsDevice, ReasonText{
-		"The device presented the certificate of a CA that is uploaded or enrolled, not one of its own.",
-		"Issue a certificate to the device with this CA, and let the device present it.",
+		"The device presented a certificate that is uploaded or enrolled as a CA, instead of a device certificate.",
+		"Issue a device certificate with this CA, and configure the device to present it.",
 	}},
 	{ReasonLeafNotYetValid, ReasonText{
-		"The certificate of the device is not valid yet.",
-		"Check the clocks, or wait, or issue the certificate anew.",
+		"The device's certificate is not valid yet.",
+		"Check the clocks of the server and of the CA, or reissue the device's certificate with an earlier start.",
 	}},
 	{ReasonLeafExpired, ReasonText{
-		"The certificate of the device has expired.",
-		"Issue the certificate of the device anew.",
+		"The device's certificate has expired.",
+		"Renew the device's certificate.",
 	}},
 	{ReasonSignerNotYetValid, ReasonText{
-		"A CA certificate of the chain is not valid yet.",
-		"Check the clocks, or wait, or issue the CA certificate anew.",
+		"A CA certificate in the chain is not valid yet.",
+		"Check the clocks of the server and of the CA, or reissue the CA certificate with an earlier start.",
 	}},
 	{ReasonSignerExpired, ReasonText{
-		"A CA certificate of the chain has expired.",
-		"Issue the CA certificate anew, and the device's under it.",
+		"A CA certificate in the chain has expired.",
+		"Renew the CA certificate, and upload, enroll or present the new one.",
 	}},
 	{ReasonIssuerMissing, ReasonText{
-		"A link of the chain is missing: it was neither presented by the device nor uploaded.",
-		"Let the device send its intermediates, its own certificate first, or upload the missing CA certificate.",
+		"A CA certificate in the chain is missing: the device did not present it, and it is not uploaded.",
+		"Configure the device to send its own certificate followed by the intermediates, or upload the missing CA certificate.",
 	}},
 	{ReasonSignature, ReasonText{
-		"A CA of the right name is known, but another key signed the certificate.",
-		"Find out which CA signed the certificate, and upload, enroll or present that one.",
+		"A certificate names a known CA as its issuer, but is not signed with the key of that CA.",
+		"Find out which CA issued the certificate, and upload, enroll or present that CA's certificate.",
 	}},
 	{ReasonWeakSignature, ReasonText{
-		"A certificate of the chain is signed in a way that proves nothing any more.",
-		"Issue the certificate with a SHA-256 signature, by a CA whose key is long enough.",
+		"A certificate in the chain has a weak signature: SHA-1, MD5, or an RSA key of less than 1024 bits.",
+		"Reissue the certificate with a SHA-256 signature, by a CA with an RSA key of at least 2048 bits or an ECDSA key.",
 	}},
 	{ReasonUnsupportedSignature, ReasonText{
-		"A certificate of the chain has a signature that cannot be verified, or was signed with such a key.",
-		"Issue the certificate with an RSA or ECDSA key, and a signature with SHA-256, SHA-384 or SHA-512.",
+		"A certificate in the chain has a signature algorithm, or its issuer has a key type, that is not supported.",
+		"Reissue the certificate with an RSA or ECDSA signature and SHA-256, SHA-384 or SHA-512.",
 	}},
 	{ReasonTooManySigners, ReasonText{
-		"So many certificates may have signed the chain that not all of them were tried.",
-		"Issue certificates with authority and subject key identifiers, and delete CA certificates of the same name that are no longer used.",
+		"Too many CA certificates have the name of the issuer, and not all of them were tried.",
+		"Issue certificates with authority and subject key identifiers, and delete unused CA certificates of the same name.",
 	}},
 	{ReasonNotCA, ReasonText{
-		"A certificate of the chain signed another one without being a CA, or a CA that may.",
-		"Issue the signer as a CA (basicConstraints CA:TRUE, keyUsage keyCertSign), or sign the device with one that is.",
+		"An issuer in the chain is not marked as a CA, is not allowed to sign certificates, or exceeds a path length constraint.",
+		"Reissue the CA certificate with basicConstraints CA:TRUE, a sufficient pathlen and keyUsage keyCertSign.",
 	}},
 	{ReasonChainRule, ReasonText{
-		"A certificate of the chain carries a rule that forbids it, or one that is not understood.",
-		"Issue the certificates without the critical extension or the name constraint in question.",
+		"A certificate in the chain violates name constraints or certificate policies, or has a critical extension that is not supported.",
+		"Reissue the certificate so that it satisfies the constraints of its issuers, and without unsupported critical extensions.",
 	}},
 	{ReasonCANotVerified, ReasonText{
-		"The chain reaches no CA certificate whose possession was proved.",
-		"Upload the CA certificate if it is not there, and prove possession of its key.",
+		"The chain does not lead to a verified CA certificate.",
+		"Upload the CA certificate if it is missing, and verify it by proof of possession.",
 	}},
 	{ReasonOtherCA, ReasonText{
-		"The chain reaches none of the CA certificates that the enrollment names.",
-		"Sign the device with a CA that the enrollment names, or name the device's CA in the enrollment.",
+		"The chain does not lead to any CA certificate that the enrollment refers to.",
+		"Issue the device certificate with a CA that the enrollment refers to, or add the device's CA to the enrollment.",
 	}},
 	{ReasonTokenMalformed, ReasonText{
-		"What the device sent as a token is none.",
-		"Let the SDK of the device make the token.",
+		"The device sent a malformed SAS token.",
+		"Generate the token with a device SDK.",
 	}},
 	{ReasonTokenResource, ReasonText{
-		"The token is for another ID scope or registration ID than the connection.",
-		"Use the same ID scope and registration ID for the token as for the connection.",
+		"The token was issued for another ID scope or registration ID than the connection uses.",
+		"Use the same ID scope and registration ID in the token and in the connection.",
 	}},
 	{ReasonTokenExpired, ReasonText{
 		"The token expired more than 5 minutes ago.",
-		"Check the clock of the device, and let it make a new token for each connection.",
+		"Check the device's clock, and generate a new token for each connection.",
 	}},
 	{ReasonGroupSearch, ReasonText{
-		"There are more enrollment groups with symmetric keys than one request tries, and the device's group is not found yet.",
-		"Let the device retry, as its answer says, or create an individual enrollment for it.",
+		"The device's enrollment group is not found yet, because one request tries a limited number of groups with symmetric keys.",
+		"Retry after the time given in the answer, or create an individual enrollment for the device.",
 	}},
 	{ReasonWrongKey, ReasonText{
-		"Neither key of the device's enrollment signed its token.",
-		"Give the device the primary or secondary key of its enrollment.",
+		"The token is not signed with a key of the device's enrollment.",
+		"Configure the device with the primary or secondary key of its individual enrollment, or with the key derived from its group's key.",
 	}},
 	{ReasonDisabled, ReasonText{
-		"The device proved who it is, and its enrollment is disabled.",
-		"Enable the enrollment, or leave the device out.",
+		"The device proved its identity, but its enrollment is disabled.",
+		"Enable the enrollment, or decommission the device.",
 	}},
 	{ReasonOperationOwner, ReasonText{
-		"The device asked for the outcome of a registration with another proof than it registered with.",
-		"Poll with the certificate that the device registered with, or register again.",
+		"The device polled a registration with another certificate or key than it registered with.",
+		"Poll with the same certificate or key, or register again.",
 	}},
 	{ReasonIdentityHeld, ReasonText{
 		"The identity of the device at its hub belongs to another enrollment, and --takeover refuse keeps it there.",
@@ -151,7 +151,7 @@ func Reasons() []Reason {
 	return all
 }
 
-// Text returns what r means; nothing of ReasonNone.
+// Text returns the description of r, or nothing for ReasonNone.
 func (r Reason) Text() ReasonText {
 	for _, table := range [][]reasonRow{contactReasons, reasons} {
 		for _, row := range table {

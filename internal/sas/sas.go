@@ -1,10 +1,9 @@
-// Package sas signs and checks Shared Access Signature tokens:
+// Package sas creates and verifies Shared Access Signature tokens:
 //
 //	SharedAccessSignature sr={resource}&sig={signature}&se={expiry}[&skn={name}]
 //
-// The signature is HMAC-SHA256 over resource and expiry exactly as the token
-// spells them, so a token is checked over its own text and never over a form that
-// we would have written.
+// The signature is HMAC-SHA256 over resource and expiry exactly as the token spells
+// them, so a token is verified over its own text, never over a re-encoded form.
 // Source: azure-docs, articles/iot-dps/how-to-control-access.md.
 package sas
 
@@ -30,32 +29,32 @@ const MaxLength = 4096
 // Source: azure-iot-sdk-csharp, provisioning/service/src/Auth/SharedAccessSignatureConstants.cs.
 const maxKeyName = 256
 
-// Leeway is how long after its expiry a token is still taken, because clocks differ.
+// Leeway is how long after its expiry a token is still accepted, because clocks differ.
 // Source: azure-iot-sdk-csharp, provisioning/service/src/Auth/SharedAccessSignature.cs.
 const Leeway = 5 * time.Minute
 
 // ErrMalformed is the cause of every error of Parse.
 var ErrMalformed = errors.New("malformed SAS token")
 
-// Token is a parsed token. Nothing in it is proved before Verify.
+// Token is a parsed token. Nothing in it can be trusted before Verify.
 type Token struct {
 	Resource string    // what it is for, decoded
 	KeyName  string    // skn, decoded; may be ""
-	Expiry   time.Time // not taken from then on, leeway apart
+	Expiry   time.Time // without the leeway
 
 	rawResource, rawExpiry string // as written: this is what was signed
 	signature              []byte
 }
 
-// Parse reads a token. Fields come in any order; names are compared without case;
-// unknown fields are ignored, repeated ones refused.
+// Parse parses a token. Fields may be in any order, and their names in any case; unknown
+// fields are ignored, repeated ones are an error.
 func Parse(text string) (Token, error) {
 	if len(text) > MaxLength {
 		return Token{}, fmt.Errorf("%w: longer than %d bytes", ErrMalformed, MaxLength)
 	}
 	words := strings.Fields(text)
 	if len(words) != 2 || !strings.EqualFold(words[0], scheme) {
-		return Token{}, fmt.Errorf("%w: want %q and one word", ErrMalformed, scheme)
+		return Token{}, fmt.Errorf("%w: must be %q, a space and the fields", ErrMalformed, scheme)
 	}
 	fields, err := split(words[1])
 	if err != nil {
@@ -70,16 +69,16 @@ func split(s string) (map[string]string, error) {
 		name, value, ok := strings.Cut(part, "=")
 		name = strings.ToLower(name)
 		if !ok {
-			return nil, fmt.Errorf("%w: a field without '='", ErrMalformed)
+			return nil, fmt.Errorf("%w: a field has no '='", ErrMalformed)
 		}
 		if _, again := fields[name]; again {
-			return nil, fmt.Errorf("%w: a field twice", ErrMalformed) // its name may be a key put in the wrong place
+			return nil, fmt.Errorf("%w: a field is repeated", ErrMalformed) // its name may be a key put in the wrong place
 		}
 		fields[name] = value
 	}
 	for _, name := range []string{"sr", "sig", "se"} {
 		if fields[name] == "" {
-			return nil, fmt.Errorf("%w: no %s", ErrMalformed, name)
+			return nil, fmt.Errorf("%w: field %s is missing", ErrMalformed, name)
 		}
 	}
 	return fields, nil
@@ -89,23 +88,23 @@ func build(fields map[string]string) (Token, error) {
 	t := Token{rawResource: fields["sr"], rawExpiry: fields["se"]}
 	var err error
 	if t.Resource, err = url.PathUnescape(t.rawResource); err != nil {
-		return Token{}, fmt.Errorf("%w: sr is not URL-encoded", ErrMalformed)
+		return Token{}, fmt.Errorf("%w: sr must be URL-encoded", ErrMalformed)
 	}
 	seconds, err := strconv.ParseInt(t.rawExpiry, 10, 64)
 	if err != nil || seconds < 0 {
-		return Token{}, fmt.Errorf("%w: se is not whole seconds since 1970", ErrMalformed)
+		return Token{}, fmt.Errorf("%w: se must be a whole number of seconds since 1970", ErrMalformed)
 	}
 	t.Expiry = time.Unix(seconds, 0)
 	if t.KeyName, err = url.PathUnescape(fields["skn"]); err != nil || len(t.KeyName) > maxKeyName {
-		return Token{}, fmt.Errorf("%w: skn is not URL-encoded or too long", ErrMalformed)
+		return Token{}, fmt.Errorf("%w: skn must be URL-encoded, with at most %d bytes", ErrMalformed, maxKeyName)
 	}
 	// PathUnescape leaves '+' alone: some clients do not escape it in base64.
 	sig, err := url.PathUnescape(fields["sig"])
 	if err != nil {
-		return Token{}, fmt.Errorf("%w: sig is not URL-encoded", ErrMalformed)
+		return Token{}, fmt.Errorf("%w: sig must be URL-encoded", ErrMalformed)
 	}
 	if t.signature, err = base64.StdEncoding.DecodeString(sig); err != nil {
-		return Token{}, fmt.Errorf("%w: sig is not base64", ErrMalformed)
+		return Token{}, fmt.Errorf("%w: sig must be base64", ErrMalformed)
 	}
 	return t, nil
 }
@@ -122,7 +121,7 @@ func (t Token) Verify(keys ...[]byte) bool {
 	return matched
 }
 
-// Expired reports whether the token's time is over at now, leeway included.
+// Expired reports whether the token has expired at now, including the leeway.
 func (t Token) Expired(now time.Time) bool { return now.After(t.Expiry.Add(Leeway)) }
 
 func sign(key []byte, resource, expiry string) []byte {
@@ -131,8 +130,8 @@ func sign(key []byte, resource, expiry string) []byte {
 	return mac.Sum(nil)
 }
 
-// Sign returns a token for resource, which is encoded here, that expires at
-// expiry. keyName is left out when "".
+// Sign returns a token for resource, unencoded, that expires at expiry. An empty keyName
+// is omitted.
 func Sign(resource, keyName string, key []byte, expiry time.Time) string {
 	sr := escape(resource)
 	se := strconv.FormatInt(expiry.Unix(), 10)
@@ -144,7 +143,7 @@ func Sign(resource, keyName string, key []byte, expiry time.Time) string {
 	return token
 }
 
-// escape writes a blank as %20 and not as the '+' of forms, which Parse leaves alone.
+// escape encodes a space as %20, not as the '+' of forms, which Parse does not decode.
 func escape(s string) string { return strings.ReplaceAll(url.QueryEscape(s), "+", "%20") }
 
 // Covers reports whether a token for resource grants hostPath, which is host and

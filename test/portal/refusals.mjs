@@ -26,7 +26,7 @@ await run({
 
   'it says why, and what to do': async () => {
     await page.getByRole('link', { name: 'sensor-7' }).click();
-    await page.getByRole('heading', { name: 'The chain reaches no CA certificate whose possession was proved.' }).waitFor();
+    await page.getByRole('heading', { name: 'The chain does not lead to a verified CA certificate.' }).waitFor();
     const failed = page.locator('.check-bad');
     assert.equal(await failed.count(), 1);
     assert.match(await failed.textContent(), /proof of possession/);

@@ -68,7 +68,7 @@ var refusals = []refusal{
 	},
 	{
 		name: "CN other than the registration ID", certs: []string{rootCert, underRoot}, setUp: []string{verifyRoot, byRoot}, with: "$dev", id: "other-$",
-		status: 401, message: "Invalid certificate", reason: "name-mismatch", check: `common name: FAILED (the leaf's is "dev-$", the registration ID is "other-$")`,
+		status: 401, message: "Invalid certificate", reason: "name-mismatch", check: `common name: FAILED (the leaf has the common name "dev-$", the registration ID is "other-$")`,
 	},
 	{
 		name: "another leaf than the enrolled one", certs: []string{ownCert, `$spare = device "dev-$"`}, setUp: []string{byLeaf}, with: "$spare",
@@ -76,7 +76,7 @@ var refusals = []refusal{
 	},
 	{
 		name: "an individual enrollment by key", certs: []string{rootCert, underRoot}, setUp: []string{verifyRoot, byRoot, bySAS}, with: "$dev",
-		status: 401, message: "Unauthorized", reason: "other-attestation", check: "enrollment: FAILED (individual enrollment dev-$ attests by symmetricKey",
+		status: 401, message: "Unauthorized", reason: "other-attestation", check: "enrollment: FAILED (individual enrollment dev-$ uses the attestation symmetricKey",
 	},
 	{
 		name: "expired leaf", certs: []string{rootCert, underRoot + " flaw expired"}, setUp: []string{verifyRoot, byRoot}, with: "$dev",
@@ -88,7 +88,7 @@ var refusals = []refusal{
 	},
 	{
 		name: "not-yet-valid leaf", certs: []string{rootCert, underRoot + " flaw not-yet-valid"}, setUp: []string{verifyRoot, byRoot}, with: "$dev",
-		status: 401, message: "Invalid certificate", reason: "leaf-not-yet-valid", check: "validity of leaf: FAILED (CN=dev-$ is valid only from ",
+		status: 401, message: "Invalid certificate", reason: "leaf-not-yet-valid", check: "validity of leaf: FAILED (CN=dev-$ is not valid before ",
 	},
 	{
 		name: "expired intermediate", certs: []string{rootCert, midCert + " flaw expired", devCert}, setUp: []string{verifyRoot, byRoot}, with: "$dev $mid",
@@ -96,7 +96,7 @@ var refusals = []refusal{
 	},
 	{
 		name: "not-yet-valid intermediate", certs: []string{rootCert, midCert + " flaw not-yet-valid", devCert}, setUp: []string{verifyRoot, byRoot}, with: "$dev $mid",
-		status: 401, message: "Invalid certificate", reason: "signer-not-yet-valid", check: "validity of signer: FAILED (CN=Mid $ is valid only from ",
+		status: 401, message: "Invalid certificate", reason: "signer-not-yet-valid", check: "validity of signer: FAILED (CN=Mid $ is not valid before ",
 	},
 	{
 		name: "missing intermediate", certs: []string{rootCert, midCert, devCert}, setUp: []string{verifyRoot, byRoot}, with: "$dev",
@@ -283,7 +283,7 @@ func TestLongChains(t *testing.T) {
 		id := fmt.Sprintf("dev-%d", tt.certificates)
 		shown := w.chain(t, id, "root", tt.certificates-1)
 		r := w.send(t, "PUT", "/"+w.info.IDScope+"/registrations/"+id+"/register", "", shown...)
-		check := fmt.Sprintf("chain length: FAILED (%d certificates presented, at most 10 are taken)", tt.certificates)
+		check := fmt.Sprintf("chain length: FAILED (%d certificates presented, at most 10 are accepted)", tt.certificates)
 		w.wasRefused(t, r, tt.row, check)
 	}
 }
