@@ -168,7 +168,7 @@ func TestSearchGoesOn(t *testing.T) {
 		_, err := w.Register(t.Context(), stranger)
 		fails(t, "first pass", err, dps.Throttled)
 		_, err = w.Register(t.Context(), stranger)
-		fails(t, "all groups", err, dps.Unauthorized)
+		fails(t, "all groups", err, dps.UnknownCredential)
 		if l := w.lastLine(t); l.Decision.Reason != string(dps.ReasonNoEnrollment) {
 			t.Errorf("log line = %+v", l)
 		}
@@ -195,7 +195,7 @@ func TestChangedGroupsCountAtOnce(t *testing.T) {
 	}
 	must(t, w.enroll.Delete(t.Context(), in, group("second"), dps.Condition{}))
 	_, err := w.Register(t.Context(), token("d", second))
-	fails(t, "after it was deleted", err, dps.Unauthorized)
+	fails(t, "after it was deleted", err, dps.UnknownCredential)
 	again := w.keyed(t, group("second"), nil)
 	if rec := w.registered(t, token("d", again)); rec.Entry != group("second") {
 		t.Errorf("after it was created again: %+v", rec)

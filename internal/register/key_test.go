@@ -123,7 +123,7 @@ func TestPollByKeys(t *testing.T) {
 	fails(t, "wrong key", poll(w.tokened("pump", dps.NewKey()), pump), dps.UnknownCredential)
 	fails(t, "wrong group key", poll(w.tokened("sensor", dps.NewKey()), sensor), dps.UnknownCredential)
 	fails(t, "no token", poll(w.request("pump", nil), pump), dps.UnknownCredential)
-	fails(t, "a certificate", poll(w.request("pump", selfSigned(t, "pump")), pump), dps.UnknownCredential)
+	fails(t, "a certificate", poll(w.request("pump", selfSigned(t, "pump")), pump), dps.Unauthorized)
 	stale := w.tokened("pump", own.Primary)
 	w.advance(2 * time.Hour)
 	fails(t, "expired", poll(stale, pump), dps.UnknownCredential)
