@@ -22,7 +22,7 @@ const (
 
 // ownNames are the names, or their beginnings, of everything that Mooring puts into a data directory.
 var ownNames = []string{
-	lockName, firstStartName, "runtime.json", "master.key", ".master.key.", "mooring.db", "tls", stagePrefix,
+	lockName, firstStartName, "runtime.json", "master.key", ".master.key.", "mooring.db", ".room.", "tls", stagePrefix,
 }
 
 // protect makes a data directory that was there before accessible to its owner alone, and refuses one that
@@ -155,7 +155,7 @@ func (d dataDir) removeLeftovers(log *slog.Logger) error {
 		errs = append(errs, removeLeftover(path, log))
 	}
 	for _, pattern := range []string{
-		filepath.Join(escapeGlob(d.path), ".master.key.*"), filepath.Join(escapeGlob(d.tls()), ".*.pem.*"),
+		filepath.Join(escapeGlob(d.path), ".master.key.*"), filepath.Join(escapeGlob(d.path), ".room.*"), filepath.Join(escapeGlob(d.tls()), ".*.pem.*"),
 		escapeGlob(d.runtimeFile()) + ".new",
 	} {
 		files, err := filepath.Glob(pattern)

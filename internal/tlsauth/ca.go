@@ -43,6 +43,7 @@ const (
 type authority struct {
 	certFile string
 	cas      []*ca
+	earlier  []*x509.Certificate // earlier generations of the first CA, see constraints.go
 }
 
 // ca is the CA of one kind.
@@ -55,7 +56,7 @@ type ca struct {
 }
 
 // openAuthority loads the authority of o.Dir, or creates it where there is none.
-func openAuthority(o Options) (*authority, error) {
+func openAuthority(o Options, n names) (*authority, error) {
 	a := &authority{certFile: filepath.Join(o.Dir, "ca.cert.pem")}
 	for _, k := range kinds() {
 		a.cas = append(a.cas, &ca{kind: k, keyFile: filepath.Join(o.Dir, k.caKey)})
@@ -63,7 +64,10 @@ func openAuthority(o Options) (*authority, error) {
 	if err := os.MkdirAll(o.Dir, dirMode); err != nil {
 		return nil, fmt.Errorf("opening TLS authority: %w", err)
 	}
-	if err := a.loadOrCreate(o.Now()); err != nil {
+	if err := a.loadOrCreate(n, o.Now()); err != nil {
+		return nil, fmt.Errorf("opening TLS authority: %w", err)
+	}
+	if err := a.loadEarlier(); err != nil {
 		return nil, fmt.Errorf("opening TLS authority: %w", err)
 	}
 	a.warn(o.Log, o.Now())
@@ -73,7 +77,7 @@ func openAuthority(o Options) (*authority, error) {
 // loadOrCreate looks at the files. Keys without certificates get certificates, whose
 // names and keys are those that clients may already trust. Certificates without one of
 // the keys cannot be helped.
-func (a *authority) loadOrCreate(now time.Time) error {
+func (a *authority) loadOrCreate(n names, now time.Time) error {
 	certs, err := readFile(a.certFile)
 	unfinished := errors.Is(err, fs.ErrNotExist)
 	if err != nil && !unfinished {
@@ -88,7 +92,7 @@ func (a *authority) loadOrCreate(now time.Time) error {
 		return err
 	}
 	if unfinished {
-		return a.create(now)
+		return a.create(n, now)
 	}
 	return a.parseCerts(certs)
 }
@@ -177,20 +181,19 @@ func (a *authority) damagedCerts() error {
 }
 
 // create makes what is missing: keys, and the certificates of all.
-func (a *authority) create(now time.Time) error {
-	var certs []byte
+func (a *authority) create(n names, now time.Time) error {
 	for _, c := range a.cas {
 		if c.key == nil {
 			if err := c.newKeys(); err != nil {
 				return err
 			}
 		}
-		if err := c.certify(now); err != nil {
-			return err
-		}
-		certs = append(certs, pem.EncodeToMemory(&pem.Block{Type: pemCertificate, Bytes: c.cert.Raw})...)
 	}
-	return writeFile(a.certFile, certs, publicMode)
+	certs, err := a.certificates(n, now)
+	if err != nil {
+		return err
+	}
+	return a.put(certs)
 }
 
 // newKeys makes the key and, as a new CA has a server certificate to issue, one for that
@@ -218,11 +221,12 @@ func (c *ca) serverKey() (crypto.Signer, error) {
 	return c.generate()
 }
 
-// certify makes a certificate for the key. Its name follows from the key.
-func (c *ca) certify(now time.Time) error {
+// certificate makes a certificate for the key that permits names, and what the present one permits. Its
+// own name follows from the key.
+func (c *ca) certificate(n names, now time.Time) (*x509.Certificate, error) {
 	id, err := keyID(c.key.Public())
 	if err != nil {
-		return err
+		return nil, err
 	}
 	template := &x509.Certificate{
 		SerialNumber:          newSerial(),
@@ -235,12 +239,12 @@ func (c *ca) certify(now time.Time) error {
 		IsCA:                  true,
 		MaxPathLenZero:        true,
 	}
+	constrain(template, n, c.cert)
 	der, err := x509.CreateCertificate(rand.Reader, template, template, c.key.Public(), c.key)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	c.cert, err = x509.ParseCertificate(der)
-	return err
+	return x509.ParseCertificate(der)
 }
 
 // warn tells the operator in time that a new authority is needed. The certificates were

@@ -77,39 +77,54 @@ func (n *names) match(cert *x509.Certificate) bool {
 type issuer struct {
 	dir   string
 	names names
-	cas   []*ca
+	own   *authority
 	now   func() time.Time
 	log   *slog.Logger
 }
 
-func newIssuer(o Options, n names, cas []*ca) *issuer {
-	return &issuer{dir: o.Dir, names: n, cas: cas, now: o.Now, log: o.Log}
+func newIssuer(o Options, n names, own *authority) *issuer {
+	return &issuer{dir: o.Dir, names: n, own: own, now: o.Now, log: o.Log}
 }
 
 func (s *issuer) rename(_ []string, n names) { s.names = n }
 
 // refresh issues what is stale and returns the certificates of all kinds.
 func (s *issuer) refresh() outcome {
-	var certs []*tls.Certificate
-	for _, c := range s.cas {
-		cert, err := s.ensure(c)
-		if err != nil {
-			return outcome{fresh: true, err: fmt.Errorf("issuing %s: %w", s.certFile(c), err)}
-		}
-		certs = append(certs, cert)
+	if err := s.own.extend(s.names, s.now(), s.log); err != nil {
+		return outcome{fresh: true, err: fmt.Errorf("issuing certificates of the TLS authority: %w", err)}
 	}
-	return outcome{certs: certs, fresh: true}
+	var all [][]*tls.Certificate
+	for _, g := range s.own.groups(s.names) {
+		var certs []*tls.Certificate
+		for _, c := range s.own.cas {
+			cert, err := s.ensure(c, g)
+			if err != nil {
+				return outcome{fresh: true, err: fmt.Errorf("issuing %s: %w", s.certFile(c, g), err)}
+			}
+			certs = append(certs, cert)
+		}
+		all = append(all, certs)
+	}
+	return outcome{certs: all, fresh: true}
 }
 
-func (s *issuer) certFile(c *ca) string { return filepath.Join(s.dir, c.server+".cert.pem") }
-func (s *issuer) keyFile(c *ca) string  { return filepath.Join(s.dir, c.server+".key.pem") }
+func (s *issuer) certFile(c *ca, g group) string { return s.file(c, g, ".cert.pem") }
+func (s *issuer) keyFile(c *ca, g group) string  { return s.file(c, g, ".key.pem") }
+
+func (s *issuer) file(c *ca, g group, suffix string) string {
+	name := c.server
+	if g.generation > 0 {
+		name += fmt.Sprintf("-%d", g.generation+1)
+	}
+	return filepath.Join(s.dir, name+suffix)
+}
 
 // ensure returns the certificate in the files, or issues a new one where that may not
 // be served.
-func (s *issuer) ensure(c *ca) (*tls.Certificate, error) {
-	cert, err := loadPair(s.certFile(c), s.keyFile(c))
+func (s *issuer) ensure(c *ca, g group) (*tls.Certificate, error) {
+	cert, err := loadPair(s.certFile(c, g), s.keyFile(c, g))
 	if err == nil {
-		err = s.check(cert.Leaf, c)
+		err = s.check(cert.Leaf, c, g)
 	}
 	if err == nil {
 		return cert, nil
@@ -118,16 +133,16 @@ func (s *issuer) ensure(c *ca) (*tls.Certificate, error) {
 	if errors.Is(err, fs.ErrNotExist) {
 		reason = "there is none"
 	}
-	if cert, err = s.issue(c); err != nil {
+	if cert, err = s.issue(c, g); err != nil {
 		return nil, err
 	}
-	s.log.Info("server certificate issued", "file", s.certFile(c), "reason", reason,
-		"names", s.names.dns, "addresses", s.names.ips, "not_after", cert.Leaf.NotAfter)
+	s.log.Info("server certificate issued", "file", s.certFile(c, g), "reason", reason,
+		"names", g.dns, "addresses", g.ips, "not_after", cert.Leaf.NotAfter)
 	return cert, nil
 }
 
 // check returns why a certificate has to be issued again, or nil.
-func (s *issuer) check(leaf *x509.Certificate, c *ca) error {
+func (s *issuer) check(leaf *x509.Certificate, c *ca, g group) error {
 	now := s.now()
 	third := leaf.NotAfter.Sub(leaf.NotBefore) / 3
 	switch {
@@ -135,7 +150,7 @@ func (s *issuer) check(leaf *x509.Certificate, c *ca) error {
 		return fmt.Errorf("the key is %s", leaf.PublicKeyAlgorithm)
 	case leaf.CheckSignatureFrom(c.cert) != nil:
 		return errors.New("it is from another authority")
-	case !s.names.match(leaf):
+	case !g.match(leaf):
 		return errors.New("the host names changed")
 	case leaf.NotAfter.Sub(now) < third:
 		return errors.New("it ends soon")
@@ -147,12 +162,12 @@ func (s *issuer) check(leaf *x509.Certificate, c *ca) error {
 
 // issue makes a certificate with a key of its own and writes both, the key first. After
 // a crash between the two they do not match, which is found at the next start.
-func (s *issuer) issue(c *ca) (*tls.Certificate, error) {
+func (s *issuer) issue(c *ca, g group) (*tls.Certificate, error) {
 	key, err := c.serverKey()
 	if err != nil {
 		return nil, err
 	}
-	der, err := s.sign(c, key.Public())
+	der, err := s.sign(c, g, key.Public())
 	if err != nil {
 		return nil, err
 	}
@@ -160,16 +175,16 @@ func (s *issuer) issue(c *ca) (*tls.Certificate, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := writeKey(s.keyFile(c), key); err != nil {
+	if err := writeKey(s.keyFile(c, g), key); err != nil {
 		return nil, err
 	}
-	if err := writeCert(s.certFile(c), der); err != nil {
+	if err := writeCert(s.certFile(c, g), der); err != nil {
 		return nil, err
 	}
 	return &tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key, Leaf: leaf}, nil
 }
 
-func (s *issuer) sign(c *ca, key crypto.PublicKey) ([]byte, error) {
+func (s *issuer) sign(c *ca, g group, key crypto.PublicKey) ([]byte, error) {
 	start := s.now().Add(-backdate)
 	template := &x509.Certificate{
 		SerialNumber:          newSerial(),
@@ -179,12 +194,12 @@ func (s *issuer) sign(c *ca, key crypto.PublicKey) ([]byte, error) {
 		KeyUsage:              c.usage,
 		ExtKeyUsage:           []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
 		BasicConstraintsValid: true,
-		DNSNames:              s.names.dns,
-		IPAddresses:           s.names.ips,
+		DNSNames:              g.dns,
+		IPAddresses:           g.ips,
 	}
 	const maxCommonName = 64 // RFC 5280, appendix A.1
-	if len(s.names.first) <= maxCommonName {
-		template.Subject.CommonName = s.names.first
+	if len(g.first) <= maxCommonName {
+		template.Subject.CommonName = g.first
 	}
 	return x509.CreateCertificate(rand.Reader, template, c.cert, key, c.key)
 }

@@ -14,14 +14,14 @@ func TestSetHostnames(t *testing.T) {
 	w := newIssuedWorld(t)
 	a := w.open(t)
 	before := parse(t, w.path("server-ecdsa.cert.pem"))
-	if err := a.SetHostnames([]string{"localhost", "hub-a.example", "192.0.2.7"}); err != nil {
+	if err := a.SetHostnames([]string{"localhost", "hub-a.localhost", "10.1.2.7"}); err != nil {
 		t.Fatal(err)
 	}
 	served, err := a.GetCertificate(hello13())
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range []string{"localhost", "hub-a.example", "192.0.2.7"} {
+	for _, name := range []string{"localhost", "hub-a.localhost", "10.1.2.7"} {
 		for _, leaf := range []string{"server-ecdsa.cert.pem", "server-rsa.cert.pem"} {
 			if err := parse(t, w.path(leaf)).VerifyHostname(name); err != nil {
 				t.Error(err)
@@ -36,7 +36,7 @@ func TestSetHostnames(t *testing.T) {
 		t.Errorf("certificate of %s", now.Subject)
 	}
 	// The same names again, in any order, issue nothing.
-	if err := a.SetHostnames([]string{"localhost", "192.0.2.7", "hub-a.example"}); err != nil ||
+	if err := a.SetHostnames([]string{"localhost", "10.1.2.7", "hub-a.localhost"}); err != nil ||
 		!parse(t, w.path("server-ecdsa.cert.pem")).Equal(now) {
 		t.Errorf("issued again for the same names, %v", err)
 	}
@@ -46,7 +46,7 @@ func TestSetHostnames(t *testing.T) {
 	if err := a.SetHostnames([]string{"bücher.example"}); err == nil || !strings.Contains(err.Error(), "issuing") {
 		t.Errorf("a name that no certificate can hold: %v", err)
 	}
-	if served, err = a.GetCertificate(hello13()); err != nil || !slices.Contains(served.Leaf.DNSNames, "hub-a.example") {
+	if served, err = a.GetCertificate(hello13()); err != nil || !slices.Contains(served.Leaf.DNSNames, "hub-a.localhost") {
 		t.Errorf("after an error %v is served, %v", served.Leaf.DNSNames, err)
 	}
 }

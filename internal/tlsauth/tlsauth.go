@@ -8,6 +8,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"log/slog"
+	"net"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -40,8 +41,9 @@ type Authority struct {
 	mu     sync.Mutex // owns source
 	source source
 
-	// current holds one certificate or more, the preferred first; never empty.
-	current atomic.Pointer[[]*tls.Certificate]
+	// current holds, for each group of host names, one certificate or more, the preferred first;
+	// never empty.
+	current atomic.Pointer[[][]*tls.Certificate]
 }
 
 // source is where certificates come from.
@@ -55,9 +57,9 @@ type source interface {
 
 // outcome is what a look at the files gave.
 type outcome struct {
-	certs []*tls.Certificate // to be served from now on; none: those in use stay
-	fresh bool               // something is new since the look before, good or bad
-	err   error              // why the files cannot be served
+	certs [][]*tls.Certificate // to be served from now on, see Authority.current; none: those in use stay
+	fresh bool                 // something is new since the look before, good or bad
+	err   error                // why the files cannot be served
 }
 
 // How often Run looks. Own certificates live for months, while an operator who
@@ -90,11 +92,11 @@ func Open(o Options) (*Authority, error) {
 	if o.CertFile != "" {
 		a.source, a.caFile, a.interval = newWatcher(o), o.CertFile, watchInterval
 	} else {
-		own, err := openAuthority(o)
+		own, err := openAuthority(o, names)
 		if err != nil {
 			return nil, err
 		}
-		a.source, a.caFile, a.interval = newIssuer(o, names, own.cas), own.certFile, renewInterval
+		a.source, a.caFile, a.interval = newIssuer(o, names, own), own.certFile, renewInterval
 	}
 	if err := a.Reload(); err != nil {
 		return nil, err
@@ -109,9 +111,10 @@ func (a *Authority) CAFile() string { return a.caFile }
 
 // GetCertificate has the form of [tls.Config.GetCertificate]. It returns the ECDSA
 // certificate to clients that can use it, else the RSA one; with the operator's
-// files there is only theirs. The name that the client asks for does not matter.
+// files there is only theirs. The name that the client asks for matters only where the names of the
+// service are in several certificates.
 func (a *Authority) GetCertificate(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
-	certs := *a.current.Load()
+	certs := groupFor(*a.current.Load(), hello)
 	// SupportsCertificate refuses a certificate for another name too, and a client
 	// that uses an alias is not to be punished with RSA.
 	anyName := *hello
@@ -122,6 +125,24 @@ func (a *Authority) GetCertificate(hello *tls.ClientHelloInfo) (*tls.Certificate
 		}
 	}
 	return certs[len(certs)-1], nil
+}
+
+// groupFor returns the certificates for the name, or the address, that a client connects to: those of
+// the first group where no certificate has it.
+func groupFor(groups [][]*tls.Certificate, hello *tls.ClientHelloInfo) []*tls.Certificate {
+	if len(groups) == 1 {
+		return groups[0]
+	}
+	host := hello.ServerName
+	if host == "" && hello.Conn != nil { // clients name no addresses
+		host, _, _ = net.SplitHostPort(hello.Conn.LocalAddr().String())
+	}
+	for _, certs := range groups {
+		if host != "" && certs[0].Leaf.VerifyHostname(host) == nil {
+			return certs
+		}
+	}
+	return groups[0]
 }
 
 // Run renews or reloads certificates when that is due, until ctx ends; it returns

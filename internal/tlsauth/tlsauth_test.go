@@ -197,7 +197,7 @@ func checkServer(t *testing.T, leaf *x509.Certificate, algorithm x509.PublicKeyA
 
 func TestLongNameIsNoCommonName(t *testing.T) {
 	t.Parallel()
-	w := newIssuedWorld(t)
+	w := newWorld(t)
 	long := strings.Repeat("a", 60) + ".example"
 	w.open(t, long)
 	leaf := parse(t, w.path("server-ecdsa.cert.pem"))
@@ -217,7 +217,7 @@ func TestLaterStart(t *testing.T) {
 	}
 	otherCA := func(t *testing.T, w *world) {
 		other := newWorld(t)
-		other.open(t, "a.example", "b.example")
+		other.open(t, "a.plant.example", "b.plant.example")
 		for _, name := range caFiles {
 			write(t, w.path(name), read(t, other.path(name)))
 		}
@@ -239,7 +239,7 @@ func TestLaterStart(t *testing.T) {
 	pass := func(d time.Duration) func(*testing.T, *world) {
 		return func(_ *testing.T, w *world) { w.now = start.Add(d) }
 	}
-	same := []string{"a.example", "b.example"}
+	same := []string{"a.plant.example", "b.plant.example"}
 	setBack := func(t *testing.T, w *world) { // to before the renewal
 		w.now = start.Add(300 * day)
 		w.open(t, same...)
@@ -253,11 +253,11 @@ func TestLaterStart(t *testing.T) {
 		want   []string // the files that change
 	}{
 		{"nothing changed", same, nil, nil},
-		{"other order", []string{"b.example", "a.example"}, nil, nil},
-		{"one name more", []string{"a.example", "b.example", "c.example"}, nil, bothPairs},
-		{"one name less", []string{"a.example"}, nil, bothPairs},
-		{"other name", []string{"a.example", "c.example"}, nil, bothPairs},
-		{"an address more", []string{"a.example", "b.example", "192.0.2.1"}, nil, bothPairs},
+		{"other order", []string{"b.plant.example", "a.plant.example"}, nil, nil},
+		{"one name more", []string{"a.plant.example", "b.plant.example", "c.plant.example"}, nil, bothPairs},
+		{"one name less", []string{"a.plant.example"}, nil, bothPairs},
+		{"other name", []string{"a.plant.example", "c.plant.example"}, nil, bothPairs},
+		{"an address more", []string{"a.plant.example", "b.plant.example", "10.0.0.1"}, nil, bothPairs},
 		{"two thirds are not over", same, pass(264 * day), nil},
 		{"under a third is left", same, pass(265 * day), bothPairs},
 		{"over", same, pass(500 * day), bothPairs},

@@ -45,7 +45,7 @@ func (w *watcher) refresh() outcome {
 		return outcome{fresh: true, err: w.err}
 	}
 	w.report(&cert)
-	return outcome{certs: []*tls.Certificate{&cert}, fresh: true}
+	return outcome{certs: [][]*tls.Certificate{{&cert}}, fresh: true}
 }
 
 func (w *watcher) parse(certPEM, keyPEM []byte, errs ...error) (tls.Certificate, error) {

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
+	"path/filepath"
 	"sync"
 	"time"
 
@@ -28,6 +30,7 @@ type health struct {
 	guard *pagesum.Guard
 	log   *slog.Logger
 	hook  func(error)
+	path  string
 
 	state *healthState
 }
@@ -38,7 +41,7 @@ type healthState struct {
 }
 
 func newHealth(o Options) health {
-	return health{log: o.Log, hook: o.Damaged, state: &healthState{}}
+	return health{log: o.Log, path: o.Path, hook: o.Damaged, state: &healthState{}}
 }
 
 // found hears of a damaged place.
@@ -74,8 +77,12 @@ func (h health) damage() error {
 // freshCommit is for how long a commit says that the next one will succeed.
 const freshCommit = time.Second
 
+// roomForChanges is how many bytes must be free after a commit failed: more than one change needs.
+const roomForChanges = 256 << 10
+
 // Ping reports whether the database can be read and written. Unless a commit succeeded a moment ago,
-// it writes: a full disk is found no other way.
+// it writes: a full disk is found no other way. After a commit failed it needs room for a large one, as
+// a small one may still fit into the log.
 func (s *Store) Ping(ctx context.Context) error {
 	var version int
 	if err := s.readers.row(ctx, `PRAGMA user_version`).Scan(&version); err != nil {
@@ -84,11 +91,27 @@ func (s *Store) Ping(ctx context.Context) error {
 	if s.writer == nil {
 		return nil
 	}
-	if last := s.writer.last.Load(); last != nil && last.err == nil && time.Since(last.at) < freshCommit {
+	last := s.writer.last.Load()
+	switch {
+	case last != nil && last.err == nil && time.Since(last.at) < freshCommit:
 		return nil
+	case last != nil && last.err != nil:
+		if err := s.health.tryRoom(); err != nil {
+			return err
+		}
 	}
 	// The same number again: SQLite writes the page all the same.
 	return s.change(ctx, func(t tx) error { return t.exec(`PRAGMA user_version = 0`) })
+}
+
+// tryRoom writes a file beside the database and removes it.
+func (h health) tryRoom() error {
+	f, err := os.CreateTemp(filepath.Dir(h.path), ".room.*") // mode 0600
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(make([]byte, roomForChanges))
+	return errors.Join(err, f.Close(), os.Remove(f.Name()))
 }
 
 // checkFile checks the whole file after an unclean end: every page against its checksum, and the
