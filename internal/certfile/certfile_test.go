@@ -195,7 +195,8 @@ func TestOtherFormats(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	crl, err := x509.CreateRevocationList(rand.Reader, &x509.RevocationList{Number: big.NewInt(1), ThisUpdate: time.Unix(1e9, 0), NextUpdate: time.Unix(2e9, 0)},
+	list := &x509.RevocationList{Number: big.NewInt(1), ThisUpdate: time.Unix(1e9, 0), NextUpdate: time.Unix(2e9, 0)}
+	crl, err := x509.CreateRevocationList(rand.Reader, list,
 		&x509.Certificate{Subject: root.cert.Subject, SubjectKeyId: []byte{1}, KeyUsage: x509.KeyUsageCRLSign}, root.key)
 	if err != nil {
 		t.Fatal(err)
@@ -290,7 +291,8 @@ func TestPrivateKeys(t *testing.T) {
 	t.Parallel()
 	root := issue(t, "root", nil)
 	key := root.keyPEM(t)
-	if _, err := certfile.Read([]byte(root.pem() + key)); err == nil || !strings.Contains(err.Error(), "holds a private key (PEM block 2, line ") {
+	_, err := certfile.Read([]byte(root.pem() + key))
+	if err == nil || !strings.Contains(err.Error(), "holds a private key (PEM block 2, line ") {
 		t.Errorf("beside a certificate: %v", err)
 	}
 	for name, in := range map[string]string{"behind": root.pem() + key, "before": bom + key + root.pem()} {
@@ -372,8 +374,13 @@ func pkcs7(t testing.TB, cert []byte) []byte {
 		Content      struct{ Type asn1.ObjectIdentifier }
 		Certificates asn1.RawValue
 		Signers      asn1.RawValue
-	}{1, empty, struct{ Type asn1.ObjectIdentifier }{data}, asn1.RawValue{Class: asn1.ClassContextSpecific, IsCompound: true, Bytes: cert}, empty})
-	return der(contentInfo{signed, asn1.RawValue{Class: asn1.ClassContextSpecific, IsCompound: true, Bytes: inner}})
+	}{1, empty, struct{ Type asn1.ObjectIdentifier }{data}, tagged(cert), empty})
+	return der(contentInfo{signed, tagged(inner)})
+}
+
+// tagged is content under the tag [0].
+func tagged(content []byte) asn1.RawValue {
+	return asn1.RawValue{Class: asn1.ClassContextSpecific, IsCompound: true, Bytes: content}
 }
 
 // pkcs12 returns the outside of a .pfx. Source: RFC 7292 section 4.

@@ -49,7 +49,8 @@ func TestWebhookRules(t *testing.T) {
 		switch {
 		case tt.want == "" && err != nil:
 			t.Errorf("%s with %+v: %v", tt.url, tt.with, err)
-		case tt.want != "" && (dps.CodeOf(err) != dps.Invalid || !strings.HasPrefix(dps.MessageOf(err), "webhookUrl: ") || !strings.Contains(dps.MessageOf(err), tt.want)):
+		case tt.want != "" && (dps.CodeOf(err) != dps.Invalid || !strings.HasPrefix(dps.MessageOf(err), "webhookUrl: ") ||
+			!strings.Contains(dps.MessageOf(err), tt.want)):
 			t.Errorf("%s with %+v: %v, want Invalid with %q", tt.url, tt.with, err, tt.want)
 		}
 	}
@@ -63,7 +64,9 @@ func TestWebhookRules(t *testing.T) {
 			t.Errorf("%s: %v, want allowed %v", addr, err, allowed)
 		}
 	}
-	for addr, allowed := range map[string]bool{"fd00::1": true, "fd00:ec2::254": false, "168.63.129.16": false, "::ffff:169.254.169.254": false, "fe80::1%eth0": false} {
+	for addr, allowed := range map[string]bool{
+		"fd00::1": true, "fd00:ec2::254": false, "168.63.129.16": false, "::ffff:169.254.169.254": false, "fe80::1%eth0": false,
+	} {
 		if err := (dps.WebhookRules{}).CheckAddr("a", netip.MustParseAddr(addr)); (err == nil) != allowed {
 			t.Errorf("%s: %v, want allowed %v", addr, err, allowed)
 		}
@@ -73,7 +76,9 @@ func TestWebhookRules(t *testing.T) {
 // This machine has other addresses than loopback, and translators lead to them too.
 func TestWebhookRulesOwnAddresses(t *testing.T) {
 	t.Parallel()
-	own := map[netip.Addr]bool{netip.MustParseAddr("192.168.1.7"): true, netip.MustParseAddr("2001:db8::7"): true, netip.MustParseAddr("2002:c0a8:6401::1"): true}
+	own := map[netip.Addr]bool{
+		netip.MustParseAddr("192.168.1.7"): true, netip.MustParseAddr("2001:db8::7"): true, netip.MustParseAddr("2002:c0a8:6401::1"): true,
+	}
 	rules := dps.WebhookRules{Own: func(a netip.Addr) bool { return own[a.Unmap().WithZone("")] }}
 	allowed := rules
 	allowed.Loopback = true

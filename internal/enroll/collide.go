@@ -15,7 +15,8 @@ type IdentityStore interface {
 	EnrollmentsByDeviceID(ctx context.Context, in dps.InstanceID, id dps.DeviceID, limit int) ([]dps.Enrollment, error)
 
 	// FindRegistrations returns up to limit records that f selects.
-	FindRegistrations(ctx context.Context, in dps.InstanceID, f dps.RegistrationFilter, limit int, after *dps.Cursor) ([]dps.Registration, error)
+	FindRegistrations(ctx context.Context, in dps.InstanceID, f dps.RegistrationFilter, limit int,
+		after *dps.Cursor) ([]dps.Registration, error)
 
 	// Hubs returns the linked hubs.
 	Hubs(ctx context.Context, in dps.InstanceID) ([]dps.LinkedHub, error)
@@ -62,7 +63,8 @@ type collision struct {
 
 // own warns of a device that is assigned through another enrollment.
 func (c collision) own() []string {
-	found, err := c.store.FindRegistrations(c.ctx, c.e.Instance, dps.RegistrationFilter{IDs: []dps.RegistrationID{dps.RegistrationID(c.e.Ref.ID)}}, 1, nil)
+	filter := dps.RegistrationFilter{IDs: []dps.RegistrationID{dps.RegistrationID(c.e.Ref.ID)}}
+	found, err := c.store.FindRegistrations(c.ctx, c.e.Instance, filter, 1, nil)
 	if err != nil || len(found) == 0 || found[0].Assignment == nil || found[0].Assignment.TakenBy != "" {
 		return nil
 	}
@@ -70,7 +72,8 @@ func (c collision) own() []string {
 	if a.Entry.Kind == c.e.Ref.Kind && a.Entry.Key() == c.e.Ref.Key() {
 		return nil
 	}
-	return []string{fmt.Sprintf("registrationId: the device %s is assigned to %s through the %s; it moves to this enrollment when it registers again",
+	return []string{fmt.Sprintf("registrationId: the device %s is assigned to %s through the %s; "+
+		"it moves to this enrollment when it registers again",
 		c.e.Ref.ID, c.host(a.Hub), a.Entry)}
 }
 
@@ -143,7 +146,8 @@ func (c collision) created() []string {
 		if err != nil || holder == nil || !holder.Operator() {
 			continue
 		}
-		all = append(all, fmt.Sprintf("deviceId: the hub %s has an identity %q that an operator created; the device takes it over when it registers, "+
+		all = append(all, fmt.Sprintf("deviceId: the hub %s has an identity %q that an operator created; "+
+			"the device takes it over when it registers, "+
 			"unless the service runs with --takeover refuse", h.HostName, c.id))
 	}
 	return all

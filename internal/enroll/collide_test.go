@@ -99,7 +99,8 @@ func TestHubsThatAreNotThereAreWarnedOf(t *testing.T) {
 		"static, no candidates": {dps.Placement{Policy: dps.Static}, "there are 0 to choose from"}, // the hub of this world takes no part in allocation
 	} {
 		got := w.Warnings(t.Context(), dps.Enrollment{Instance: in, Ref: individual("x"), Placement: tt.placement, Attestation: byTPM()})
-		if tt.want == "" && len(got) > 0 || tt.want != "" && !slices.ContainsFunc(got, func(s string) bool { return strings.Contains(s, tt.want) }) {
+		says := func(s string) bool { return strings.Contains(s, tt.want) }
+		if tt.want == "" && len(got) > 0 || tt.want != "" && !slices.ContainsFunc(got, says) {
 			t.Errorf("%s: %q, want %q", name, got, tt.want)
 		}
 	}

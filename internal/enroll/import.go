@@ -106,7 +106,8 @@ func (s *Service) importOne(draft dps.EnrollmentDraft, stored *dps.Enrollment, r
 // unmasked refuses a webhook URL whose query is masked: calls to it would fail.
 func unmasked(e dps.Enrollment) error {
 	if c := e.Placement.Custom; c != nil && strings.HasSuffix(c.WebhookURL, dps.MaskedQuery) {
-		return dps.Invalidf("customAllocationDefinition.webhookUrl", "has a masked query, and there is no stored URL to take the query from; send the full URL")
+		return dps.Invalidf("customAllocationDefinition.webhookUrl",
+			"has a masked query, and there is no stored URL to take the query from; send the full URL")
 	}
 	return nil
 }

@@ -156,8 +156,10 @@ func TestReferencesNeedACA(t *testing.T) {
 	}
 	e := w.put(t, draft(group("g"), byCA("good", "plain")))
 	got := w.Warnings(t.Context(), e)
-	want := []string{"primary: the CA certificate Good is not verified", "secondary: the CA certificate plain is not verified",
-		"secondary: the CA certificate plain is not a CA certificate"}
+	want := []string{
+		"primary: the CA certificate Good is not verified", "secondary: the CA certificate plain is not verified",
+		"secondary: the CA certificate plain is not a CA certificate",
+	}
 	if len(got) != len(want) {
 		t.Fatalf("warnings = %q", got)
 	}

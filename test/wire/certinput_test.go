@@ -186,7 +186,8 @@ func TestImportReadsCertificatesAlike(t *testing.T) {
 		if result.Created != 1 || len(result.Refused) != 1 || !strings.Contains(result.Refused[0].Message, "block 1 (TRUSTED CERTIFICATE, line 1)") {
 			t.Errorf("%s: %s", kind, r.body)
 		}
-		if len(result.Warnings) != 1 || result.Warnings[0].ID != "press-2" || !strings.Contains(result.Warnings[0].Message, `"press-1" is not the registration ID`) {
+		if len(result.Warnings) != 1 || result.Warnings[0].ID != "press-2" ||
+			!strings.Contains(result.Warnings[0].Message, `"press-1" is not the registration ID`) {
 			t.Errorf("%s: warnings %+v", kind, result.Warnings)
 		}
 	}
