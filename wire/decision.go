@@ -15,8 +15,8 @@ type DecisionPage struct {
 	Value        []Decision `json:"value"`
 	Continuation string     `json:"continuation,omitempty"` // asks for the next page; absent on the last
 
-	// Dropped is how many refusals the service could not keep since its start, because
-	// they came faster than it records them.
+	// Dropped is how many refusals the service has not recorded since its start, because
+	// its queue was full.
 	Dropped int64 `json:"dropped"`
 }
 

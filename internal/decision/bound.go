@@ -47,7 +47,7 @@ func plain(r rune) rune {
 }
 
 // bounded returns what is kept of r. What matters most comes first: the check that
-// failed, what mends it, the device's own certificate.
+// failed, the remedy, the device's own certificate.
 func bounded(r dps.Refusal) dps.Refusal {
 	b := budget(maxTexts)
 	r.ID = dps.RegistrationID(strings.Clone(string(r.ID)))

@@ -1,19 +1,18 @@
-// Package decision keeps why devices were refused, for those who ask later.
+// Package decision records why devices were refused.
 //
 // # What is kept
 //
-// There is one entry for each device, reason and source: a device that comes again and
-// again is one entry with a count, its first and its latest time, and the details of
-// the latest refusal. Entries are kept for a time, and their number is limited for each
-// device, for each source, and as a whole; the oldest go first. So a flood of refusals
-// takes a known space, and one source alone cannot drive out the entries of others.
+// There is one entry for each device, reason and source: repeated refusals are one entry
+// with a count, the first and the latest time, and the details of the latest refusal. Entries are kept for a time, and their number is limited for each
+// device, for each source, for all whose device is unknown, and in total; the oldest are
+// removed first. A flood of refusals takes a bounded space, and one source alone cannot
+// displace the entries of others.
 //
 // # What it costs
 //
-// A refusal is a diagnostic, and costs no durable write of its own: it waits in memory,
-// among a bounded number, and a background task writes them in small batches at a
-// bounded rate. What does not fit is dropped and counted. Whoever reads sees what waits
-// too, because reading writes it first.
+// A refusal costs no durable write of its own: it is queued in memory, in a bounded queue,
+// and a background task writes small batches at a bounded rate. What does not fit is
+// dropped and counted. Readers see queued entries too, because reading flushes the queue.
 package decision
 
 import (
@@ -123,5 +122,5 @@ func ParseReason(text string) (dps.Reason, error) {
 			return r, nil
 		}
 	}
-	return "", dps.Invalidf("reason", "%q is no reason; GET the list of reasons for all of them", text)
+	return "", dps.Invalidf("reason", "%q is not a reason; GET /mooring/v1/decisions/reasons lists them", text)
 }

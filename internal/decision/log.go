@@ -80,7 +80,7 @@ func New(o Options) *Log {
 	}
 }
 
-// Refused keeps a refusal in mind, to be written soon. It waits for nothing.
+// Refused queues a refusal to be written soon. It does not block.
 func (l *Log) Refused(r dps.Refusal) {
 	l.observer.Refused(string(r.Transport), string(r.Decision.Reason))
 	if !l.keep(Entry{Refusal: bounded(r), First: r.Time, Count: 1}) {
@@ -245,7 +245,7 @@ func (l *Log) report(err error) {
 		return
 	}
 	l.failing = true
-	l.log.Warn("refusals cannot be stored at the moment; they wait as long as there is room", "err", err)
+	l.log.Warn("refusals cannot be stored; they are queued in memory until the queue is full", "err", err)
 }
 
 // working ends a row of failures.

@@ -65,13 +65,13 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 func noRoute(w http.ResponseWriter, r *http.Request, allowed []string) error {
 	if len(allowed) == 0 {
-		return dps.Errorf(dps.RouteNotFound, "There is no %s here.", r.URL.Path)
+		return dps.Errorf(dps.RouteNotFound, "The path %s does not exist.", r.URL.Path)
 	}
 	slices.Sort(allowed)
 	w.Header().Set("Allow", strings.Join(slices.Compact(allowed), ", "))
 	return dps.Errorf(
 		dps.MethodNotAllowed,
-		"%s is not an operation on this path; %s is.",
+		"Method %s is not allowed on this path; use %s.",
 		r.Method,
 		strings.Join(slices.Compact(allowed), ", "),
 	)
@@ -202,7 +202,7 @@ func ReadBody(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, erro
 		return nil, tooLarge(limit)
 	}
 	if err != nil {
-		return nil, dps.Wrap(dps.Malformed, err, "The body could not be read to its end.")
+		return nil, dps.Wrap(dps.Malformed, err, "The request body is incomplete.")
 	}
 	return body, nil
 }

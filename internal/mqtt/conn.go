@@ -21,7 +21,7 @@ import (
 )
 
 // conn is one device's connection. Its goroutine reads a packet, answers it, and
-// reads the next: what a client sends meanwhile waits in the kernel.
+// reads the next: what a client sends meanwhile stays in the kernel's buffer.
 type conn struct {
 	server    *Server
 	net       net.Conn
@@ -82,7 +82,7 @@ func (c *conn) serve() error {
 	}
 }
 
-// read returns the next packet, which may not be long in coming.
+// read returns the next packet, or fails at the deadline.
 func (c *conn) read() (packet.Packet, error) {
 	if err := c.extend(); err != nil {
 		return nil, err
@@ -133,7 +133,7 @@ func (c *conn) connect() error {
 
 // admit decides on CONNECT by what can be seen on the connection itself. Whatever
 // needs the enrollments is told as the answer to a request, as DPS does. A will is
-// taken and never published: there is nobody to publish it to.
+// accepted and never published: there are no subscribers.
 // Source: azure-docs issues 43157 and 69882.
 func (c *conn) admit(p *packet.Connect) *violation {
 	if id, err := dps.ParseRegistrationID(p.ClientID); err == nil {

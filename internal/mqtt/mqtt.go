@@ -1,8 +1,8 @@
 // Package mqtt is the MQTT 3.1.1 endpoint for devices, over TLS and over WebSocket.
 //
-// It is no broker: each connection is a conversation of its own, in which a device
-// asks for its registration and is answered. Nothing is retained, no message goes
-// from one connection to another, and the same client may be here twice.
+// It is not a broker: on each connection one device sends requests and receives the
+// answers. Nothing is retained, no message goes from one connection to another, and the
+// same client may connect twice.
 // Source: azure-docs, articles/iot-dps/iot-mqtt-connect-to-iot-dps.md.
 package mqtt
 
@@ -24,14 +24,14 @@ import (
 
 // Deadlines and bounds of a connection.
 const (
-	handshakeTime = 10 * time.Second // for TLS, and again for CONNECT
-	idleTime      = 5 * time.Minute  // of silence, where a client names no keep-alive
-	writeTime     = 10 * time.Second // for an answer that the client does not take
+	handshakeTime = 10 * time.Second // for the TLS handshake, and again for CONNECT
+	idleTime      = 5 * time.Minute  // without a packet, where a client sets no keep-alive
+	writeTime     = 10 * time.Second // for an answer that the client does not read
 	maxPacket     = 96 << 10         // bytes; azure-docs, includes/iot-dps-limits.md, "Message size"
-	maxUnread     = 64 << 10         // bytes that wait for a client in the kernel
+	maxUnread     = 64 << 10         // bytes that are queued for a client in the kernel
 )
 
-// Observer hears of connections.
+// Observer counts connections.
 type Observer interface {
 	// Connected is called with each connection; what it returns, when that ends.
 	Connected(listener string) (ended func())

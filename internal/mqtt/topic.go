@@ -20,7 +20,7 @@ const (
 // maxRequestID bounds $rid, which comes back in the answer's topic.
 const maxRequestID = 256
 
-var errTopic = errors.New("not a topic of this endpoint")
+var errTopic = errors.New("this endpoint has no such topic")
 
 // request is what a topic asks for.
 type request struct {

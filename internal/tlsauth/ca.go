@@ -136,7 +136,7 @@ func (a *authority) checkOrder(certs bool) error {
 }
 
 func (a *authority) lost(missing, present string) error {
-	return fmt.Errorf("%s is there, but %s is not: restore that key from a backup; %s", present, missing, a.startOver())
+	return fmt.Errorf("%s exists, but %s is missing: restore that key from a backup; %s", present, missing, a.startOver())
 }
 
 // startOver is the way out for an operator who has no backup.
@@ -145,7 +145,7 @@ func (a *authority) startOver() string {
 	for _, c := range a.cas {
 		files += ", " + c.keyFile
 	}
-	return "or, for a new authority that all clients must trust anew, remove what there is of " + files
+	return "or, to create a new authority that every client must trust again, remove " + files
 }
 
 // parseCerts wants the certificates of all CAs in their order, and nothing else.
@@ -173,8 +173,8 @@ func (a *authority) parseCerts(text []byte) error {
 
 func (a *authority) damagedCerts() error {
 	return fmt.Errorf(
-		"%s is damaged, or does not hold just the %d certificates of the authority: restore it from a backup; or remove it and start again: "+
-			"it is then made anew from the keys beside it, under the same names",
+		"%s is damaged, or does not hold exactly the %d certificates of the authority: restore it from a backup; or remove it and restart: "+
+			"it is then created again from the keys beside it, with the same names",
 		a.certFile,
 		len(a.cas),
 	)
@@ -252,7 +252,7 @@ func (c *ca) certificate(n names, now time.Time) (*x509.Certificate, error) {
 func (a *authority) warn(log *slog.Logger, now time.Time) {
 	cert := a.cas[0].cert
 	if now.Add(serverLife).After(cert.NotAfter) {
-		log.Warn("the TLS authority ends soon: remove its certificates and keys for a new one, and let all clients trust that",
+		log.Warn("the TLS authority expires soon: remove its certificates and keys to create a new one, and install its CA file on all clients",
 			"file", a.certFile, "not_after", cert.NotAfter)
 	}
 	if now.Before(cert.NotBefore) {

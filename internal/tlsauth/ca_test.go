@@ -28,11 +28,11 @@ func TestCAIsNeverReplaced(t *testing.T) {
 		files map[string]string // replaced; removed when empty
 		want  []string          // in the error
 	}{
-		{"no ECDSA key", map[string]string{"ca.key.pem": ""}, []string{"ca.key.pem is not", "restore", "remove"}},
-		{"no RSA key", map[string]string{"ca-rsa.key.pem": ""}, []string{"ca-rsa.key.pem is not", "restore", "remove"}},
-		{"no keys", map[string]string{"ca.key.pem": "", "ca-rsa.key.pem": ""}, []string{"ca.key.pem is not", "restore", "remove"}},
+		{"no ECDSA key", map[string]string{"ca.key.pem": ""}, []string{"ca.key.pem is missing", "restore", "remove"}},
+		{"no RSA key", map[string]string{"ca-rsa.key.pem": ""}, []string{"ca-rsa.key.pem is missing", "restore", "remove"}},
+		{"no keys", map[string]string{"ca.key.pem": "", "ca-rsa.key.pem": ""}, []string{"ca.key.pem is missing", "restore", "remove"}},
 		{"RSA key alone", map[string]string{"ca.key.pem": "", "ca.cert.pem": ""},
-			[]string{"ca-rsa.key.pem is there", "ca.key.pem is not", "restore", "remove"}},
+			[]string{"ca-rsa.key.pem exists", "ca.key.pem is missing", "restore", "remove"}},
 		{"damaged ECDSA key", map[string]string{"ca.key.pem": "x"}, []string{"ca.key.pem is damaged", "restore"}},
 		{"damaged RSA key", map[string]string{"ca-rsa.key.pem": "x"}, []string{"ca-rsa.key.pem is damaged", "restore"}},
 		{"RSA key for ECDSA", map[string]string{"ca.key.pem": rsaKey}, []string{"ca.key.pem is damaged"}},
@@ -135,7 +135,7 @@ func TestCAEndsSoon(t *testing.T) {
 	before := w.files(t)
 	w.now = start.AddDate(9, 6, 0)
 	w.open(t)
-	if strings.Count(w.log.String(), "TLS authority ends soon") != 1 {
+	if strings.Count(w.log.String(), "TLS authority expires soon") != 1 {
 		t.Errorf("log = %s", &w.log)
 	}
 	if diff := cmp.Diff(bothPairs, changed(before, w.files(t))); diff != "" {

@@ -131,7 +131,7 @@ func (s *issuer) ensure(c *ca, g group) (*tls.Certificate, error) {
 	}
 	reason := err.Error()
 	if errors.Is(err, fs.ErrNotExist) {
-		reason = "there is none"
+		reason = "it does not exist"
 	}
 	if cert, err = s.issue(c, g); err != nil {
 		return nil, err
@@ -147,13 +147,13 @@ func (s *issuer) check(leaf *x509.Certificate, c *ca, g group) error {
 	third := leaf.NotAfter.Sub(leaf.NotBefore) / 3
 	switch {
 	case leaf.PublicKeyAlgorithm != c.algorithm:
-		return fmt.Errorf("the key is %s", leaf.PublicKeyAlgorithm)
+		return fmt.Errorf("its key algorithm is %s", leaf.PublicKeyAlgorithm)
 	case leaf.CheckSignatureFrom(c.cert) != nil:
 		return errors.New("it is from another authority")
 	case !g.match(leaf):
 		return errors.New("the host names changed")
 	case leaf.NotAfter.Sub(now) < third:
-		return errors.New("it ends soon")
+		return errors.New("it expires soon")
 	case now.Before(leaf.NotBefore):
 		return errors.New("it is not valid yet")
 	}

@@ -79,7 +79,7 @@ const (
 // when a file is missing or damaged.
 func Open(o Options) (*Authority, error) {
 	if (o.CertFile == "") != (o.KeyFile == "") {
-		return nil, errors.New("a TLS certificate needs its key, and a key its certificate: give both files or neither")
+		return nil, errors.New("the TLS certificate and its key must be given together")
 	}
 	names, err := parseNames(o.Hostnames)
 	if err != nil {
@@ -157,7 +157,7 @@ func (a *Authority) Run(ctx context.Context) error {
 			return nil
 		case <-ticker.C:
 			if found := a.refresh(); found.err != nil && found.fresh {
-				a.log.WarnContext(ctx, "server certificate not renewed, the one in use stays", "err", found.err)
+				a.log.WarnContext(ctx, "server certificate not renewed; the current one stays in use", "err", found.err)
 			}
 		}
 	}

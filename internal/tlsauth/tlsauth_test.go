@@ -322,8 +322,8 @@ func TestOpenRefuses(t *testing.T) {
 		want   string
 	}{
 		{"no names", func(o *tlsauth.Options) { o.Hostnames = nil }, "needs a host name"},
-		{"certificate alone", func(o *tlsauth.Options) { o.CertFile = "c.pem" }, "both files or neither"},
-		{"key alone", func(o *tlsauth.Options) { o.KeyFile = "k.pem" }, "both files or neither"},
+		{"certificate alone", func(o *tlsauth.Options) { o.CertFile = "c.pem" }, "must be given together"},
+		{"key alone", func(o *tlsauth.Options) { o.KeyFile = "k.pem" }, "must be given together"},
 		{"no files", func(o *tlsauth.Options) { o.CertFile, o.KeyFile = w.path("c"), w.path("k") }, "no such file"},
 		{"directory", func(o *tlsauth.Options) { o.CertFile, o.KeyFile = t.TempDir(), w.path("k") }, "not a regular file"},
 		{"impossible directory", func(o *tlsauth.Options) { o.Dir = "/dev/null/x" }, "opening TLS authority"},
@@ -436,7 +436,7 @@ func TestRenewalFails(t *testing.T) {
 		<-time.After(61 * time.Minute)
 		synctest.Wait()
 		stop()
-		if serial(t, a) != first || !strings.Contains(w.log.String(), "the one in use stays") {
+		if serial(t, a) != first || !strings.Contains(w.log.String(), "the current one stays in use") {
 			t.Errorf("log = %s", &w.log)
 		}
 	})

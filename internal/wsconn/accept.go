@@ -13,7 +13,7 @@ import (
 
 // ErrNoProtocol is the error about a handshake that offers none of the protocols
 // that are understood.
-var ErrNoProtocol = errors.New("the WebSocket offers no subprotocol that is understood")
+var ErrNoProtocol = errors.New("the WebSocket handshake offers no supported subprotocol")
 
 // Accept answers a WebSocket handshake. It returns the connection and which of
 // protocols it carries, in the spelling of protocols: the first of them that the

@@ -76,7 +76,7 @@ func (c *conn) Read(p []byte) (int, error) {
 }
 
 // errText refuses a message that is not binary (MQTT 3.1.1, MQTT-6.0.0-1).
-var errText = errors.New("a text message came over the WebSocket, and only binary ones are understood")
+var errText = errors.New("received a WebSocket text message; only binary messages are supported")
 
 // readMessage reads from the current message, or from the next when there is none.
 func (c *conn) readMessage(p []byte) (int, error) {

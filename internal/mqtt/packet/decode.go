@@ -148,7 +148,7 @@ func (d *decoder) fail(what string) {
 
 func (d *decoder) end() error {
 	if d.err == nil && len(d.rest) > 0 {
-		d.fail("bytes behind its end")
+		d.fail("trailing bytes")
 	}
 	return d.err
 }
@@ -200,7 +200,7 @@ func (d *decoder) bytes() []byte {
 func (d *decoder) text() string {
 	raw := d.take(int(d.uint16()))
 	if !utf8.Valid(raw) || strings.ContainsRune(string(raw), 0) {
-		d.fail("a text is not UTF-8 or holds U+0000")
+		d.fail("a string is not UTF-8 or contains U+0000")
 		return ""
 	}
 	return string(raw)
