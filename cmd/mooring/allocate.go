@@ -23,18 +23,17 @@ type allocateOptions struct {
 func allocateCommand(e *env) *cobra.Command {
 	var o allocateOptions
 	cmd := &cobra.Command{
-		Use: "allocate [REGISTRATION-ID]", Short: "Say which hub a device would get, and why",
-		Long: `Say which hub a device would get if it registered now, and why: the policy that
-applies, the hubs that it chooses among, what left others out, and what would become of
-the device's twin. Nothing is changed. Whether the device could prove who it is is not
-looked at.
+		Use: "allocate [REGISTRATION-ID]", Short: "Show which hub a device would get, and why",
+		Long: `Dry run: show which hub a device would get if it registered now, and why: the policy, the
+candidate hubs, the hubs that were excluded, and what would happen to the twin. Nothing is
+changed. The credentials of the device are not checked.
 
-The enrollment is the individual one of the registration ID, else the group of the
-device's registration record; for a device that has none, name the group. Under custom
-allocation the webhook decides, and it is called only with --call-webhook.
+The enrollment is the individual one of the registration ID, or the group of its
+registration record; for a new device of a group, give --enrollment-group-id. Under custom
+allocation the webhook decides; it is called only with --call-webhook.
 
-The service is that of --login, else of MOORING_CONNECTION_STRING, else the running one of
-the data directory; the policy needs the right EnrollmentRead.`,
+The target is the service of --login, or of MOORING_CONNECTION_STRING, or the running
+service of the data directory. The policy needs the right EnrollmentRead.`,
 		Example: `  mooring allocate sensor-7
   mooring allocate sensor-9 --enrollment-group-id line-7 --remote-address 10.20.3.4
   mooring allocate sensor-7 --call-webhook --payload '{"model": "P9"}' --json`,

@@ -32,17 +32,15 @@ func auditCommand(e *env) *cobra.Command {
 	var o auditOptions
 	cmd := &cobra.Command{
 		Use: "audit", Short: "Show who changed what", Args: noArgs,
-		Long: `Show the management changes of a service, newest first: when, which policy or token,
-what was done to which record, and how it ended. --json has also the versions of the
-record before and after.
+		Long: `Show the management changes of a service, newest first: time, policy or token, operation,
+record and result. --json also has the etags of the record before and after.
 
-A change of several records at once is one entry with its counts. Calls that were
-refused for lack of a right are not here but in the log of the service.
+A bulk change is one entry with counts. Calls that were refused for a missing right are
+not included; they are in the log of the service.
 
---from and --to take a time (2026-03-01T12:00:00Z), a day (2026-03-01, its first moment
-in UTC), or an age (36h, 7d). The service is that of --login, else of
-MOORING_CONNECTION_STRING, else the running one of the data directory; the policy needs
-the right ServiceConfig.`,
+--from and --to accept a time (2026-03-01T12:00:00Z), a day (2026-03-01, 00:00 UTC), or an
+age (36h, 7d). The target is the service of --login, or of MOORING_CONNECTION_STRING, or
+the running service of the data directory. The policy needs the right ServiceConfig.`,
 		Example: `  mooring audit --from 7d
   mooring audit --kind enrollment --id sensor-7 --top 0
   mooring audit --principal policy:line-7 --result failed --json`,
@@ -63,7 +61,7 @@ the right ServiceConfig.`,
 	)
 	flags.StringVar(&o.id, "id", "", "only the record with this ID or name")
 	flags.StringVar(&o.result, "result", "", "only with this result: ok, failed, or the name of an error")
-	flags.IntVar(&o.top, "top", defaultAuditTop, "show at most so many entries; 0 shows all")
+	flags.IntVar(&o.top, "top", defaultAuditTop, "maximum number of entries; 0 shows all")
 	flags.BoolVar(&o.json, "json", false, "print JSON")
 	return cmd
 }
@@ -125,7 +123,7 @@ func moment(text string, now time.Time) (string, error) {
 		age = time.Duration(min(n, maxDays)) * day //nolint:gosec // a century, which fits
 	}
 	if err != nil || age < 0 {
-		return "", fmt.Errorf("%q is no time, day or age (want 2026-03-01T12:00:00Z, 2026-03-01, 36h or 7d)", text)
+		return "", fmt.Errorf("%q is not a time, day or age (want 2026-03-01T12:00:00Z, 2026-03-01, 36h or 7d)", text)
 	}
 	return now.Add(-age).UTC().Format(time.RFC3339Nano), nil
 }
@@ -203,10 +201,10 @@ func (o *auditOptions) printTable(ctx context.Context, e *env, client *service.C
 		return err
 	}
 	if shown == 0 {
-		fmt.Fprintln(e.out, "There are no such changes.")
+		fmt.Fprintln(e.out, "There are no matching changes.")
 	}
 	if more != "" {
-		fmt.Fprintln(e.err, "There are older ones: --top 0 shows all.")
+		fmt.Fprintln(e.err, "There are older entries; --top 0 shows all.")
 	}
 	return nil
 }

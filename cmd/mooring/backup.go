@@ -36,14 +36,14 @@ func backupCommand(e *env) *cobra.Command {
 	var source passphraseSource
 	cmd := &cobra.Command{
 		Use:   "backup FILE",
-		Short: "Copy everything into one sealed file, while the service runs",
-		Long: `Copy everything that lasts into one new file, whether the service runs or not:
-the database, the master key, and the TLS authority that clients trust. All that
-was acknowledged before the command is in it.
+		Short: "Back up everything to one encrypted file, while the service runs",
+		Long: `Back up the database, the master key and the TLS authority to one new file, whether the
+service runs or not. The backup contains everything that was acknowledged before the
+command started.
 
-The file is sealed as a whole under a passphrase: asked for on the terminal, or from
---passphrase-file or MOORING_PASSPHRASE. Without it nobody can read the file, so
-keep it safe, and apart from the file.`,
+The file is encrypted with a passphrase: from --passphrase-file, from MOORING_PASSPHRASE,
+or typed on the terminal. Without the passphrase the file cannot be read. Store it safely,
+separate from the file.`,
 		Example: `  mooring backup /backups/mooring-monday.backup
   mooring backup --data /var/lib/mooring --passphrase-file /run/secrets/backup monday.backup`,
 		Args: oneFile,

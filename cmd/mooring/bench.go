@@ -29,18 +29,17 @@ func benchCommand(e *env) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "bench",
 		Short: "Measure a running service with many devices",
-		Long: `Measure the running service of a data directory with many devices that register at
-the same time. What they need (a CA with its proof of possession, an enrollment group
-or enrollments) is created first and removed at the end, also after Ctrl-C. What stays
-are the registration records and the devices at the hub, so give it a service that
-you can throw away.
+		Long: `Measure the running service of a data directory with many devices that register
+concurrently. The CA certificate and the enrollments for the test are created first and
+removed at the end, also after Ctrl-C. The registration records and the devices at the hub
+remain, so use a service that you can delete.
 
-Each device opens a new connection with a full TLS handshake, registers, waits as long
-as the service asks for (a second at least), polls, and leaves. --poll-at-once leaves
-that wait out, to measure what the service can do with few connections.
+Each device opens a new connection with a full TLS handshake, registers, waits as long as
+the service asks (at least one second), polls, and disconnects. --poll-at-once skips the
+wait, to measure the service with few connections.
 
-The subcommands measure what there is to compare with: 'tls' the limit that TLS itself
-sets on this machine, 'compare' both in turn, 'idle' the memory of idle connections.`,
+The subcommands measure the reference: 'tls' the limit of TLS on this machine, 'compare'
+both in turn, 'idle' the memory of idle connections.`,
 		Example: `  mooring bench --devices 5000 --transport mqtt --poll-at-once
   mooring bench --attestation group-key --duration 30s --json
   mooring bench --devices 20000 --duration 10s --poll-at-once --enrollments 1000000 --keep`,
@@ -52,7 +51,7 @@ sets on this machine, 'compare' both in turn, 'idle' the memory of idle connecti
 	f.StringVar(&o.transport, "transport", string(bench.MQTT), bench.Names(bench.Transports()))
 	f.StringVar(&o.attestation, "attestation", string(bench.X509), bench.Names(bench.Attestations()))
 	f.IntVar(&o.rounds, "rounds", 1, "how often each device registers; with --duration alone, as often as there is time for")
-	f.IntVar(&o.enrollments, "enrollments", 0, "further individual enrollments that have to stand in the store; created if missing")
+	f.IntVar(&o.enrollments, "enrollments", 0, "individual enrollments that the store must contain; created if missing")
 	f.BoolVar(&o.pollAtOnce, "poll-at-once", false, "poll without waiting for the time that the service asks for")
 	f.BoolVar(&o.keep, "keep", false, "leave behind what was created")
 	f.StringVar(&o.seed, "seed", "", "`text` that names, IDs and symmetric keys follow from (default: a new one each time)")
@@ -185,10 +184,10 @@ func benchTLS(e *env) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "tls",
 		Short: "Measure the limit: a bare TLS server with the same certificates",
-		Long: `Measure a bare TLS server in a process of its own on this machine. It takes after the
-running service of the data directory (key type and chain of its certificate, TLS
-version), requires and verifies client certificates of the same kind, never resumes, and
-echoes one byte. No service that devices register at over new connections can be faster.`,
+		Long: `Measure a bare TLS server in a separate process on this machine. It uses the same key type,
+certificate chain and TLS version as the running service of the data directory, requires
+and verifies client certificates of the same kind, never resumes sessions, and echoes one
+byte. No service can register devices over new connections faster than this.`,
 		Example: "  mooring bench tls --duration 5s",
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -233,9 +232,9 @@ func benchCompare(e *env) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "compare",
 		Short: "Measure the service and the limit in turn",
-		Long: `Measure the limit ('mooring bench tls') and the service in turn, several rounds of each,
-and print each round and the medians: the rate as a part of the limit's, and what the
-service spends for each registration beyond the bare TLS server.`,
+		Long: `Measure the limit ('mooring bench tls') and the service in turn, for several rounds, and
+print each round and the medians: the rate relative to the limit, and the CPU time of the
+service for each registration beyond the bare TLS server.`,
 		Example: "  mooring bench compare --rounds 5 --duration 5s",
 		Args:    noArgs,
 		RunE:    func(cmd *cobra.Command, _ []string) error { return o.compare(cmd, e) },
@@ -283,7 +282,7 @@ func benchIdle(e *env) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "idle",
 		Short:   "Measure the memory of idle MQTT connections",
-		Long:    `Open MQTT connections that log in, subscribe and say nothing, and print what the service's memory grew by.`,
+		Long:    `Open MQTT connections that connect, subscribe and stay idle, and print the growth of the memory of the service.`,
 		Example: "  mooring bench idle --connections 10000",
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {

@@ -20,13 +20,14 @@ import (
 const maxCertificateFile = 1 << 20
 
 func certificateCommand(e *env) *cobra.Command {
-	return group("certificate", "Manage CA certificates and prove their possession",
-		`Manage the CA certificates that may sign devices.
+	return group("certificate", "Manage CA certificates and proof of possession",
+		`Manage the CA certificates that sign device certificates.
 
-A CA certificate counts only once possession of its key is proved: generate a
-verification code, let the CA sign a certificate with that code as common name
-('mooring pki verification' does it), and verify. --verified skips this, for CAs
-that are surely yours.`,
+A CA certificate counts after proof of possession: generate a verification code, sign a
+certificate with the code as common name with the CA ('mooring pki verification' does it),
+and verify. --verified skips the proof.
+
+Only Mooring supports these commands; for Azure use az iot dps certificate.`,
 		certificateCreate(e), certificateShow(e), certificateList(e), certificateDelete(e),
 		certificateGenerateCode(e), certificateVerify(e))
 }
@@ -50,7 +51,7 @@ func addCertificateFlags(cmd *cobra.Command, e *env, o *certificateOptions) {
 }
 
 func addETagFlag(cmd *cobra.Command, o *certificateOptions) {
-	cmd.Flags().StringVarP(&o.etag, "etag", "e", "", "act only on this version (default: the current one)")
+	cmd.Flags().StringVarP(&o.etag, "etag", "e", "", "change only this version (default: the current one)")
 }
 
 func addPathFlag(cmd *cobra.Command, o *certificateOptions, usage string) {
@@ -112,7 +113,7 @@ func certificateCreate(e *env) *cobra.Command {
 	addCertificateFlags(cmd, e, &o)
 	addETagFlag(cmd, &o)
 	addPathFlag(cmd, &o, "file with the certificate, PEM or DER")
-	cmd.Flags().BoolVarP(&o.verified, "verified", "v", false, "count it as verified, without a proof of possession")
+	cmd.Flags().BoolVarP(&o.verified, "verified", "v", false, "mark as verified without proof of possession")
 	cmd.ValidArgsFunction = cobra.NoFileCompletions // a new one has a new name
 	return cmd
 }
@@ -189,8 +190,8 @@ func certificateDelete(e *env) *cobra.Command {
 	var o certificateOptions
 	cmd := &cobra.Command{
 		Use: "delete [NAME]", Short: "Delete a CA certificate",
-		Long: `Delete a CA certificate that no enrollment refers to. A terminal is asked first;
-without one, --yes is required.`,
+		Long: `Delete a CA certificate that no enrollment refers to. On a terminal the command asks for
+confirmation; otherwise --yes is required.`,
 		Example: "  mooring certificate delete --certificate-name factory --yes",
 	}
 	cmd.RunE = onCertificate(e, &o, func(ctx context.Context, c *controlClient) error {
@@ -215,9 +216,9 @@ without one, --yes is required.`,
 func certificateGenerateCode(e *env) *cobra.Command {
 	var o certificateOptions
 	cmd := &cobra.Command{
-		Use: "generate-verification-code [NAME]", Short: "Start a proof of possession",
-		Long: `Generate a verification code for a CA certificate. It can be used for 7 days; an
-earlier code of the same certificate no longer counts.`,
+		Use: "generate-verification-code [NAME]", Short: "Generate a verification code",
+		Long: `Generate a verification code for a CA certificate. It is valid for 7 days and replaces an
+earlier code of the same certificate.`,
 		Example: "  mooring certificate generate-verification-code --certificate-name factory",
 	}
 	cmd.RunE = onCertificate(e, &o, func(ctx context.Context, c *controlClient) error {
@@ -234,7 +235,7 @@ earlier code of the same certificate no longer counts.`,
 		}
 		code := cert.Properties.VerificationCode
 		fmt.Fprintf(e.out, "Verification code  %s\nETag               %s\n", code, cert.ETag)
-		fmt.Fprintf(e.err, "Next, let the CA sign a certificate with this common name, and verify:\n"+
+		fmt.Fprintf(e.err, "Next, sign a certificate with this common name with the CA, and verify:\n"+
 			"  mooring pki verification %s --ca CA.cert.pem --ca-key CA.key.pem\n"+
 			"  mooring certificate verify --certificate-name %s --path %s.cert.pem\n", code, o.name, code)
 		return nil
@@ -247,9 +248,9 @@ earlier code of the same certificate no longer counts.`,
 func certificateVerify(e *env) *cobra.Command {
 	var o certificateOptions
 	cmd := &cobra.Command{
-		Use: "verify [NAME]", Short: "End a proof of possession",
-		Long: `Prove possession of a CA's key by a certificate that the CA signed and whose
-common name is the verification code.`,
+		Use: "verify [NAME]", Short: "Complete the proof of possession",
+		Long: `Complete the proof of possession with a certificate that the CA signed and whose common
+name is the verification code.`,
 		Example: "  mooring certificate verify --certificate-name factory --path verification.cert.pem",
 	}
 	cmd.RunE = onCertificate(e, &o, func(ctx context.Context, c *controlClient) error {
@@ -298,7 +299,7 @@ func printCertificates(e *env, raw json.RawMessage) error {
 		return fmt.Errorf("reading the service's answer: %w", err)
 	}
 	if len(list.Value) == 0 {
-		fmt.Fprintln(e.out, "There are no CA certificates yet.")
+		fmt.Fprintln(e.out, "There are no CA certificates.")
 		return nil
 	}
 	w := tabwriter.NewWriter(e.out, 0, 0, 2, ' ', 0)

@@ -22,7 +22,7 @@ func addCompletion(root *cobra.Command) {
 	root.InitDefaultCompletionCmd()
 	i := slices.IndexFunc(root.Commands(), func(c *cobra.Command) bool { return c.Name() == "completion" })
 	completion := root.Commands()[i]
-	completion.Short = "Print the script that completes commands in your shell"
+	completion.Short = "Print the completion script for your shell"
 	completion.Args = noArgs
 	completion.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
 	examples := map[string]string{

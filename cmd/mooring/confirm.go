@@ -26,7 +26,7 @@ func confirmDelete(cmd *cobra.Command, e *env, what string, yes bool) error {
 		return nil
 	}
 	if !isTerminal(e.in) {
-		return usagef(cmd, "--yes is required: there is no terminal to ask whether to delete %s", what)
+		return usagef(cmd, "--yes is required without a terminal, to delete %s", what)
 	}
 	return askDelete(e, what)
 }
@@ -42,7 +42,7 @@ func askDelete(e *env, what string) error {
 	case "y", "yes":
 		return nil
 	default:
-		return fmt.Errorf("%s is not deleted", what)
+		return fmt.Errorf("%s was not deleted", what)
 	}
 }
 

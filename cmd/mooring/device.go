@@ -29,7 +29,7 @@ const (
 )
 
 func deviceCommand(e *env) *cobra.Command {
-	return group("device", "Be a device", "Do what a device does, with the device SDK.", deviceRegister(e))
+	return group("device", "Act as a device", "Act as a device, with the device SDK.", deviceRegister(e))
 }
 
 // deviceOptions are the flags of 'mooring device register' as they are typed.
@@ -45,15 +45,14 @@ func deviceRegister(e *env) *cobra.Command {
 	var o deviceOptions
 	cmd := &cobra.Command{
 		Use:   "register [REGISTRATION-ID]",
-		Short: "Register one device and print where it belongs",
-		Long: `Register one device and print the hub that it belongs to, as the device SDK would
-be told. Without --endpoint it is the running service of the data directory, reached
-on this machine; with it any provisioning service, Azure's too.
+		Short: "Register one device and print its hub",
+		Long: `Register one device and print its hub. The target is the running service of the data
+directory, or with --endpoint any provisioning service, including Azure's.
 
-The device proves itself with one of: a certificate (--certificate-path, whose common
-name is the registration ID), its own key (--key), the key of its enrollment group
-(--group-key). Others on this machine can read a command line: better give keys as
-@FILE, or in base64 in the environment, as ` + deviceKeyVariable + ` or ` + groupKeyVariable + `.`,
+The device authenticates with one of: a certificate (--certificate-path; its common name is
+the registration ID), its own key (--key), or the key of its enrollment group (--group-key).
+Other users of this machine can read a command line: give keys as @FILE, or in base64 in
+` + deviceKeyVariable + ` or ` + groupKeyVariable + `.`,
 		Example: `  mooring device register --certificate-path sensor-1.chain.pem --key-path sensor-1.key.pem
   mooring device register sensor-7 --group-key @group.key --transport mqtt
   mooring device register sensor-8 --key @sensor-8.key --endpoint global.azure-devices-provisioning.net --id-scope 0ne00000001`,
@@ -61,17 +60,17 @@ name is the registration ID), its own key (--key), the key of its enrollment gro
 	}
 	addDataFlag(cmd)
 	f := cmd.Flags()
-	f.StringVarP(&o.registrationID, "registration-id", "r", "", "registration ID; with a certificate its common name unless given")
-	f.StringVar(&o.endpoint, "endpoint", "", "`host` or host:port of the service, also as --host (default: the local service)")
+	f.StringVarP(&o.registrationID, "registration-id", "r", "", "registration ID (default: the common name of the certificate)")
+	f.StringVar(&o.endpoint, "endpoint", "", "`host` or host:port of the service (default: the local service)")
 	f.StringVar(&o.idScope, "id-scope", "", "ID scope (default: that of the local service)")
 	f.StringVar(&o.transport, "transport", device.HTTPS.String(), "https, mqtt or mqtt-ws")
 	f.StringVar(&o.certificate, "certificate-path", "", "PEM `file` with the device's certificate and its intermediates")
 	f.StringVar(&o.key, "key-path", "", "PEM `file` with the certificate's private key (default: the certificate's file)")
 	f.StringVar(&o.deviceKey, "key", "", "the device's symmetric key: `base64` or @FILE")
 	f.StringVar(&o.groupKey, "group-key", "", "the enrollment group's symmetric key: `base64` or @FILE")
-	f.StringVar(&o.payload, "payload", "", "what to tell the service: `JSON` or @FILE")
+	f.StringVar(&o.payload, "payload", "", "payload for the service: `JSON` or @FILE")
 	f.StringVar(&o.caFile, "ca-file", "", "PEM `file` of the CA certificates to trust instead of those of the local service or of the system")
-	f.DurationVar(&o.timeout, "timeout", time.Minute, "how long it may take in all")
+	f.DurationVar(&o.timeout, "timeout", time.Minute, "time limit")
 	f.BoolVar(&o.json, "json", false, "print JSON")
 	f.BoolVar(&o.computeKey, "compute-key", false, "--key is the key of the enrollment group, as in az iot device registration")
 	azNames(cmd, "host", "endpoint", "provisioning-host", "endpoint", "scope", "id-scope", "symmetric-key", "key", "ck", "compute-key",
@@ -111,7 +110,7 @@ func (o *deviceOptions) explain(cmd *cobra.Command, err error) error {
 	if f := cmd.Flags().Lookup("data"); f.Changed {
 		command = append(command, "--data", f.Value.String())
 	}
-	return fmt.Errorf("%w\nTo see why: %s", err, strings.TrimSpace(commands(command)))
+	return fmt.Errorf("%w\nFor the reason, run: %s", err, strings.TrimSpace(commands(command)))
 }
 
 // device returns the options of the SDK for what was typed.
@@ -168,11 +167,11 @@ func (o *deviceOptions) credential(cmd *cobra.Command, e *env) (device.Credentia
 	}
 	switch {
 	case len(given) == 0:
-		return nil, usagef(cmd, "give the device's proof: --certificate-path, --key or --group-key")
+		return nil, usagef(cmd, "give a credential: --certificate-path, --key or --group-key")
 	case len(given) > 1:
 		return nil, usagef(cmd, "%s: give only one", strings.Join(given, " and "))
 	case o.certificate == "" && o.key != "":
-		return nil, usagef(cmd, "--key-path belongs to --certificate-path, which is missing")
+		return nil, usagef(cmd, "--key-path requires --certificate-path")
 	case o.certificate != "":
 		return o.x509()
 	case o.deviceKey != "":
@@ -227,7 +226,7 @@ func decodeKey(cmd *cobra.Command, source, value string) ([]byte, error) {
 	}
 	key, err := base64.StdEncoding.DecodeString(strings.TrimSpace(text))
 	if err != nil || len(key) == 0 {
-		return nil, usagef(cmd, "%s: is not a key in base64", source)
+		return nil, usagef(cmd, "%s: must be a key in base64", source)
 	}
 	return key, nil
 }

@@ -34,13 +34,13 @@ func TestDeviceUsage(t *testing.T) {
 		code int
 		want string
 	}{
-		{"no proof", []string{"a"}, nil, exitUsage, "give the device's proof: --certificate-path, --key or --group-key"},
+		{"no proof", []string{"a"}, nil, exitUsage, "give a credential: --certificate-path, --key or --group-key"},
 		{"two proofs", []string{"a", "--key", secret, "--group-key", secret}, nil, exitUsage, "--key and --group-key: give only one"},
 		{"two variables", []string{"a"}, map[string]string{deviceKeyVariable: secret, groupKeyVariable: secret}, exitUsage, "give only one"},
-		{"key path alone", []string{"a", "--key", secret, "--key-path", "x"}, nil, exitUsage, "--key-path belongs to --certificate-path"},
-		{"key that is none", []string{"a", "--key", "top secret"}, nil, exitUsage, "--key: is not a key in base64"},
-		{"variable that is none", []string{"a"}, map[string]string{groupKeyVariable: "top secret"}, exitUsage, groupKeyVariable + ": is not a key"},
-		{"empty key file", []string{"a", "--key", "@" + empty}, nil, exitUsage, "--key: is not a key in base64"},
+		{"key path alone", []string{"a", "--key", secret, "--key-path", "x"}, nil, exitUsage, "--key-path requires --certificate-path"},
+		{"key that is none", []string{"a", "--key", "top secret"}, nil, exitUsage, "--key: must be a key in base64"},
+		{"variable that is none", []string{"a"}, map[string]string{groupKeyVariable: "top secret"}, exitUsage, groupKeyVariable + ": must be a key"},
+		{"empty key file", []string{"a", "--key", "@" + empty}, nil, exitUsage, "--key: must be a key in base64"},
 		{"no key file", []string{"a", "--key", "@" + missing}, nil, exitError, "--key: open " + missing},
 		{"no certificate", []string{"--certificate-path", missing}, nil, exitError, "reading the certificate and its key: open " + missing},
 		{"no registration ID", []string{"--key", secret}, nil, exitUsage, "--registration-id is required"},

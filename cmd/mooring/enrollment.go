@@ -13,15 +13,15 @@ import (
 
 func enrollmentCommand(e *env) *cobra.Command {
 	return group("enrollment", "Manage individual enrollments",
-		`Manage individual enrollments: each admits one device.
+		`Manage individual enrollments. Each one allows a single device to register.
 
 `+whichService, enrollmentCommands(e, dps.Individual)...)
 }
 
 // whichService is said by every group of commands that needs a service.
-const whichService = `The service is that of --login, else of MOORING_CONNECTION_STRING, else the running
-one of the data directory. It may be Mooring or Azure IoT Hub Device Provisioning
-Service.`
+const whichService = `The target is the service of --login, or of MOORING_CONNECTION_STRING, or the running
+service of the data directory, in this order. It may be Mooring or Azure IoT Hub Device
+Provisioning Service.`
 
 // enrollmentCommands are the commands that both kinds of enrollments have.
 func enrollmentCommands(e *env, kind dps.EntryKind) []*cobra.Command {
@@ -117,9 +117,9 @@ func enrollmentCreate(e *env, kind dps.EntryKind) *cobra.Command {
 	o := enrollmentOptions{kind: kind}
 	cmd := &cobra.Command{
 		Use: "create [ENROLLMENT-ID]", Short: "Create " + article(kind),
-		Long: "Create " + article(kind) + `. How its devices prove who they are follows from the flags,
-or is named with --attestation-type. Symmetric keys that are not given are generated,
-and printed: the output is then a secret.`,
+		Long: "Create " + article(kind) + `. The flags select the attestation type, or
+--attestation-type does. Symmetric keys that you do not give are generated and printed:
+treat the output as a secret.`,
 		Example: exampleFor(kind,
 			`  mooring enrollment create sensor-7 --attestation-type symmetricKey --device-id hall-3-sensor-7
   mooring enrollment create sensor-8 --certificate-path sensor-8.cert.pem --initial-twin-tags '{"site": "hall 3"}'`,
@@ -158,7 +158,7 @@ func enrollmentShow(e *env, kind dps.EntryKind) *cobra.Command {
 	o := enrollmentOptions{kind: kind}
 	cmd := &cobra.Command{
 		Use: "show [ENROLLMENT-ID]", Short: "Show " + article(kind),
-		Long:    "Show " + article(kind) + ". Its symmetric keys are shown with --show-keys only.",
+		Long:    "Show " + article(kind) + ". Symmetric keys are shown only with --show-keys.",
 		Example: exampleFor(kind, "  mooring enrollment show sensor-7 --show-keys", "  mooring enrollment-group show line-7 --show-keys"),
 	}
 	cmd.RunE = onEnrollment(e, &o, func(ctx context.Context, client *service.Client) error {
@@ -171,7 +171,7 @@ func enrollmentShow(e *env, kind dps.EntryKind) *cobra.Command {
 		return o.print(e, found)
 	})
 	addEnrollmentFlags(cmd, e, &o)
-	cmd.Flags().BoolVar(&o.showKeys, "show-keys", false, "show symmetric keys: the output is then a secret")
+	cmd.Flags().BoolVar(&o.showKeys, "show-keys", false, "show symmetric keys; treat the output as a secret")
 	return cmd
 }
 
@@ -189,9 +189,9 @@ func enrollmentUpdate(e *env, kind dps.EntryKind) *cobra.Command {
 	o := enrollmentOptions{kind: kind}
 	cmd := &cobra.Command{
 		Use: "update [ENROLLMENT-ID]", Short: "Change " + article(kind),
-		Long: "Change " + article(kind) + ` in what the flags name; all else stays, keys and
-certificates included. An empty value takes a setting away: --iot-hubs ''. What somebody
-else changes at the same time is not overwritten.`,
+		Long: "Change " + article(kind) + `. Only what the flags name changes; keys and certificates are
+kept. An empty value removes a setting: --iot-hubs ''. Concurrent changes are not
+overwritten. Keys are shown only with --show-keys, or when they change.`,
 		Example: exampleFor(kind,
 			`  mooring enrollment update sensor-7 --provisioning-status disabled
   mooring enrollment update sensor-8 --secondary-certificate-path sensor-8-new.cert.pem`,
@@ -220,7 +220,7 @@ else changes at the same time is not overwritten.`,
 }
 
 func addVersionFlag(cmd *cobra.Command, etag *string) {
-	cmd.Flags().StringVarP(etag, "etag", "e", "", "act only on this version (default: the current one)")
+	cmd.Flags().StringVarP(etag, "etag", "e", "", "change only this version (default: the current one)")
 }
 
 // update reads an enrollment, changes it and writes it back at the version that was
@@ -248,8 +248,8 @@ func enrollmentDelete(e *env, kind dps.EntryKind) *cobra.Command {
 	o := enrollmentOptions{kind: kind}
 	cmd := &cobra.Command{
 		Use: "delete [ENROLLMENT-ID]", Short: "Delete " + article(kind),
-		Long: "Delete " + article(kind) + `. Devices that came through it stay on their hubs, and can no
-longer register. A terminal is asked first; without one, --yes is required.`,
+		Long: "Delete " + article(kind) + `. Its devices keep their identity at the hub, but can no longer
+register. On a terminal the command asks for confirmation; otherwise --yes is required.`,
 		Example: exampleFor(kind, "  mooring enrollment delete sensor-7 --yes", "  mooring enrollment-group delete line-7 --yes"),
 	}
 	cmd.RunE = onEnrollment(e, &o, func(ctx context.Context, client *service.Client) error {

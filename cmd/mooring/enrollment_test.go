@@ -193,7 +193,7 @@ func TestCertificateFlags(t *testing.T) {
 func TestFlagsOfAnotherAttestationChangeNothing(t *testing.T) {
 	const before = `{"registrationId": "id", "attestation": {"type": "x509", "x509": {"caReferences": {"primary": "one"}}}}`
 	_, err := flagged(t, dps.Individual, before, "--pk", keyA)
-	if err == nil || !strings.Contains(err.Error(), "it attests by x509; --attestation-type symmetricKey changes that") {
+	if err == nil || !strings.Contains(err.Error(), "attestation type is x509; add --attestation-type symmetricKey to change it") {
 		t.Errorf("error = %v", err)
 	}
 }

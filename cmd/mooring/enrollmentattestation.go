@@ -63,17 +63,17 @@ func (a *attestationFlags) addFlags(cmd *cobra.Command, kind dps.EntryKind) {
 	if kind == dps.Group {
 		signer, types = "CA certificate that signs the devices", "x509 or symmetricKey"
 	}
-	f.StringVar(&a.typ, "attestation-type", "", "how devices prove who they are: "+types)
+	f.StringVar(&a.typ, "attestation-type", "", "attestation type: "+types)
 	f.StringVar(&a.certificate, "certificate-path", "", "file with the "+signer+", PEM or DER")
-	f.StringVar(&a.secondaryCertificate, "secondary-certificate-path", "", "file with a second one of equal power")
+	f.StringVar(&a.secondaryCertificate, "secondary-certificate-path", "", "file with the secondary certificate")
 	f.StringVar(&a.ca, "ca-name", "", "name of the CA certificate that signs devices (see 'mooring certificate')")
-	f.StringVar(&a.secondaryCA, "secondary-ca-name", "", "name of a second one of equal power")
+	f.StringVar(&a.secondaryCA, "secondary-ca-name", "", "name of the secondary CA certificate")
 	if kind == dps.Individual {
 		f.StringVar(&a.endorsementKey, "endorsement-key", "", "endorsement key of the device's TPM in base64, or @FILE")
 		f.StringVar(&a.storageRootKey, "storage-root-key", "", "storage root key of the device's TPM in base64, or @FILE")
 	}
-	f.StringVar(&a.primaryKey, "primary-key", "", "symmetric key, base64 of 16 to 64 bytes, or @FILE (default: generated)")
-	f.StringVar(&a.secondaryKey, "secondary-key", "", "a second one of equal power (default: generated)")
+	f.StringVar(&a.primaryKey, "primary-key", "", "primary symmetric key, base64 of 16 to 64 bytes, or @FILE (default: generated)")
+	f.StringVar(&a.secondaryKey, "secondary-key", "", "secondary symmetric key, base64 of 16 to 64 bytes, or @FILE (default: generated)")
 	completeWords(cmd, "attestation-type", attestationTypes(kind))
 }
 
@@ -113,13 +113,13 @@ func (a *attestationFlags) parseType(cmd *cobra.Command, kind dps.EntryKind) err
 		case a.typ == "":
 			a.typ, from = typ, name
 		default:
-			return usagef(cmd, "--%s is about %s attestation and does not go with --%s", name, typ, from)
+			return usagef(cmd, "--%s is for %s attestation and cannot be combined with --%s", name, typ, from)
 		}
 	}
 	return nil
 }
 
-// checkX509 refuses flags about certificates that contradict each other.
+// checkX509 refuses flags about certificates that cannot be combined.
 func (a *attestationFlags) checkX509(cmd *cobra.Command) error {
 	for _, pair := range [][2]string{
 		{"certificate-path", "remove-certificate"},
@@ -130,7 +130,7 @@ func (a *attestationFlags) checkX509(cmd *cobra.Command) error {
 		{"secondary-certificate-path", "secondary-ca-name"},
 	} {
 		if a.given[pair[0]] && a.given[pair[1]] {
-			return usagef(cmd, "--%s and --%s contradict each other", pair[0], pair[1])
+			return usagef(cmd, "--%s and --%s cannot be combined", pair[0], pair[1])
 		}
 	}
 	return nil
@@ -224,7 +224,7 @@ func (a *attestationFlags) apply(r *wire.Enrollment) error {
 	}
 	current := attestationOf(r)
 	if current != "" && current != a.typ && !a.given["attestation-type"] {
-		return fmt.Errorf("it attests by %s; --attestation-type %s changes that", current, a.typ)
+		return fmt.Errorf("the attestation type is %s; add --attestation-type %s to change it", current, a.typ)
 	}
 	if current != a.typ {
 		r.Attestation = &wire.Attestation{Type: a.typ}

@@ -51,11 +51,11 @@ func (c *enrollmentContent) addFlags(cmd *cobra.Command, kind dps.EntryKind) {
 	f := cmd.Flags()
 	if kind == dps.Individual {
 		f.StringVarP(&c.deviceID, "device-id", "d", "", "ID of the device at its hub (default: the registration ID)")
-		f.StringVar(&c.deviceInfo, "device-information", "", "what you note about the device: a JSON object, or @FILE")
+		f.StringVar(&c.deviceInfo, "device-information", "", "free-form information about the device: a JSON object, or @FILE")
 	}
 	f.StringVar(&c.status, "provisioning-status", "", "whether devices may register: enabled or disabled")
-	f.StringVar(&c.policy, "allocation-policy", "", "how a hub is picked: hashed, geoLatency, static or custom (default: as the service does)")
-	f.StringSliceVar(&c.hubs, "iot-hubs", nil, "host names of the hubs to pick from, separated by commas or blanks; repeatable (default: all)")
+	f.StringVar(&c.policy, "allocation-policy", "", "allocation policy: hashed, geoLatency, static or custom (default: that of the service)")
+	f.StringSliceVar(&c.hubs, "iot-hubs", nil, "host names of the hubs to select from, separated by commas or blanks; repeatable (default: all)")
 	f.StringVar(
 		&c.reprovision,
 		"reprovision-policy",
@@ -63,11 +63,11 @@ func (c *enrollmentContent) addFlags(cmd *cobra.Command, kind dps.EntryKind) {
 		"when a device registers again: reprovisionandmigratedata, reprovisionandresetdata or never",
 	)
 	f.StringVar(&c.webhook, "webhook-url", "", "URL of the webhook of the custom allocation policy, or @FILE")
-	f.StringVar(&c.apiVersion, "api-version", "", "API version that the webhook is told")
-	f.StringVar(&c.tags, "initial-twin-tags", "", "tags of the first twin: a JSON object, or @FILE")
-	f.StringVar(&c.properties, "initial-twin-properties", "", "desired properties of the first twin: a JSON object, or @FILE")
-	f.StringVar(&c.twin, "initial-twin", "", "the whole first twin, as in the service's JSON, or @FILE")
-	f.BoolVar(&c.edge, "edge-enabled", false, "the device is an edge device (--edge-enabled=false: it is none)")
+	f.StringVar(&c.apiVersion, "api-version", "", "api-version that the webhook receives")
+	f.StringVar(&c.tags, "initial-twin-tags", "", "tags of the initial twin: a JSON object, or @FILE")
+	f.StringVar(&c.properties, "initial-twin-properties", "", "desired properties of the initial twin: a JSON object, or @FILE")
+	f.StringVar(&c.twin, "initial-twin", "", "the whole initial twin: a JSON object with tags and properties, or @FILE")
+	f.BoolVar(&c.edge, "edge-enabled", false, "the device is an IoT Edge device (--edge-enabled false: it is not)")
 	completeWords(cmd, "provisioning-status", statuses)
 	completeWords(cmd, "allocation-policy", allocationPolicies)
 	completeWords(cmd, "reprovision-policy", reprovisionPolicies)
@@ -149,7 +149,7 @@ func oneOf(cmd *cobra.Command, flag, value string, allowed []string) (string, er
 // parseJSON reads the flags that hold JSON or name a file with it.
 func (c *enrollmentContent) parseJSON(cmd *cobra.Command) error {
 	if c.changed("initial-twin") && c.changed("initial-twin-tags", "initial-twin-properties") {
-		return usagef(cmd, "--initial-twin is the whole twin: give it, or --initial-twin-tags and --initial-twin-properties")
+		return usagef(cmd, "--initial-twin replaces the whole twin; give either it or --initial-twin-tags and --initial-twin-properties")
 	}
 	for _, f := range []flagText{
 		{"initial-twin-tags", &c.tags},

@@ -14,8 +14,8 @@ import (
 
 func enrollmentGroupCommand(e *env) *cobra.Command {
 	return group("enrollment-group", "Manage enrollment groups",
-		`Manage enrollment groups: each admits all devices that a CA signs, or that have a key
-derived from the group's.
+		`Manage enrollment groups. Each one allows all devices to register whose certificate a CA
+signed, or whose key is derived from the key of the group.
 
 `+whichService, append(enrollmentCommands(e, dps.Group), enrollmentGroupComputeDeviceKey(e))...)
 }
@@ -31,13 +31,13 @@ func enrollmentGroupComputeDeviceKey(e *env) *cobra.Command {
 	var o deviceKeyOptions
 	cmd := &cobra.Command{
 		Use: "compute-device-key [REGISTRATION-ID]", Short: "Derive the key of one device of a group",
-		Long: `Derive the symmetric key of one device from the key of its enrollment group, and
-print it. With --key nothing is contacted. With --enrollment-id the group's keys are
-fetched: from the service of --login, else of MOORING_CONNECTION_STRING, else from the
-running service of the data directory.
+		Long: `Derive the symmetric key of one device from the key of its enrollment group, and print
+it. With --key the command works offline. With --enrollment-id it fetches the key of the
+group from the service of --login, or of MOORING_CONNECTION_STRING, or from the running
+service of the data directory.
 
-The device's key proves to be that device and no other: give devices this one, and
-keep the group's key to yourself. A key that starts with @ is a file to read it from.`,
+A derived key is valid for one device only. Put derived keys on devices, and keep the
+key of the group secret.`,
 		Example: `  mooring enrollment-group compute-device-key --enrollment-id line-7 --registration-id sensor-7
   mooring enrollment-group compute-device-key sensor-7 --key @group.key`,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -84,9 +84,9 @@ func (o *deviceKeyOptions) read(cmd *cobra.Command, args []string) (dps.Registra
 	case (o.key == "") == (o.group == ""):
 		return "", usagef(cmd, "give either --key or --enrollment-id")
 	case o.key != "" && cmd.Flags().Changed("key-type"):
-		return "", usagef(cmd, "--key-type chooses among the keys of --enrollment-id, and --key is one key")
+		return "", usagef(cmd, "--key-type applies to --enrollment-id and cannot be combined with --key")
 	case o.key != "" && o.login.connection != "":
-		return "", usagef(cmd, "--login is for --enrollment-id; with --key nothing is contacted")
+		return "", usagef(cmd, "--login applies to --enrollment-id and cannot be combined with --key")
 	case o.keyType != "primary" && o.keyType != "secondary":
 		return "", usagef(cmd, "--key-type: must be primary or secondary, not %q", o.keyType)
 	}
@@ -128,7 +128,7 @@ func (o *deviceKeyOptions) keyOf(ctx context.Context, client *service.Client) (d
 		return dps.Secret{}, explainTrust(err)
 	}
 	if mechanism.SymmetricKey == nil {
-		return dps.Secret{}, fmt.Errorf("enrollment group %s has no symmetric key: its devices attest by %s", o.group, mechanism.Type)
+		return dps.Secret{}, fmt.Errorf("enrollment group %s has no symmetric key; its attestation type is %s", o.group, mechanism.Type)
 	}
 	text := mechanism.SymmetricKey.PrimaryKey
 	if o.keyType == "secondary" {

@@ -75,8 +75,8 @@ func TestComputeDeviceKeyRefuses(t *testing.T) {
 		{"bad ID", append([]string{"a b"}, key...), exitUsage, "registrationId"},
 		{"no key", []string{"a"}, exitUsage, "either --key or --enrollment-id"},
 		{"two keys", append([]string{"a", "--enrollment-id", "g"}, key...), exitUsage, "either --key or --enrollment-id"},
-		{"which of one key", append([]string{"a", "--key-type", "secondary"}, key...), exitUsage, "--key is one key"},
-		{"login for nothing", append([]string{"a", "--login", "x"}, key...), exitUsage, "nothing is contacted"},
+		{"which of one key", append([]string{"a", "--key-type", "secondary"}, key...), exitUsage, "--key-type applies to --enrollment-id and cannot be combined with --key"},
+		{"login for nothing", append([]string{"a", "--login", "x"}, key...), exitUsage, "--login applies to --enrollment-id and cannot be combined with --key"},
 		{"unknown key type", []string{"a", "--enrollment-id", "g", "--key-type", "third"}, exitUsage, "primary or secondary"},
 		{"key not base64", []string{"a", "--key", "s3cret!"}, exitError, "--key: must be base64"},
 		{"short key", []string{"a", "--key", "Zm9v"}, exitError, "16 to 64 bytes"},
@@ -122,7 +122,7 @@ func TestComputeDeviceKeyOfOtherGroups(t *testing.T) {
 		t.Fatal(err)
 	}
 	o := deviceKeyOptions{group: "g", keyType: "primary"}
-	if _, err := o.keyOf(t.Context(), client); err == nil || !strings.Contains(err.Error(), "attest by x509") {
+	if _, err := o.keyOf(t.Context(), client); err == nil || !strings.Contains(err.Error(), "attestation type is x509") {
 		t.Errorf("keyOf() error = %v, want one about x509", err)
 	}
 }

@@ -28,14 +28,14 @@ func exportCommand(e *env, kind dps.EntryKind) *cobra.Command {
 	command := strings.ReplaceAll(noun(kind), " ", "-")
 	cmd := &cobra.Command{
 		Use:   "export [FILE]",
-		Short: "Write all " + noun(kind) + "s to a file",
-		Long: `Write all ` + noun(kind) + `s, sorted by ID, as JSON Lines or CSV: to the file, or
-to the standard output. Certificates are whole; versions, times and states
-are left out, and so the same records make the same file. Only Mooring offers it.
+		Short: "Export " + noun(kind) + "s to a file",
+		Long: `Export all ` + noun(kind) + `s, sorted by ID, as JSON Lines or CSV, to the file or to
+standard output. Certificates are included; etags, timestamps and states are not, so the
+same records produce the same file. Only Mooring supports this.
 
-Symmetric keys are there only with --with-keys, and so are the queries of webhook
-URLs, which may hold a key: keep such a file safe. Importing a file without keys into
-another service makes new ones.`,
+Symmetric keys, and the query part of webhook URLs, which may contain a key, are included
+only with --with-keys: keep such a file secret. Importing a file without keys into another
+service generates new ones.`,
 		Example: "  mooring " + command + " export " + command + "s.jsonl\n  mooring " + command + " export --with-keys --format csv > " + command + "s.csv",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 0 || o.output != "" {
@@ -51,8 +51,8 @@ another service makes new ones.`,
 	addLoginFlags(cmd, &o.login)
 	addFormatFlag(cmd, &o.format)
 	cmd.Flags().
-		StringVarP(&o.output, "output", "o", "", "file to write, in place of one that is there; the same as the first argument (default: standard output)")
-	cmd.Flags().BoolVar(&o.withKeys, "with-keys", false, "write symmetric keys too")
+		StringVarP(&o.output, "output", "o", "", "file to write, replacing an existing one; the same as the first argument (default: standard output)")
+	cmd.Flags().BoolVar(&o.withKeys, "with-keys", false, "include symmetric keys")
 	return cmd
 }
 

@@ -21,12 +21,11 @@ import (
 func hubCommand(e *env) *cobra.Command {
 	return group(
 		"hub",
-		"See what stands in embedded hubs",
-		`See the devices and twins of the embedded hubs of a running service: of the first one,
-or of the one that --hub-name names. What stands in a hub over the wire is for the hub's
-own tools to show: nobody gets its key back from the service, this program neither.`,
-		group("device", "Device identities", "See the device identities of an embedded hub.", hubDeviceList(e), hubDeviceShow(e)),
-		group("twin", "Device twins", "See the device twins of an embedded hub.", hubTwinShow(e)),
+		"Show devices and twins of hubs",
+		`Show the devices and twins of an embedded hub of the running service: the first one, or
+--hub-name. For any other hub, give its connection string with --login.`,
+		group("device", "Device identities", "Show the device identities of a hub.", hubDeviceList(e), hubDeviceShow(e)),
+		group("twin", "Device twins", "Show the device twins of a hub.", hubTwinShow(e)),
 	)
 }
 
@@ -127,7 +126,7 @@ func hubAccess(hubs []wire.HubInfo, name string) (string, error) {
 	if name == "" {
 		return "", errors.New("the service has no embedded hub")
 	}
-	return "", fmt.Errorf("the service has no embedded hub %s; what stands in a hub over the wire, its own tools show", name)
+	return "", fmt.Errorf("the service has no embedded hub %s; for a remote hub, give its connection string with --login", name)
 }
 
 // maxTop is how many devices a hub lists in one call.
@@ -138,7 +137,7 @@ func hubDeviceList(e *env) *cobra.Command {
 	var top int
 	cmd := &cobra.Command{
 		Use: "list", Short: "List devices", Args: noArgs,
-		Long:    "List the devices of an embedded hub, sorted by ID, up to --top of them.",
+		Long:    "List the devices of a hub, sorted by ID, up to --top.",
 		Example: "  mooring hub device list --top 20\n  mooring hub device list --hub-name hub-a.example",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if top < 1 || top > maxTop {
@@ -156,7 +155,7 @@ func hubDeviceList(e *env) *cobra.Command {
 		},
 	}
 	addHubFlags(cmd, e, &o)
-	cmd.Flags().IntVar(&top, "top", maxTop, "how many at most")
+	cmd.Flags().IntVar(&top, "top", maxTop, "maximum number")
 	return cmd
 }
 
@@ -166,13 +165,13 @@ func printDevices(e *env, o hubOptions, raw json.RawMessage, top int) error {
 		return fmt.Errorf("reading the hub's answer: %w", err)
 	}
 	if len(devices) == top {
-		fmt.Fprintf(e.err, "There may be more than these %d.\n", top)
+		fmt.Fprintf(e.err, "There may be more than %d.\n", top)
 	}
 	if o.json {
 		return printJSON(e, raw)
 	}
 	if len(devices) == 0 {
-		fmt.Fprintln(e.out, "No device stands in the hub yet.")
+		fmt.Fprintln(e.out, "The hub has no devices.")
 		return nil
 	}
 	w := tabwriter.NewWriter(e.out, 0, 0, 2, ' ', 0)
@@ -194,7 +193,7 @@ func hubDeviceShow(e *env) *cobra.Command {
 	var o hubOptions
 	cmd := &cobra.Command{
 		Use: "show [DEVICE-ID]", Short: "Show one device",
-		Long:    "Show the identity of one device of an embedded hub.",
+		Long:    "Show the identity of one device.",
 		Example: "  mooring hub device show sensor-7",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			client, err := identified(cmd, e, &o, args)
@@ -251,7 +250,7 @@ func hubTwinShow(e *env) *cobra.Command {
 	var o hubOptions
 	cmd := &cobra.Command{
 		Use: "show [DEVICE-ID]", Short: "Show the twin of a device",
-		Long:    "Show the twin of one device of an embedded hub: tags, desired and reported properties.",
+		Long:    "Show the twin of one device: tags, desired and reported properties.",
 		Example: "  mooring hub twin show sensor-7",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			client, err := identified(cmd, e, &o, args)

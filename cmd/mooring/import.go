@@ -35,22 +35,21 @@ func importCommand(e *env, kind dps.EntryKind) *cobra.Command {
 	command := strings.ReplaceAll(noun(kind), " ", "-")
 	cmd := &cobra.Command{
 		Use:   "import FILE",
-		Short: "Import any number of " + noun(kind) + "s from a file",
-		Long: `Import any number of ` + noun(kind) + `s from a file of JSON Lines (.jsonl, .ndjson: the
-service's own JSON, one record a line) or CSV (.csv, with a header; see
-docs/import-export.md). Only Mooring offers it.
+		Short: "Import " + noun(kind) + "s from a file",
+		Long: `Import any number of ` + noun(kind) + `s from a file: JSON (.jsonl, .ndjson or .json: one record
+per line, or one array) or CSV (.csv, with a header; see docs/import-export.md). The file
+is UTF-8. Only Mooring supports this.
 
-A record that exists already is left alone when it is the same. Another one is
-refused, unless --replace puts the new one in its place. So an import that ended in
-the middle is simply run again: it goes on where FILE.progress says, and the result
-is that of one run.
+An existing record that is identical is skipped. One that differs is refused, unless
+--replace is given. To resume an import that was interrupted, run the same command again;
+it continues at the position in FILE.progress.
 
-Refused lines are written, each below its reason, to FILE.refused.jsonl or .csv. Mend
+Refused records are written to FILE.refused.jsonl or .csv, each below the reason. Correct
 them there and import that file.`,
 		Example: "  mooring " + command + " import devices.csv\n  mooring " + command + " import --replace devices.jsonl",
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 0 || args[0] == "" {
-				return usagef(cmd, "the name of the file is missing; %s is the standard input", standardInput)
+				return usagef(cmd, "the file name is missing; use %s for standard input", standardInput)
 			}
 			return noArgs(cmd, args[1:])
 		},
@@ -63,14 +62,14 @@ them there and import that file.`,
 	addLoginFlags(cmd, &o.login)
 	addFormatFlag(cmd, &o.format)
 	flags := cmd.Flags()
-	flags.BoolVar(&o.replace, "replace", false, "put the file's record in place of another that exists")
-	flags.StringVar(&o.refused, "refused", "", "file for refused lines (default: FILE.refused.jsonl or .csv)")
+	flags.BoolVar(&o.replace, "replace", false, "replace existing records that differ")
+	flags.StringVar(&o.refused, "refused", "", "file for refused records (default: FILE.refused.jsonl or .csv)")
 	flags.BoolVar(&o.json, "json", false, "print the counts as JSON")
 	return cmd
 }
 
 func addFormatFlag(cmd *cobra.Command, format *string) {
-	cmd.Flags().StringVar(format, "format", "", "jsonl or csv (default: what the name of the file says)")
+	cmd.Flags().StringVar(format, "format", "", "jsonl or csv (default: by the file name)")
 }
 
 // chooseFormat returns the format of a flag, else of a file's name, else fallback.
@@ -86,7 +85,7 @@ func chooseFormat(cmd *cobra.Command, flag, file string, fallback transfer.Forma
 		return f, nil
 	}
 	if fallback == "" {
-		return "", usagef(cmd, "the name %s does not say the format; give --format jsonl or csv", file)
+		return "", usagef(cmd, "cannot tell the format from the name %s; give --format jsonl or csv", file)
 	}
 	return fallback, nil
 }
@@ -200,14 +199,14 @@ func (o *importOptions) print(e *env, r importReport) error {
 			return err
 		}
 	} else {
-		fmt.Fprintf(e.out, "Imported %s: %d created, %d replaced, %d the same already, %d refused.\n", o.file, r.Created, r.Replaced, r.Unchanged, r.Refused)
+		fmt.Fprintf(e.out, "Imported %s: %d created, %d replaced, %d unchanged, %d refused.\n", o.file, r.Created, r.Replaced, r.Unchanged, r.Refused)
 	}
 	if r.Refused > 0 {
 		lines := "1 line was"
 		if r.Refused > 1 {
 			lines = fmt.Sprintf("%d lines were", r.Refused)
 		}
-		return fmt.Errorf("%s refused; see %s, where each stands below its reason: mend it there and import that file", lines, r.RefusedFile)
+		return fmt.Errorf("%s refused; see %s for the reasons, correct the lines there and import that file", lines, r.RefusedFile)
 	}
 	return nil
 }

@@ -199,7 +199,7 @@ func TestImportGoesOn(t *testing.T) {
 		}
 		again := p.open(t)
 		if !f.some(t, again, 100) || f.parts != all.parts ||
-			!strings.Contains(p.stderr.String(), fmt.Sprintf("Going on at line %d;", done*1000+1)) {
+			!strings.Contains(p.stderr.String(), fmt.Sprintf("Resuming at line %d;", done*1000+1)) {
 			t.Errorf("after %d parts: %d parts, %s", done, f.parts, p.stderr.String())
 		}
 		if diff := cmp.Diff(all.kept, f.kept); diff != "" || p.refusedText(t) != whole.refusedText(t) {

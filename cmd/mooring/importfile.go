@@ -106,7 +106,7 @@ func (s *importSource) identify() error {
 		return err
 	}
 	if !info.Mode().IsRegular() {
-		return fmt.Errorf("%s is not a file; give %s and send it to the standard input", s.name, standardInput)
+		return fmt.Errorf("%s is not a regular file; use %s and standard input", s.name, standardInput)
 	}
 	sum := sha256.New()
 	if _, err := io.Copy(sum, io.LimitReader(s.file, prefixSize)); err != nil {
@@ -128,7 +128,7 @@ func (s *importSource) resume(e *env) error {
 		}
 		if found && earlier.importIdentity == s.importIdentity {
 			s.importProgress = earlier
-			fmt.Fprintf(e.err, "Going on at line %d; remove %s to start anew.\n", s.Line, s.progressFile())
+			fmt.Fprintf(e.err, "Resuming at line %d; remove %s to start over.\n", s.Line, s.progressFile())
 			return s.cutRefused()
 		}
 		if found && earlier.Refused == s.Refused {
@@ -136,7 +136,7 @@ func (s *importSource) resume(e *env) error {
 		}
 	}
 	if info, err := os.Stat(s.Refused); err == nil && info.Size() > 0 {
-		return fmt.Errorf("%s is there from an earlier import; move it away, or name another file with --refused", s.Refused)
+		return fmt.Errorf("%s exists from an earlier import; move it, or give another file with --refused", s.Refused)
 	}
 	return nil
 }
@@ -366,9 +366,9 @@ func (s *importSource) save() error {
 // interrupted says how to go on after err.
 func (s *importSource) interrupted(err error) error {
 	if s.file == nil {
-		return fmt.Errorf("%w; %d records were done, and importing the same once more does the rest", err, s.Report.records())
+		return fmt.Errorf("%w; %d records are done; run the import again for the rest", err, s.Report.records())
 	}
-	return fmt.Errorf("%w; %d records were done, and the same command goes on from there", err, s.Report.records())
+	return fmt.Errorf("%w; %d records are done; run the same command to resume", err, s.Report.records())
 }
 
 // finish ends a whole import: nothing is left to go on with.

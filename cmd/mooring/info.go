@@ -16,8 +16,8 @@ func infoCommand(e *env) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "info",
 		Short: "Print endpoints, ID scope and connection strings",
-		Long: `Print what devices and scripts need to find the service of a data directory,
-whether the service runs or not. The output holds keys: treat it as a secret.`,
+		Long: `Print the settings that devices and scripts need for the service of a data directory,
+running or not. The output contains keys: treat it as a secret.`,
 		Example: `  mooring info
   mooring info --data /var/lib/mooring --json`,
 		Args: noArgs,
@@ -31,7 +31,7 @@ whether the service runs or not. The output holds keys: treat it as a secret.`,
 			}
 			printInfo(e, info.Info)
 			if !info.Running {
-				fmt.Fprintln(e.err, "The service is not running; these are the values of its last run.")
+				fmt.Fprintln(e.err, "The service is not running. These are the values of its last run.")
 			}
 			return nil
 		},

@@ -19,14 +19,16 @@ func linkedHubCommand(e *env) *cobra.Command {
 	return group("linked-hub", "Manage linked hubs",
 		`Manage the hubs that devices can be assigned to.
 
-A hub of kind iothub is any service with the registry API of IoT Hub: Azure's, or the
-embedded hub of another Mooring. It is linked by the connection string of one of its
-policies, which needs the rights RegistryWrite and ServiceConnect, and is called before
-it is linked. A hub of kind embedded is inside this service, for development and tests;
-there may be any number, each by a host name of its own.
+A hub of kind iothub is remote: an Azure IoT Hub, or an embedded hub of another Mooring.
+Link it with the connection string of a policy that has the rights RegistryWrite and
+ServiceConnect. The service calls the hub before it is linked. A hub of kind embedded runs
+inside this service, for development and tests. There may be any number, each with its own
+host name.
 
-A change counts for registrations from then on. Devices stay where they are until they
-register again and their reprovision policy lets them move.`,
+A change applies to later registrations. Devices stay at their hub until they register
+again and their reprovision policy allows a move.
+
+Only Mooring supports these commands; for Azure use az iot dps linked-hub.`,
 		linkedHubCreate(e), linkedHubShow(e), linkedHubList(e), linkedHubUpdate(e), linkedHubDelete(e), linkedHubCleanups(e))
 }
 
@@ -53,17 +55,17 @@ func addLinkedHubFlags(cmd *cobra.Command, e *env, o *linkedHubOptions) {
 func addLinkedHubContentFlags(cmd *cobra.Command, o *linkedHubOptions) {
 	f := cmd.Flags()
 	f.StringVar(&o.connection, "connection-string", "", "connection string of a policy of the hub, or @FILE")
-	f.StringVarP(&o.location, "location", "l", "", "region of the hub, for the policy geoLatency; \"local\" is none")
-	f.IntVar(&o.weight, "allocation-weight", 0, "share under the policy hashed, 1 to 1000")
-	f.StringVar(&o.apply, "apply-allocation-policy", "", "whether enrollments that name no hubs may choose it: true or false")
-	f.BoolVar(&o.skipCheck, "skip-check", false, "do not call the hub first")
+	f.StringVarP(&o.location, "location", "l", "", "location of the hub, for the policy geoLatency; \"local\" means none")
+	f.IntVar(&o.weight, "allocation-weight", 0, "weight for the policy hashed, 1 to 1000")
+	f.StringVar(&o.apply, "apply-allocation-policy", "", "whether enrollments without a list of hubs may select this hub: true or false")
+	f.BoolVar(&o.skipCheck, "skip-check", false, "link without calling the hub")
 	addServiceVersionFlag(cmd, o)
 	f.Lookup("apply-allocation-policy").NoOptDefVal = "true"
 	completeWords(cmd, "apply-allocation-policy", []string{"true", "false"})
 }
 
 func addServiceVersionFlag(cmd *cobra.Command, o *linkedHubOptions) {
-	cmd.Flags().StringVarP(&o.etag, "etag", "e", "", "act only on this version of the provisioning service (default: the current one)")
+	cmd.Flags().StringVarP(&o.etag, "etag", "e", "", "change only this version of the provisioning service (default: the current one)")
 }
 
 func (o *linkedHubOptions) update() *service.UpdateOptions {
@@ -83,7 +85,7 @@ func (o *linkedHubOptions) check(cmd *cobra.Command) error {
 	case changed("apply-allocation-policy") && o.apply != "true" && o.apply != "false":
 		return usagef(cmd, "--apply-allocation-policy: must be true or false")
 	case changed("location") && strings.TrimSpace(o.location) == "":
-		return usagef(cmd, "--location: is empty; %q says that there is none", dps.LocalLocation)
+		return usagef(cmd, "--location: is empty; use %q for none", dps.LocalLocation)
 	case changed("connection-string") && o.connection == "":
 		return usagef(cmd, "--connection-string: is empty")
 	case o.name != "" && !dps.IsHostName(o.name):
@@ -144,20 +146,19 @@ func linkedHubCreate(e *env) *cobra.Command {
 	var o linkedHubOptions
 	cmd := &cobra.Command{
 		Use: "create [HUB-NAME]", Short: "Link a hub",
-		Long: `Link a hub: one over the wire by its connection string, or a new embedded one by a host
-name. The server certificate gets the name of an embedded hub at once; 'mooring info'
-prints its connection string. Clients have to find the name: in DNS, or in their hosts
-file.
+		Long: `Link a remote hub by its connection string, or create an embedded hub with a host name.
+The name of an embedded hub is added to the server certificate immediately, and 'mooring
+info' prints its connection string. Clients must be able to resolve the name.
 
-A hub over the wire is called first, with the policy of the connection string; one that
-cannot be used is not linked. --skip-check leaves that out.`,
+A remote hub is called first, with the policy of the connection string, and linked only if
+that works. --skip-check skips the call.`,
 		Example: `  mooring linked-hub create --connection-string @plant.txt --location westeurope
   mooring linked-hub create --kind embedded --hub-name hub-a.example --allocation-weight 2`,
 		RunE: func(cmd *cobra.Command, args []string) error { return o.create(cmd, e, args) },
 	}
 	addLinkedHubFlags(cmd, e, &o)
 	addLinkedHubContentFlags(cmd, &o)
-	cmd.Flags().StringVar(&o.kind, "kind", wire.HubKindIoTHub, "iothub, or embedded for a new hub inside this service")
+	cmd.Flags().StringVar(&o.kind, "kind", wire.HubKindIoTHub, "iothub, or embedded for a new hub in this service")
 	completeWords(cmd, "kind", []string{wire.HubKindIoTHub, wire.HubKindEmbedded})
 	cmd.ValidArgsFunction = cobra.NoFileCompletions // a new one has a new name
 	return cmd
@@ -190,7 +191,7 @@ func (o *linkedHubOptions) named(cmd *cobra.Command, args []string) error {
 	switch o.kind {
 	case wire.HubKindEmbedded:
 		if o.connection != "" {
-			return usagef(cmd, "--connection-string: an embedded hub gets keys of its own; give it a name with --hub-name")
+			return usagef(cmd, "--connection-string: an embedded hub generates its own keys; name it with --hub-name")
 		}
 		o.name, err = oneID(cmd, "hub-name", o.name, args)
 		return err
@@ -232,7 +233,7 @@ func linkedHubShow(e *env) *cobra.Command {
 	var o linkedHubOptions
 	cmd := &cobra.Command{
 		Use: "show [HUB-NAME]", Short: "Show a linked hub",
-		Long:    "Show a linked hub and how it is doing. Its key is masked.",
+		Long:    "Show a linked hub and its health. The key is masked.",
 		Example: "  mooring linked-hub show plant.azure-devices.net",
 	}
 	cmd.RunE = onLinkedHub(e, &o, func(ctx context.Context, c *hubsClient) error {
@@ -249,11 +250,11 @@ func linkedHubShow(e *env) *cobra.Command {
 func linkedHubUpdate(e *env) *cobra.Command {
 	var o linkedHubOptions
 	cmd := &cobra.Command{
-		Use: "update [HUB-NAME]", Short: "Change a linked hub, or its key",
-		Long: `Change a linked hub. What is not given stays. --connection-string replaces the key of a
-hub over the wire: a new key is tried before it is stored, and counts at once. To change
-a key without a gap, link the hub with its secondary key, regenerate the primary one at
-the hub, and go back.`,
+		Use: "update [HUB-NAME]", Short: "Change a linked hub or its key",
+		Long: `Change a linked hub. Settings that you do not give are kept. --connection-string replaces
+the key of a remote hub: the new key is tested before it is stored, and used immediately.
+To rotate a key without downtime, switch to the secondary key, regenerate the primary key
+at the hub, and switch back.`,
 		Example: `  mooring linked-hub update plant.azure-devices.net --allocation-weight 4
   mooring linked-hub update plant.azure-devices.net --connection-string @plant.txt
   mooring linked-hub update plant.azure-devices.net --apply-allocation-policy false`,
@@ -264,7 +265,7 @@ the hub, and go back.`,
 			return usagef(cmd, "--connection-string %s: HostName=...;SharedAccessKeyName=...;SharedAccessKey=...", missing(o.connection))
 		}
 		if o.connection != "" && !strings.EqualFold(host, o.name) {
-			return usagef(cmd, "--connection-string: is that of %q, not of %s; link another hub with: mooring linked-hub create", host, o.name)
+			return usagef(cmd, "--connection-string: is for %q, not for %s; link another hub with: mooring linked-hub create", host, o.name)
 		}
 		hub, err := c.hubs.Update(ctx, o.name, o.applyTo, o.update())
 		if err != nil {
@@ -289,19 +290,18 @@ func linkedHubDelete(e *env) *cobra.Command {
 	var o linkedHubOptions
 	cmd := &cobra.Command{
 		Use: "delete [HUB-NAME]", Short: "Unlink a hub",
-		Long: `Unlink a hub. Registration records still name it, and the devices of a hub over the
-wire stay there; identities that were to be cleaned up there stay too. An embedded hub
-is deleted with its keys. Where it holds devices that is refused, unless
---delete-devices says that they may be lost.
+		Long: `Unlink a hub. Registration records keep its name. A remote hub keeps its devices,
+including those with a pending cleanup. An embedded hub is deleted with its keys; if it has
+devices, --delete-devices is required and deletes them.
 
-A terminal is asked first; without one, --yes is required.`,
+On a terminal the command asks for confirmation; otherwise --yes is required.`,
 		Example: `  mooring linked-hub delete plant.azure-devices.net --yes
   mooring linked-hub delete hub-a.example --delete-devices`,
 	}
 	run := onLinkedHub(e, &o, func(ctx context.Context, c *hubsClient) error {
 		err := c.hubs.Delete(ctx, o.name, o.update())
 		if refusal, refused := errors.AsType[*service.Error](err); refused && refusal.Status == http.StatusConflict {
-			return fmt.Errorf("%w; --delete-devices deletes them too", err)
+			return fmt.Errorf("%w; add --delete-devices to delete them", err)
 		}
 		if err != nil || o.json {
 			return err

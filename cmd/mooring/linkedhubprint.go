@@ -53,7 +53,7 @@ func printHealth(w *tabwriter.Writer, s wire.HubStatus) {
 	if h.WritesPerMinute > 0 {
 		fmt.Fprintf(w, "Writes per minute\t%d\n", h.WritesPerMinute)
 	}
-	fmt.Fprintf(w, "Waiting\t%s\nPending clean-ups\t%d\n", waiting(h), s.PendingCleanups)
+	fmt.Fprintf(w, "Waiting\t%s\nPending cleanups\t%d\n", waiting(h), s.PendingCleanups)
 }
 
 // waiting says how many registrations wait, and for how long.
@@ -100,11 +100,11 @@ to be cleaned. A hub that was not called since the service started is unknown.`,
 
 func printHubs(e *env, hubs []wire.HubStatus) error {
 	if len(hubs) == 0 {
-		fmt.Fprintln(e.out, "No hub is linked: registrations fail until one is.")
+		fmt.Fprintln(e.out, "No hub is linked. Registrations fail until you link one.")
 		return nil
 	}
 	w := tabwriter.NewWriter(e.out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "NAME\tKIND\tLOCATION\tWEIGHT\tAPPLIES\tSTATE\tWAITING\tCLEAN-UPS")
+	fmt.Fprintln(w, "NAME\tKIND\tLOCATION\tWEIGHT\tAPPLIES\tSTATE\tWAITING\tCLEANUPS")
 	for _, h := range hubs {
 		fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%s\t%s\t%s\t%d\n", h.Name, h.Kind, printable(h.Location), h.AllocationWeight,
 			yesNo(h.ApplyAllocationPolicy), h.Health.State, waiting(h.Health), h.PendingCleanups)
@@ -116,9 +116,9 @@ func linkedHubCleanups(e *env) *cobra.Command {
 	var top int
 	var o linkedHubOptions
 	cmd := &cobra.Command{
-		Use: "cleanups", Short: "List identities that are still to be removed from hubs", Args: noArgs,
-		Long: `List the identities that are still to be removed from a hub, because their device is at
-another one now. They are tried again until the hub no longer has them.`,
+		Use: "cleanups", Short: "List pending cleanups at hubs", Args: noArgs,
+		Long: `List the device identities that must still be removed from a hub because the device has
+moved to another hub. The service retries until the hub no longer has them.`,
 		Example: "  mooring linked-hub cleanups --top 20",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if top < 1 {
@@ -134,7 +134,7 @@ another one now. They are tried again until the hub no longer has them.`,
 				return explainTrust(err)
 			}
 			if page.Continuation != "" {
-				fmt.Fprintln(e.err, "There are more; --top shows more.")
+				fmt.Fprintln(e.err, "There are more; increase --top.")
 			}
 			if o.json {
 				return printJSON(e, page)
@@ -145,7 +145,7 @@ another one now. They are tried again until the hub no longer has them.`,
 	addDataFlag(cmd)
 	addControlLoginFlags(cmd, &o.login)
 	azNames(cmd)
-	cmd.Flags().IntVar(&top, "top", maxTop, "how many at most")
+	cmd.Flags().IntVar(&top, "top", maxTop, "maximum number")
 	cmd.Flags().BoolVar(&o.json, "json", false, "print JSON")
 	return cmd
 }
@@ -174,7 +174,7 @@ func (c *hubsClient) cleanups(ctx context.Context, top int) (wire.CleanupPage, e
 
 func printCleanups(e *env, all []wire.Cleanup) error {
 	if len(all) == 0 {
-		fmt.Fprintln(e.out, "Nothing is to be cleaned up.")
+		fmt.Fprintln(e.out, "There are no pending cleanups.")
 		return nil
 	}
 	w := tabwriter.NewWriter(e.out, 0, 0, 2, ' ', 0)

@@ -27,7 +27,7 @@ func addListFlags(cmd *cobra.Command, o *listOptions) {
 	addDataFlag(cmd)
 	addLoginFlags(cmd, &o.login)
 	cmd.Flags().StringVar(&o.query, "query", "", "list what this query selects, or @FILE (default: all)")
-	cmd.Flags().IntVar(&o.top, "top", 0, "list this many at most (default: all)")
+	cmd.Flags().IntVar(&o.top, "top", 0, "maximum number to list (default: all)")
 	cmd.Flags().BoolVar(&o.json, "json", false, "print the service's own JSON, as one array")
 	azNames(cmd)
 }
@@ -63,8 +63,8 @@ func enrollmentList(e *env, kind dps.EntryKind) *cobra.Command {
 	var o listOptions
 	cmd := &cobra.Command{
 		Use: "list", Short: "List " + noun(kind) + "s", Args: noArgs,
-		Long: "List " + noun(kind) + `s, all of them or those that a query selects.
-Azure takes conditions of a query and ignores them; Mooring filters.`,
+		Long: "List " + noun(kind) + `s: all, or those that a query selects.
+Azure accepts query conditions and ignores them; Mooring evaluates them.`,
 		Example: exampleFor(kind,
 			`  mooring enrollment list --query "SELECT * FROM enrollments WHERE initialTwin.tags.site = 'hall 3'"`,
 			`  mooring enrollment-group list --query "SELECT * FROM enrollmentGroups WHERE provisioningStatus = 'disabled'"`),

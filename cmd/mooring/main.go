@@ -60,12 +60,12 @@ func run(ctx context.Context, e *env) int {
 func rootCommand(e *env) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "mooring",
-		Short: "A Device Provisioning Service that you run yourself",
-		Long: `Mooring is a Device Provisioning Service that you run yourself. It speaks the
-wire of Azure IoT Hub Device Provisioning Service, so the official SDKs work
-with it as they are.
+		Short: "A self-hosted Device Provisioning Service",
+		Long: `Mooring is a self-hosted Device Provisioning Service. It implements the API of Azure
+IoT Hub Device Provisioning Service, so the official SDKs work with it unmodified.
 
-Start with 'mooring serve'; 'mooring info' then prints what a device or a script needs.`,
+Start with 'mooring serve'. 'mooring info' then prints the settings for devices and
+scripts.`,
 		Version:       version,
 		SilenceErrors: true,
 		SilenceUsage:  true,

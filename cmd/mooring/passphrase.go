@@ -59,7 +59,7 @@ func (s passphraseSource) find(cmd *cobra.Command, e *env) ([]byte, error) {
 	}
 	terminal, ok := e.in.(*os.File)
 	if !ok || !term.IsTerminal(int(terminal.Fd())) {
-		return nil, usagef(cmd, "no passphrase: give --passphrase-file or %s, or run this on a terminal", passphraseVar)
+		return nil, usagef(cmd, "no passphrase: give --passphrase-file or %s, or run the command on a terminal", passphraseVar)
 	}
 	return s.ask(cmd.Context(), e, terminal)
 }
@@ -89,7 +89,7 @@ func (s passphraseSource) ask(ctx context.Context, e *env, terminal *os.File) ([
 	if err != nil || !s.fresh {
 		return phrase, err
 	}
-	again, err := prompt(ctx, e, terminal, "The same again: ")
+	again, err := prompt(ctx, e, terminal, "Repeat the passphrase: ")
 	if err != nil {
 		return nil, err
 	}

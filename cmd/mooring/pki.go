@@ -32,26 +32,26 @@ Files are never overwritten.
 For tests only: the keys lie in plain files.`,
 		pkiSubcommand(e, pki.Root, cobra.Command{
 			Use:   "root [NAME]",
-			Short: "Make a self-signed root CA",
-			Long:  `Make a self-signed root CA, the top of a certificate chain.`,
+			Short: "Create a self-signed root CA",
+			Long:  `Create a self-signed root CA.`,
 			Example: `  mooring pki root
   mooring pki root "Plant 7 Root CA" --key-type p384 --out certs`,
 		}),
 		pkiSubcommand(e, pki.Intermediate, cobra.Command{
 			Use:   "intermediate [NAME]",
-			Short: "Make a CA signed by another CA",
-			Long: `Make a CA signed by another CA, a root or an intermediate, to any depth.
+			Short: "Create a CA signed by another CA",
+			Long: `Create a CA signed by another CA, a root or an intermediate, to any depth.
 
---ca may be a .cert.pem or a .chain.pem file. Beside the .cert.pem file of an
-intermediate its .chain.pem is found, so that the new chain is complete.`,
+--ca may be a .cert.pem or a .chain.pem file. For the .cert.pem file of an intermediate, the
+.chain.pem file next to it is used, so that the new chain is complete.`,
 			Example: `  mooring pki intermediate "Line 7 CA" --ca mooring-test-root-ca.cert.pem --ca-key mooring-test-root-ca.key.pem
   mooring pki intermediate "Cell 3 CA" --ca line-7-ca.cert.pem --ca-key line-7-ca.key.pem`,
 		}),
 		pkiSubcommand(e, pki.Device, cobra.Command{
 			Use:   "device [REGISTRATION-ID]",
-			Short: "Make the certificate of a device",
-			Long: `Make the certificate of a device. Its common name is the registration ID, of 1 to 64
-letters, digits and . _ : -, ending with a letter, a digit or -.
+			Short: "Create a device certificate",
+			Long: `Create a device certificate. Its common name is the registration ID: 1 to 64 letters,
+digits and . _ : -, ending with a letter, a digit or -.
 
 With --ca and --ca-key that CA signs it, for an enrollment group. Without them it
 is self-signed, for an individual enrollment.`,
@@ -60,9 +60,8 @@ is self-signed, for an individual enrollment.`,
 		}),
 		pkiSubcommand(e, pki.Verification, cobra.Command{
 			Use:   "verification [CODE]",
-			Short: "Make the certificate that proves possession of a CA's key",
-			Long: `Make the certificate that proves possession of a CA's private key. Its common name is
-the code from 'mooring certificate generate-verification-code': 48 upper-case
+			Short: "Create the certificate for proof of possession",
+			Long: `Create the certificate for the proof of possession of a CA. Its common name is the code from 'mooring certificate generate-verification-code': 48 upper-case
 hexadecimal digits.`,
 			Example: `  mooring pki verification 7D07A6A51F8AF1469499A1D92074D629894BE9FA8A013E49 \
     --ca mooring-test-root-ca.cert.pem --ca-key mooring-test-root-ca.key.pem`,
@@ -336,7 +335,7 @@ func (r pkiReport) text() string {
 	if r.files.Chain != "" {
 		fmt.Fprintf(&b, "  %-*s  %s\n", width, r.files.Chain, r.chainMeaning())
 	}
-	fmt.Fprintf(&b, "  %-*s  its private key, not encrypted: keep it to yourself\n\n", width, r.files.Key)
+	fmt.Fprintf(&b, "  %-*s  its private key, not encrypted: keep it secret\n\n", width, r.files.Key)
 	fmt.Fprintf(&b, "Subject  %s\n", cert.Subject)
 	if r.issuer == nil {
 		fmt.Fprintln(&b, "Issuer   itself")

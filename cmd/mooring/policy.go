@@ -21,13 +21,14 @@ import (
 
 func policyCommand(e *env) *cobra.Command {
 	return group("policy", "Manage shared access policies",
-		`Manage the shared access policies of a running service: whoever has a key of a
-policy has its rights.
+		`Manage shared access policies. A key of a policy grants the rights of the policy.
 
 Rights: ServiceConfig, EnrollmentRead, EnrollmentWrite, DeviceConnect,
-RegistrationStatusRead, RegistrationStatusWrite. A right to write includes the
-right to read; EnrollmentWrite includes the rights on registration records. At
-least one policy keeps ServiceConfig.`,
+RegistrationStatusRead, RegistrationStatusWrite. A write right includes the read right;
+EnrollmentWrite also includes the rights on registration records. At least one policy must
+have ServiceConfig.
+
+Only Mooring supports these commands; for Azure use az iot dps policy.`,
 		policyCreate(e), policyShow(e), policyList(e), policyUpdate(e), policyDelete(e))
 }
 
@@ -121,7 +122,7 @@ func policyCreate(e *env) *cobra.Command {
 	var o policyOptions
 	cmd := &cobra.Command{
 		Use: "create [NAME]", Short: "Create a policy",
-		Long:    "Create a policy. Keys that are not given are generated.",
+		Long:    "Create a policy, and print it with its keys. Keys that you do not give are generated.",
 		Example: "  mooring policy create --policy-name line-7 --rights EnrollmentRead,RegistrationStatusRead",
 	}
 	run := onPolicy(e, &o, func(ctx context.Context, c *policyClient) error {
@@ -152,7 +153,7 @@ func policyShow(e *env) *cobra.Command {
 	var o policyOptions
 	cmd := &cobra.Command{
 		Use: "show [NAME]", Short: "Show a policy",
-		Long:    "Show a policy with its keys and its connection string. The output is a secret.",
+		Long:    "Show a policy with its keys and its connection string. Treat the output as a secret.",
 		Example: "  mooring policy show --policy-name provisioningserviceowner",
 	}
 	cmd.RunE = onPolicy(e, &o, func(ctx context.Context, c *policyClient) error { return c.show(ctx, e, o) })
@@ -215,9 +216,9 @@ func policyUpdate(e *env) *cobra.Command {
 	var o policyOptions
 	cmd := &cobra.Command{
 		Use: "update [NAME]", Short: "Change rights or keys of a policy",
-		Long: `Change the rights of a policy, or its keys. An old key no longer works as soon as
-the command is done. To change the key of clients without a gap, let them use the
-secondary key, regenerate the primary one, and go back.`,
+		Long: `Change the rights or the keys of a policy. The old key stops working immediately. To
+rotate a key without downtime, switch clients to the secondary key, regenerate the primary
+key, and switch back. Keys are shown only with --show-keys, or when they change.`,
 		Example: `  mooring policy update --policy-name line-7 --rights EnrollmentRead
   mooring policy update --policy-name line-7 --regenerate primary`,
 	}
@@ -248,7 +249,7 @@ secondary key, regenerate the primary one, and go back.`,
 	addPolicyFlags(cmd, e, &o)
 	addPolicyContentFlags(cmd, &o)
 	cmd.Flags().BoolVar(&o.showKeys, "show-keys", false, "show the keys even if they did not change; treat the output as a secret")
-	cmd.Flags().StringVar(&o.regenerate, "regenerate", "", "which key to replace by a random one: primary, secondary or both")
+	cmd.Flags().StringVar(&o.regenerate, "regenerate", "", "generate a new key: primary, secondary or both")
 	return cmd
 }
 
@@ -273,7 +274,7 @@ func (o *policyOptions) readRegenerate(cmd *cobra.Command) error {
 	}
 	for _, slot := range slots {
 		if *slot != "" {
-			return usagef(cmd, "--regenerate %s and a key of your own contradict each other", o.regenerate)
+			return usagef(cmd, "--regenerate %s and a given key cannot be combined", o.regenerate)
 		}
 		*slot = dps.NewKey().Base64()
 	}
@@ -298,7 +299,7 @@ func policyDelete(e *env) *cobra.Command {
 	var o policyOptions
 	cmd := &cobra.Command{
 		Use: "delete [NAME]", Short: "Delete a policy",
-		Long:    "Delete a policy. Its keys no longer work as soon as the command is done.",
+		Long:    "Delete a policy. Its keys stop working immediately.",
 		Example: "  mooring policy delete --policy-name line-7 --yes",
 	}
 	cmd.RunE = onPolicy(e, &o, func(ctx context.Context, c *policyClient) error {
@@ -322,7 +323,7 @@ func policyDelete(e *env) *cobra.Command {
 		return nil
 	})
 	addPolicyFlags(cmd, e, &o)
-	cmd.Flags().BoolVarP(&o.yes, "yes", "y", false, "do not ask")
+	cmd.Flags().BoolVarP(&o.yes, "yes", "y", false, "delete without asking")
 	return cmd
 }
 
@@ -343,7 +344,7 @@ func confirmPolicyDelete(e *env, o policyOptions) error {
 	case "y", "yes":
 		return nil
 	default:
-		return fmt.Errorf("policy %s is not deleted; --yes deletes it without a question", o.name)
+		return fmt.Errorf("policy %s was not deleted; add --yes to skip the question", o.name)
 	}
 }
 

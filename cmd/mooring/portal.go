@@ -21,10 +21,10 @@ func portalCommand(e *env) *cobra.Command {
 func portalReset(e *env) *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
-		Use: "reset-password", Short: "Give out a new one-time password for the portal",
-		Long: `Give out a new one-time password for the portal, for whoever lost the password. It
-has to be changed when it is first used; until then 'mooring info' prints it again. The old
-password no longer works, and everybody who is signed in is signed out.`,
+		Use: "reset-password", Short: "Generate a new one-time password for the portal",
+		Long: `Generate a new one-time password for the portal, if the password is lost. It must be changed
+at the first sign-in; until then 'mooring info' prints it again. The old password stops
+working, and all sessions end.`,
 		Example: `  mooring portal reset-password
   mooring portal reset-password --data /var/lib/mooring`,
 		Args: noArgs,

@@ -14,8 +14,8 @@ import (
 )
 
 func provisioningServiceCommand(e *env) *cobra.Command {
-	return group("service", "See and change the provisioning service itself",
-		"See and change the provisioning service itself: its allocation policy and its tags.",
+	return group("service", "Show and change the provisioning service",
+		"Show and change the provisioning service: its allocation policy and its tags.",
 		serviceShow(e), serviceUpdate(e))
 }
 
@@ -55,8 +55,8 @@ func serviceUpdate(e *env) *cobra.Command {
 	var l login
 	cmd := &cobra.Command{
 		Use: "update", Short: "Change the provisioning service", Args: noArgs,
-		Long: `Change the allocation policy, which counts for enrollments that name none, or the tags
-of the provisioning service. What is not given stays.`,
+		Long: `Change the default allocation policy or the tags of the provisioning service. The policy
+applies to enrollments without one. Settings that you do not give are kept.`,
 		Example: `  mooring service update --allocation-policy geoLatency
   mooring service update --tags site=hall-3 --tags line=7`,
 	}
@@ -97,9 +97,9 @@ of the provisioning service. What is not given stays.`,
 	addControlLoginFlags(cmd, &l)
 	azNames(cmd, "name", "dps-name", "tags", "tags")
 	cmd.Flags().
-		StringVar(&policy, "allocation-policy", "", "how a hub is picked for enrollments that do not say: hashed, geoLatency or static")
-	cmd.Flags().StringArrayVar(&tags, "tags", nil, "all the tags there shall be, each as NAME=VALUE; repeatable; '' takes all away")
-	cmd.Flags().StringVarP(&etag, "etag", "e", "", "act only on this version (default: the current one)")
+		StringVar(&policy, "allocation-policy", "", "default allocation policy: hashed, geoLatency or static")
+	cmd.Flags().StringArrayVar(&tags, "tags", nil, "all tags, each as NAME=VALUE; repeatable; '' removes all")
+	cmd.Flags().StringVarP(&etag, "etag", "e", "", "change only this version (default: the current one)")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	completeWords(cmd, "allocation-policy", []string{string(dps.Hashed), string(dps.GeoLatency), string(dps.Static)})
 	return cmd

@@ -19,9 +19,9 @@ import (
 )
 
 func registrationCommand(e *env) *cobra.Command {
-	return group("registration", "See and delete registration records",
-		`See and delete the registration records of devices: where each was assigned, and
-when.
+	return group("registration", "Show and delete registration records",
+		`Show and delete the registration records of devices: the assigned hub, the status and the
+time.
 
 `+whichService, registrationShow(e), registrationList(e), registrationDelete(e))
 }
@@ -81,7 +81,7 @@ func (o *registrationOptions) read(cmd *cobra.Command, e *env, args []string) er
 func registrationShow(e *env) *cobra.Command {
 	var o registrationOptions
 	cmd := &cobra.Command{
-		Use: "show [REGISTRATION-ID]", Short: "Show what became of a device",
+		Use: "show [REGISTRATION-ID]", Short: "Show a registration record",
 		Long:    "Show the registration record of a device.",
 		Example: "  mooring registration show sensor-7",
 	}
@@ -284,9 +284,9 @@ func registrationDelete(e *env) *cobra.Command {
 	var o registrationOptions
 	cmd := &cobra.Command{
 		Use: "delete [REGISTRATION-ID]", Short: "Delete a registration record",
-		Long: `Delete the registration record of a device. The device stays on its hub and may
-register again, as if for the first time. A terminal is asked first; without one, --yes
-is required.`,
+		Long: `Delete the registration record of a device. The device keeps its identity at the hub and
+can register again, as if for the first time. On a terminal the command asks for
+confirmation; otherwise --yes is required.`,
 		Example: "  mooring registration delete sensor-7 --yes",
 	}
 	cmd.RunE = onRegistration(e, &o, func(ctx context.Context, records *service.Registrations) error {

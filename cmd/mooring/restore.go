@@ -14,13 +14,13 @@ func restoreCommand(e *env) *cobra.Command {
 	var source passphraseSource
 	cmd := &cobra.Command{
 		Use:   "restore FILE",
-		Short: "Make a data directory from a backup",
-		Long: `Make a data directory from a file of 'mooring backup'. The directory must be absent
-or empty. The whole file is checked first: with a wrong passphrase, or a file that
-was cut or altered, nothing is written.
+		Short: "Create a data directory from a backup",
+		Long: `Create a data directory from a file of 'mooring backup'. The directory must not exist, or be
+empty. The whole file is checked first: with a wrong passphrase, or a truncated or altered
+file, nothing is written.
 
-The service then starts on it as the one that was backed up: ID scope, keys,
-records and the CA that clients trust are the same.`,
+A service on the new directory has the same ID scope, keys, records and CA as the one that
+was backed up.`,
 		Example: `  mooring restore /backups/mooring-monday.backup --data /var/lib/mooring
   mooring serve --data /var/lib/mooring`,
 		Args: oneFile,

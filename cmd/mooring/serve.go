@@ -19,15 +19,14 @@ func serveCommand(e *env) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "serve",
 		Short: "Run the service",
-		Long: `Run the service until it is told to stop (SIGTERM, Ctrl-C).
+		Long: `Run the service until SIGTERM or Ctrl-C.
 
-The first start creates the data directory with everything it needs: a TLS
-authority, an ID scope, a connection string, and an embedded hub that devices are
-assigned to. Later starts keep all of it.
+The first start creates the data directory: a TLS authority, an ID scope, a connection
+string, and an embedded hub that devices are assigned to. Later starts keep them.
 
 Every flag is also an environment variable (MOORING_DATA, MOORING_HTTPS, ...) and a
-key of the file given by --config; a flag wins over the environment, which wins
-over the file.`,
+key of the --config file. Flags override environment variables, which override the
+file.`,
 		Example: `  mooring serve
   mooring serve --hostname dps.example.com --data /var/lib/mooring`,
 		Args: noArgs,
@@ -71,7 +70,7 @@ func announce(ctx context.Context, e *env, a *app.App, c config.Config) error {
 		}
 		fmt.Fprintf(e.out, "Mooring is ready. First start: %s %s.\n\n", created, c.Data)
 		printInfo(e, info)
-		fmt.Fprintf(e.out, "\nTo see this again: mooring info --data %s\n", c.Data)
+		fmt.Fprintf(e.out, "\nTo print this again: mooring info --data %s\n", c.Data)
 		return nil
 	}
 	fmt.Fprintf(e.out, "Mooring is ready: %s, ID scope %s.\n", info.ServiceEndpoint, info.IDScope)
@@ -108,7 +107,7 @@ func printInfo(e *env, info wire.Info) {
 	if info.PortalURL != "" {
 		fmt.Fprintf(w, "Portal\t%s\n", info.PortalURL)
 		if info.PortalPassword != "" {
-			fmt.Fprintf(w, "Portal password\t%s (to be changed when it is used)\n", info.PortalPassword)
+			fmt.Fprintf(w, "Portal password\t%s (one-time; choose your own at the first sign-in)\n", info.PortalPassword)
 		}
 		fmt.Fprintf(w, "Health and metrics\t%s/healthz, /readyz, /metrics\n", info.PortalURL)
 	}
