@@ -42,10 +42,19 @@ func TestAccepted(t *testing.T) {
 		{"individual's leaf under a verified CA", chain(leaf, low, top), single(pins("dev", leaf, nil), verified(root, "root")), individual},
 		{"individual's leaf under its verified issuer", chain(leaf), single(pins("dev", leaf, nil), verified(low, "low")), individual},
 		{"individual by reference", chain(leaf, low, top), single(names("ROOT", ""), verified(root, "root")), individual},
-		{"individual by second reference", chain(leaf, low, top), single(names("other", "root"), verified(root, "root"), verified(other, "other")), individual},
-		{"individual before groups", chain(leaf, low, top), single(names("root", ""), referred(root, "root", true, "r"), grouped(low, "l")), individual},
+		{
+			"individual by second reference", chain(leaf, low, top),
+			single(names("other", "root"), verified(root, "root"), verified(other, "other")), individual,
+		},
+		{
+			"individual before groups", chain(leaf, low, top),
+			single(names("root", ""), referred(root, "root", true, "r"), grouped(low, "l")), individual,
+		},
 		{"group on the root", chain(leaf, low, top), under(referred(root, "root", true, "g")), g},
-		{"group by signing certificate of a verified root", chain(leaf, low, top), under(anchor(root, dps.Anchor{CA: "root", Verified: true, Group: "g"})), g},
+		{
+			"group by signing certificate of a verified root", chain(leaf, low, top),
+			under(anchor(root, dps.Anchor{CA: "root", Verified: true, Group: "g"})), g,
+		},
 		{"group on the upper intermediate", chain(leaf, low, top), under(grouped(top, "g"), verified(root, "root")), g},
 		{"group on the lower intermediate", chain(leaf, low, top), under(grouped(low, "g"), verified(root, "root")), g},
 		{"group on a verified intermediate, no root", chain(leaf, low), under(referred(low, "low", true, "g")), g},
@@ -58,8 +67,15 @@ func TestAccepted(t *testing.T) {
 		{"nearest group wins, unverified reference", chain(leaf, low, top), under(verified(root, "root"), referred(low, "low", false, "g")), g},
 		{"verified below and above the group", chain(leaf), under(verified(low, "low"), grouped(top, "g"), verified(root, "root")), g},
 		{"signer without key identifiers and keyUsage", chain(device(t, "dev", bare), bare), under(referred(root, "root", true, "g")), g},
-		{"namesakes beside the signer", chain(leaf, ca(t, "Low", nil), low, ca(t, "Top", other), top), under(referred(ca(t, "Root", nil), "false", true, "f"), referred(root, "root", true, "g")), g},
-		{"leaf known to a group", chain(leaf, low, top), attest.Known{LeafOwner: &groupOwner, Anchors: []attest.Anchor{referred(root, "root", true, "g")}}, g},
+		{
+			"namesakes beside the signer", chain(leaf, ca(t, "Low", nil), low, ca(t, "Top", other), top),
+			under(referred(ca(t, "Root", nil), "false", true, "f"), referred(root, "root", true, "g")), g,
+		},
+		{
+			"leaf known to a group", chain(leaf, low, top),
+			attest.Known{LeafOwner: &groupOwner, Anchors: []attest.Anchor{referred(root, "root", true, "g")}},
+			g,
+		},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

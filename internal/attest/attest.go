@@ -70,7 +70,8 @@ func SameProof(shown, registered string) *dps.Decision {
 // was made with.
 func OtherKindOfProof(d *dps.Decision, shown, registered dps.AttestationType) {
 	names := map[dps.AttestationType]string{dps.X509: "a client certificate", dps.SymmetricKey: "a token"}
-	d.Refuse("same evidence as at registration", fmt.Sprintf("the device showed %s, and registered with %s", names[shown], names[registered]), dps.Verdict{
+	detail := fmt.Sprintf("the device showed %s, and registered with %s", names[shown], names[registered])
+	d.Refuse("same evidence as at registration", detail, dps.Verdict{
 		Reason: dps.ReasonOperationOwner, Answer: answerUnauthorized,
 		Remedy: "poll with what the device registered with, or register again",
 	})

@@ -146,10 +146,12 @@ func (c *climb) refuseSignature(child *node, err error) {
 func (c *climb) mismatch(child *node) string {
 	name := dps.DistinguishedName(child.cert.RawIssuer)
 	if child.selfIssued() && child != c.leaf {
-		return fmt.Sprintf("the chain ends at a certificate %q that the device presented, and the uploaded or enrolled certificate of this name has another key",
+		return fmt.Sprintf("the chain ends at a certificate %q that the device presented, and "+
+			"the uploaded or enrolled certificate of this name has another key",
 			name)
 	}
-	return fmt.Sprintf("%s names the issuer %q, but was signed with another key than that of the known CA certificate of this name, or was changed",
+	return fmt.Sprintf("%s names the issuer %q, but was signed with another key than "+
+		"that of the known CA certificate of this name, or was changed",
 		subject(child.cert), name)
 }
 
@@ -172,7 +174,8 @@ func (a *attempt) refuseAlgorithm(child *node, err error) {
 }
 
 func (c *climb) refuseNoEnrollment(top *node) {
-	detail := fmt.Sprintf("no individual enrollment %q, and no group for a certificate of its chain, which ends at %s", c.a.ev.ID, subject(top.cert))
+	detail := fmt.Sprintf("no individual enrollment %q, and no group for a certificate of its chain, which ends at %s",
+		c.a.ev.ID, subject(top.cert))
 	remedy := "create an individual enrollment with this certificate, or an enrollment group for a CA of its chain"
 	if top == c.leaf {
 		detail = fmt.Sprintf("no individual enrollment %q, and no group for the certificate, which names itself as its issuer", c.a.ev.ID)
@@ -199,7 +202,8 @@ func (c *climb) refuseUnknownRoot(top *node) {
 			subject(top.cert), top.anchor.Group)
 	}
 	reason := dps.ReasonCANotVerified
-	remedy := "mooring certificate create --certificate-name NAME --path FILE (the certificate of " + subject(top.cert) + "), then prove possession"
+	remedy := "mooring certificate create --certificate-name NAME --path FILE (the certificate of " +
+		subject(top.cert) + "), then prove possession"
 	if len(c.goal.names) > 0 {
 		detail, reason = fmt.Sprintf("the chain reaches none of the enrollment's CA certificates: %v", c.goal.names), dps.ReasonOtherCA
 		remedy = "issue the device a certificate of a CA that the enrollment names, and verify that CA certificate"
@@ -212,7 +216,8 @@ func (c *climb) refuseMissing(top *node) {
 	detail := fmt.Sprintf("%s was issued by %q, which is neither presented by the device nor uploaded", subject(top.cert), issuer)
 	switch {
 	case top.selfIssued():
-		detail = fmt.Sprintf("%s names itself as its issuer, but did not sign itself, and the CA of the same name is neither presented nor uploaded",
+		detail = fmt.Sprintf("%s names itself as its issuer, but did not sign itself, and "+
+			"the CA of the same name is neither presented nor uploaded",
 			subject(top.cert))
 	case slices.ContainsFunc(c.nodes, func(n *node) bool { return n.subject == top.issuer }):
 		detail = fmt.Sprintf("%s was issued by %q, but the presented certificates name each other as issuers, and none of them is uploaded",

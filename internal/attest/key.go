@@ -92,7 +92,8 @@ func signed(token sas.Token, keys dps.KeyPair) bool {
 func GroupKey(d *dps.Decision, token sas.Token, id dps.RegistrationID, group dps.Enrollment) dps.KeyPair {
 	d.Entry = group.Ref
 	if group.Attestation.Type != dps.SymmetricKey {
-		refuseToken(d, "enrollment", fmt.Sprintf("%s uses the attestation %s, but the device sent a SAS token", group.Ref, group.Attestation.Type),
+		refuseToken(d, "enrollment",
+			fmt.Sprintf("%s uses the attestation %s, but the device sent a SAS token", group.Ref, group.Attestation.Type),
 			dps.ReasonOtherAttestation, "register the device again with the group's attestation type")
 		return dps.KeyPair{}
 	}
@@ -103,14 +104,16 @@ func GroupKey(d *dps.Decision, token sas.Token, id dps.RegistrationID, group dps
 			return keys
 		}
 	}
-	refuseToken(d, "signature", fmt.Sprintf("the token is not signed with a key that is derived for %q from the keys of the %s", id, group.Ref), dps.ReasonWrongKey,
+	refuseToken(d, "signature",
+		fmt.Sprintf("the token is not signed with a key that is derived for %q from the keys of the %s", id, group.Ref), dps.ReasonWrongKey,
 		"derive the device's key again: mooring enrollment-group compute-device-key, and register the device again")
 	return dps.KeyPair{}
 }
 
 // NoGroup refuses a token that no group's key accounts for; groups is how many there are.
 func NoGroup(d *dps.Decision, id dps.RegistrationID, groups int) {
-	detail := fmt.Sprintf("no individual enrollment %q, and the token is not signed with a key derived for it from the keys of %s", id, countGroups(groups))
+	detail := fmt.Sprintf("no individual enrollment %q, and the token is not signed with a key derived for it from the keys of %s",
+		id, countGroups(groups))
 	if groups == 0 {
 		detail = fmt.Sprintf("no individual enrollment %q, and no enrollment group with symmetric keys", id)
 	}

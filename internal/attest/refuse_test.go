@@ -87,11 +87,13 @@ func TestRefusalsBeforeTheChain(t *testing.T) {
 		},
 		{
 			name: "registration ID as the first of two common names", chain: chain(first), known: attest.Known{Individual: pins("dev", first, nil)},
-			reason: dps.ReasonNameMismatch, answer: invalid, check: "common name", detail: `2 common names, ["dev" "other"]`, remedy: "only common name",
+			reason: dps.ReasonNameMismatch, answer: invalid,
+			check: "common name", detail: `2 common names, ["dev" "other"]`, remedy: "only common name",
 		},
 		{
 			name: "registration ID as the last of two common names", chain: chain(last), known: attest.Known{Individual: pins("dev", last, nil)},
-			reason: dps.ReasonNameMismatch, answer: invalid, check: "common name", detail: `2 common names, ["other" "dev"]`, remedy: "only common name",
+			reason: dps.ReasonNameMismatch, answer: invalid,
+			check: "common name", detail: `2 common names, ["other" "dev"]`, remedy: "only common name",
 		},
 		{
 			name: "common name of the same length", chain: chain(upper),
@@ -102,7 +104,8 @@ func TestRefusalsBeforeTheChain(t *testing.T) {
 			reason: dps.ReasonOtherAttestation, answer: unauthorized, check: "enrollment", detail: "symmetricKey",
 		},
 		{
-			name: "individual with another certificate", chain: chain(self), known: attest.Known{Individual: pins("dev", other, nil)}, ref: individualRef("dev"),
+			name: "individual with another certificate", chain: chain(self), known: attest.Known{Individual: pins("dev", other, nil)},
+			ref:    individualRef("dev"),
 			reason: dps.ReasonOtherCertificate, answer: invalid, check: "enrolled certificate",
 		},
 		{
@@ -132,15 +135,22 @@ func TestRefusalsOfOneCertificate(t *testing.T) {
 	pinned := func(p *party) attest.Known { return attest.Known{Individual: pins("dev", p, nil)} }
 	ref := individualRef("dev")
 	runRefusals(t, []refusal{
-		{name: "expired", chain: chain(late), known: pinned(late), ref: ref, reason: dps.ReasonLeafExpired, answer: invalid, check: "validity of leaf"},
-		{name: "not yet valid", chain: chain(early), known: pinned(early), ref: ref, reason: dps.ReasonLeafNotYetValid, answer: invalid, check: "validity of leaf"},
+		{
+			name: "expired", chain: chain(late), known: pinned(late), ref: ref,
+			reason: dps.ReasonLeafExpired, answer: invalid, check: "validity of leaf",
+		},
+		{
+			name: "not yet valid", chain: chain(early), known: pinned(early), ref: ref,
+			reason: dps.ReasonLeafNotYetValid, answer: invalid, check: "validity of leaf",
+		},
 		{
 			name: "signed with SHA-1", chain: chain(sha1), known: pinned(sha1), ref: ref,
 			reason: dps.ReasonWeakSignature, answer: invalid, check: "signature", detail: "SHA1",
 		},
 		{
 			name: "signed with a short key", chain: chain(short), known: pinned(short), ref: ref,
-			reason: dps.ReasonWeakSignature, answer: invalid, check: "signature", detail: "is signed with an RSA key of 512 bits, at least 1024 bits are required",
+			reason: dps.ReasonWeakSignature, answer: invalid,
+			check: "signature", detail: "is signed with an RSA key of 512 bits, at least 1024 bits are required",
 		},
 		{
 			name: "signed by a namesake", chain: chain(namesake), known: pinned(namesake), ref: ref,
@@ -280,11 +290,13 @@ func TestRefusalsOfLinks(t *testing.T) {
 			reason: dps.ReasonWeakSignature, answer: invalid, check: "signature", detail: "CN=Low is signed with ECDSA-SHA1",
 		},
 		{
-			name: "no group under a verified CA", chain: chain(leaf, low, top), known: attest.Known{Anchors: []attest.Anchor{verified(root, "root")}},
+			name: "no group under a verified CA", chain: chain(leaf, low, top),
+			known:  attest.Known{Anchors: []attest.Anchor{verified(root, "root")}},
 			reason: dps.ReasonNoEnrollment, answer: unauthorized, check: "enrollment", detail: "ends at CN=Root",
 		},
 		{
-			name: "no group under an unverified CA", chain: chain(leaf, low, top), known: attest.Known{Anchors: []attest.Anchor{uploaded(root, "root")}},
+			name: "no group under an unverified CA", chain: chain(leaf, low, top),
+			known:  attest.Known{Anchors: []attest.Anchor{uploaded(root, "root")}},
 			reason: dps.ReasonNoEnrollment, answer: unauthorized, check: "enrollment",
 		},
 		{
@@ -311,7 +323,8 @@ func TestRefusalsOfTrust(t *testing.T) {
 			reason: dps.ReasonCANotVerified, answer: noCA, check: "proof of possession", detail: "plant", remedy: generate,
 		},
 		{
-			name: "group on an intermediate under an unverified root", chain: chain(leaf, low), known: under(grouped(low, "g"), uploaded(root, "plant")), ref: g,
+			name: "group on an intermediate under an unverified root", chain: chain(leaf, low),
+			known: under(grouped(low, "g"), uploaded(root, "plant")), ref: g,
 			reason: dps.ReasonCANotVerified, answer: noCA, check: "proof of possession", remedy: generate,
 		},
 		{
@@ -335,11 +348,13 @@ func TestRefusalsOfTrust(t *testing.T) {
 			reason: dps.ReasonIssuerMissing, answer: noCA, check: "chain", detail: "CN=Root",
 		},
 		{
-			name: "individual's leaf under an unverified CA", chain: chain(leaf, low), known: single(pins("dev", leaf, nil), uploaded(root, "plant")), ref: individual,
+			name: "individual's leaf under an unverified CA", chain: chain(leaf, low),
+			known: single(pins("dev", leaf, nil), uploaded(root, "plant")), ref: individual,
 			reason: dps.ReasonCANotVerified, answer: noCA, check: "proof of possession", remedy: generate,
 		},
 		{
-			name: "individual refers to an unverified CA", chain: chain(leaf, low), known: single(names("Plant", ""), uploaded(root, "plant")), ref: individual,
+			name: "individual refers to an unverified CA", chain: chain(leaf, low),
+			known: single(names("Plant", ""), uploaded(root, "plant")), ref: individual,
 			reason: dps.ReasonCANotVerified, answer: noCA, check: "proof of possession", remedy: generate,
 		},
 		{
@@ -368,7 +383,10 @@ func TestNoWayAroundALowerGroup(t *testing.T) {
 		{"cross-certificate", caOf(t, "Low", key, plant), caOf(t, "Low", key, upper)},
 		{"same issuer, issued again", caOf(t, "Low", key, upper, expired), caOf(t, "Low", key, upper)},
 		{"no key identifiers", caOf(t, "Low", key, plant, noKeyIDs), caOf(t, "Low", key, upper)},
-		{"other key identifier", caOf(t, "Low", key, plant, func(c *x509.Certificate) { c.SubjectKeyId = []byte("x") }), caOf(t, "Low", key, upper)},
+		{
+			"other key identifier", caOf(t, "Low", key, plant, func(c *x509.Certificate) { c.SubjectKeyId = []byte("x") }),
+			caOf(t, "Low", key, upper),
+		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			known := attest.Known{Anchors: []attest.Anchor{referred(upper, "upper", true, "upper"), grouped(tt.own, "lower")}}
@@ -413,23 +431,28 @@ func TestNameConstraints(t *testing.T) {
 	}{
 		{
 			"permitted domain", func(c *x509.Certificate) { c.PermittedDNSDomains = []string{"plant.example"} },
-			func(c *x509.Certificate) { c.DNSNames = []string{"dev.plant.example"} }, func(c *x509.Certificate) { c.DNSNames = []string{"dev.other.example"} },
+			func(c *x509.Certificate) { c.DNSNames = []string{"dev.plant.example"} },
+			func(c *x509.Certificate) { c.DNSNames = []string{"dev.other.example"} },
 		},
 		{
 			"excluded domain", func(c *x509.Certificate) { c.ExcludedDNSDomains = []string{"other.example"} },
-			func(c *x509.Certificate) { c.DNSNames = []string{"dev.plant.example"} }, func(c *x509.Certificate) { c.DNSNames = []string{"dev.other.example"} },
+			func(c *x509.Certificate) { c.DNSNames = []string{"dev.plant.example"} },
+			func(c *x509.Certificate) { c.DNSNames = []string{"dev.other.example"} },
 		},
 		{
 			"permitted addresses", func(c *x509.Certificate) { c.PermittedIPRanges = []*net.IPNet{inside} },
-			func(c *x509.Certificate) { c.IPAddresses = []net.IP{{10, 1, 2, 3}} }, func(c *x509.Certificate) { c.IPAddresses = []net.IP{{10, 2, 2, 3}} },
+			func(c *x509.Certificate) { c.IPAddresses = []net.IP{{10, 1, 2, 3}} },
+			func(c *x509.Certificate) { c.IPAddresses = []net.IP{{10, 2, 2, 3}} },
 		},
 		{
 			"excluded mail", func(c *x509.Certificate) { c.ExcludedEmailAddresses = []string{"other.example"} },
-			func(c *x509.Certificate) { c.EmailAddresses = []string{"dev@plant.example"} }, func(c *x509.Certificate) { c.EmailAddresses = []string{"dev@other.example"} },
+			func(c *x509.Certificate) { c.EmailAddresses = []string{"dev@plant.example"} },
+			func(c *x509.Certificate) { c.EmailAddresses = []string{"dev@other.example"} },
 		},
 		{
 			"permitted URIs", func(c *x509.Certificate) { c.PermittedURIDomains = []string{"plant.example"} },
-			func(c *x509.Certificate) { c.URIs = []*url.URL{{Scheme: "spiffe", Host: "plant.example"}} }, func(c *x509.Certificate) { c.URIs = []*url.URL{{Scheme: "spiffe", Host: "other.example"}} },
+			func(c *x509.Certificate) { c.URIs = []*url.URL{{Scheme: "spiffe", Host: "plant.example"}} },
+			func(c *x509.Certificate) { c.URIs = []*url.URL{{Scheme: "spiffe", Host: "other.example"}} },
 		},
 	}
 	for _, tt := range tests {

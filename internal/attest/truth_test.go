@@ -45,7 +45,10 @@ func TestSignatureAlgorithms(t *testing.T) {
 			"RSA-PSS with two hashes", self(pss(t, oidSHA256, oidSHA384, 32), garbage), dps.ReasonUnsupportedSignature,
 			"CN=dev is signed with RSA-PSS with hash SHA-256, mask hash SHA-384 and a salt of 32 bytes, which is not supported",
 		},
-		{"SHA-224", self(algorithm(1, 2, 840, 113549, 1, 1, 14), garbage), dps.ReasonUnsupportedSignature, "is signed with SHA224-RSA, which is not supported"},
+		{
+			"SHA-224", self(algorithm(1, 2, 840, 113549, 1, 1, 14), garbage), dps.ReasonUnsupportedSignature,
+			"is signed with SHA224-RSA, which is not supported",
+		},
 		{"Ed448", self(algorithm(1, 3, 101, 113), garbage), dps.ReasonUnsupportedSignature, "is signed with Ed448, which is not supported"},
 		{
 			"ML-DSA", self(algorithm(2, 16, 840, 1, 101, 3, 4, 3, 18), garbage),
@@ -56,7 +59,10 @@ func TestSignatureAlgorithms(t *testing.T) {
 			dps.ReasonUnsupportedSignature, "is signed with algorithm 1.2.3.4, which is not supported",
 		},
 		{"MD5", self(algorithm(1, 2, 840, 113549, 1, 1, 4), garbage), dps.ReasonWeakSignature, "is signed with MD5-RSA, which is too weak"},
-		{"DSA", self(algorithm(2, 16, 840, 1, 101, 3, 4, 3, 2), garbage), dps.ReasonUnsupportedSignature, "is signed with DSA-SHA256, which is not supported"},
+		{
+			"DSA", self(algorithm(2, 16, 840, 1, 101, 3, 4, 3, 2), garbage), dps.ReasonUnsupportedSignature,
+			"is signed with DSA-SHA256, which is not supported",
+		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			_, d := decide(t, chain(tt.cert), attest.Known{Individual: pins("dev", tt.cert, nil)})
@@ -143,7 +149,10 @@ func TestLeafNamedLikeItsIssuer(t *testing.T) {
 		detail string
 	}{
 		{"pinned, CA verified", chain(leaf), known(verified(issuer, "plant")), dps.ReasonNone, "are CAs"},
-		{"pinned, CA not verified", chain(leaf), known(uploaded(issuer, "plant")), dps.ReasonCANotVerified, "possession of its key was not proved"},
+		{
+			"pinned, CA not verified", chain(leaf), known(uploaded(issuer, "plant")), dps.ReasonCANotVerified,
+			"possession of its key was not proved",
+		},
 		{"pinned, CA unknown", chain(leaf), known(), dps.ReasonIssuerMissing, "the CA of the same name is neither presented nor uploaded"},
 		{"pinned, CA presented", chain(leaf, issuer), known(), dps.ReasonCANotVerified, "the chain ends at CN=dev, which is not uploaded"},
 		{"group", chain(leaf), attest.Known{Anchors: []attest.Anchor{referred(issuer, "plant", true, "g")}}, dps.ReasonNone, "are CAs"},
@@ -224,14 +233,23 @@ func TestUnknownChains(t *testing.T) {
 		detail string
 	}{
 		{"a link in the middle is missing", chain(leaf, low), g, dps.ReasonIssuerMissing, `CN=Low was issued by "CN=Top", which is neither`},
-		{"nothing is known", chain(leaf, low, top, root), attest.Known{}, dps.ReasonNoEnrollment, "no group for a certificate of its chain, which ends at CN=Root"},
-		{"a loop", chain(device(t, "dev", right), right, left), g, dps.ReasonIssuerMissing, "the presented certificates name each other as issuers"},
+		{
+			"nothing is known", chain(leaf, low, top, root),
+			attest.Known{},
+			dps.ReasonNoEnrollment,
+			"no group for a certificate of its chain, which ends at CN=Root",
+		},
+		{
+			"a loop", chain(device(t, "dev", right), right, left), g, dps.ReasonIssuerMissing,
+			"the presented certificates name each other as issuers",
+		},
 		{
 			"a root of the known one's name", chain(device(t, "dev", falseRoot), falseRoot), g, dps.ReasonSignature,
 			`CN=dev names the issuer "CN=Root", but was signed with another key`,
 		},
 		{
-			"a root of the known one's name above an intermediate", chain(device(t, "dev", ca(t, "Low", falseRoot)), ca(t, "Low", falseRoot), falseRoot), g,
+			"a root of the known one's name above an intermediate",
+			chain(device(t, "dev", ca(t, "Low", falseRoot)), ca(t, "Low", falseRoot), falseRoot), g,
 			dps.ReasonSignature, `CN=Low names the issuer "CN=Root", but was signed with another key`,
 		},
 		{
@@ -331,19 +349,46 @@ func TestRules(t *testing.T) {
 		{"critical otherName in the leaf", chain(device(t, "dev", root, otherName(t, true))), g, dps.ReasonNone, "signers", ""},
 		{"otherName in the leaf", chain(device(t, "dev", root, otherName(t, false))), g, dps.ReasonNone, "signers", ""},
 		{"policy required and there", chain(device(t, "dev", strict, policy), strict), g, dps.ReasonNone, "certificate policies", "hold"},
-		{"policy required and absent", chain(device(t, "dev", strict), strict), g, dps.ReasonChainRule, "certificate policies", "requires a certificate policy"},
-		{"policy required by the root and there", chain(device(t, "dev", strictRoot, policy)), of(strictRoot), dps.ReasonNone, "certificate policies", "hold"},
-		{"policy required by the root and absent", chain(device(t, "dev", strictRoot)), of(strictRoot), dps.ReasonChainRule, "certificate policies", ""},
-		{"policy required by an uploaded intermediate", chain(device(t, "dev", strictAnchor)), of(strictAnchor), dps.ReasonChainRule, "certificate policies", ""},
+		{
+			"policy required and absent", chain(device(t, "dev", strict), strict), g, dps.ReasonChainRule, "certificate policies",
+			"requires a certificate policy",
+		},
+		{
+			"policy required by the root and there", chain(device(t, "dev", strictRoot, policy)), of(strictRoot), dps.ReasonNone,
+			"certificate policies", "hold",
+		},
+		{
+			"policy required by the root and absent", chain(device(t, "dev", strictRoot)), of(strictRoot), dps.ReasonChainRule,
+			"certificate policies", "",
+		},
+		{
+			"policy required by an uploaded intermediate", chain(device(t, "dev", strictAnchor)), of(strictAnchor), dps.ReasonChainRule,
+			"certificate policies", "",
+		},
 		{"within a directory", chain(device(t, "dev", plant, organization("CONTOSO")), plant), g, dps.ReasonNone, "name constraints", "hold"},
-		{"outside a directory", chain(device(t, "dev", plant, organization("Fabrikam")), plant), g, dps.ReasonChainRule, "name constraints", "CN=dev, O=Fabrikam has a directory name outside the name constraints of CN=Plant"},
-		{"not critical, outside", chain(device(t, "dev", lax, organization("Fabrikam")), lax), g, dps.ReasonChainRule, "name constraints", "outside"},
-		{"within an excluded directory", chain(device(t, "dev", barred, organization("Contoso")), barred), g, dps.ReasonChainRule, "name constraints", "outside"},
+		{
+			"outside a directory", chain(device(t, "dev", plant, organization("Fabrikam")), plant), g, dps.ReasonChainRule,
+			"name constraints", "CN=dev, O=Fabrikam has a directory name outside the name constraints of CN=Plant",
+		},
+		{
+			"not critical, outside", chain(device(t, "dev", lax, organization("Fabrikam")), lax), g, dps.ReasonChainRule,
+			"name constraints", "outside",
+		},
+		{
+			"within an excluded directory", chain(device(t, "dev", barred, organization("Contoso")), barred), g, dps.ReasonChainRule,
+			"name constraints", "outside",
+		},
 		{"outside an excluded directory", chain(device(t, "dev", barred), barred), g, dps.ReasonNone, "name constraints", "hold"},
-		{"a form that cannot be checked", chain(device(t, "dev", odd, otherName(t, false)), odd), g, dps.ReasonChainRule, "name constraints", "otherName, whose constraints are not supported"},
+		{
+			"a form that cannot be checked", chain(device(t, "dev", odd, otherName(t, false)), odd), g, dps.ReasonChainRule,
+			"name constraints", "otherName, whose constraints are not supported",
+		},
 		{"that form is not there", chain(device(t, "dev", odd), odd), g, dps.ReasonNone, "name constraints", "hold"},
 		{"self-issued CA below pathlen 0", chain(device(t, "dev", rolled), rolled, short), g, dps.ReasonNone, "signers", ""},
-		{"another CA below it", chain(device(t, "dev", under), under, rolled, short), g, dps.ReasonNotCA, "signer is a CA", "CN=Short allows 0 CAs below it, the chain has 1"},
+		{
+			"another CA below it", chain(device(t, "dev", under), under, rolled, short), g, dps.ReasonNotCA, "signer is a CA",
+			"CN=Short allows 0 CAs below it, the chain has 1",
+		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			_, d := decide(t, tt.chain, tt.known)

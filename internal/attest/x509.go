@@ -134,7 +134,8 @@ func (a *attempt) severalNames(names []string) bool {
 func (a *attempt) individual(e dps.Enrollment) dps.EntryRef {
 	const name = "enrollment"
 	if e.Attestation.Type != dps.X509 {
-		a.d.Refuse(name, fmt.Sprintf("%s uses the attestation %s, but the device presented a certificate", e.Ref, e.Attestation.Type), dps.Verdict{
+		detail := fmt.Sprintf("%s uses the attestation %s, but the device presented a certificate", e.Ref, e.Attestation.Type)
+		a.d.Refuse(name, detail, dps.Verdict{
 			Reason: dps.ReasonOtherAttestation, Answer: answerUnauthorized,
 			Remedy: "change the enrollment's attestation to X.509, or delete the enrollment so that a group applies",
 		})
@@ -215,7 +216,8 @@ func (a *attempt) valid(c *x509.Certificate, leaf bool) bool {
 	switch {
 	case a.now.Before(c.NotBefore):
 		a.d.Refuse(name, fmt.Sprintf("%s is not valid before %s", subject(c), stamp(c.NotBefore)), dps.Verdict{
-			Reason: early, Answer: answerCertificate, Remedy: "check the clocks of the server and of the CA, or reissue the certificate with an earlier start",
+			Reason: early, Answer: answerCertificate,
+			Remedy: "check the clocks of the server and of the CA, or reissue the certificate with an earlier start",
 		})
 	case a.now.After(c.NotAfter):
 		a.d.Refuse(name, fmt.Sprintf("%s expired at %s", subject(c), stamp(c.NotAfter)), dps.Verdict{

@@ -67,7 +67,8 @@ func TestEqualNames(t *testing.T) {
 
 func TestDifferentNames(t *testing.T) {
 	different := map[string][]byte{
-		"plain": cn(t, 12, "plant"), "another": cn(t, 12, "plants"), "no space": cn(t, 12, "pl ant"), "empty": rawName(t), "empty value": cn(t, 12, ""),
+		"plain": cn(t, 12, "plant"), "another": cn(t, 12, "plants"), "no space": cn(t, 12, "pl ant"),
+		"empty": rawName(t), "empty value": cn(t, 12, ""),
 		"another attribute": rawName(t, []attr{{oidO, 12, "plant"}}),
 		"two parts":         rawName(t, []attr{{oidO, 12, "a"}}, []attr{{oidCN, 12, "b"}}),
 		"other order":       rawName(t, []attr{{oidCN, 12, "b"}}, []attr{{oidO, 12, "a"}}),

@@ -197,11 +197,13 @@ func TestPollByKeysExplained(t *testing.T) {
 			poll: func(_ *testing.T, w *world, _ register.Request) register.Request { return w.request("sensor", nil) },
 		},
 		{
-			name: "new keys of the group", reason: dps.ReasonWrongKey, check: `the token is not signed with a key that is derived for "sensor" from the keys of the enrollment group line`,
+			name: "new keys of the group", reason: dps.ReasonWrongKey,
+			check:  `the token is not signed with a key that is derived for "sensor" from the keys of the enrollment group line`,
 			change: func(t *testing.T, w *world) { w.keyed(t, group("line"), nil) },
 		},
 		{
-			name: "the group attests by certificates now", reason: dps.ReasonOtherAttestation, check: "enrollment group line uses the attestation x509",
+			name:   "the group attests by certificates now",
+			reason: dps.ReasonOtherAttestation, check: "enrollment group line uses the attestation x509",
 			change: func(t *testing.T, w *world) { w.put(t, group("line"), dps.X509Attestation{CAPrimary: "root"}, nil) },
 		},
 		{

@@ -115,7 +115,10 @@ func TestParse(t *testing.T) {
 		{"no key name", "SharedAccessSignature sr=host&sig=AAAA&se=1&skn=", true},
 		{"equals sign in a value", "SharedAccessSignature sr=a=b&sig=AA==&se=1", true},
 		{"longest key name", "SharedAccessSignature " + good + "&skn=" + strings.Repeat("n", 256), true},
-		{"longest", "SharedAccessSignature sr=" + strings.Repeat("h", sas.MaxLength-len("SharedAccessSignature sr=&sig=AAAA&se=1")) + "&sig=AAAA&se=1", true},
+		{
+			"longest",
+			"SharedAccessSignature sr=" + strings.Repeat("h", sas.MaxLength-len("SharedAccessSignature sr=&sig=AAAA&se=1")) + "&sig=AAAA&se=1", true,
+		},
 		{"empty", "", false},
 		{"scheme alone", "SharedAccessSignature", false},
 		{"no scheme", good, false},

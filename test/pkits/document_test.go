@@ -42,7 +42,8 @@ func render(all []outcome) string {
 	b.WriteString("## Deviations\n\n| case | the suite says | Mooring | reason |\n|---|---|---|---|\n")
 	for _, o := range all {
 		if reason, ok := deviations[o.name]; ok {
-			fmt.Fprintf(&b, "| %s %s | %s | %s | %s |\n", o.section.number, o.name, verdict(o.section.wantAccepted(o.name)), verdict(o.accepted), reason)
+			fmt.Fprintf(&b, "| %s %s | %s | %s | %s |\n", o.section.number, o.name,
+				verdict(o.section.wantAccepted(o.name)), verdict(o.accepted), reason)
 		}
 	}
 	b.WriteString("\n## Cases that need CRLs\n\n| case | about |\n|---|---|\n")

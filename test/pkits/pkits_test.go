@@ -48,7 +48,8 @@ var suite = []section{
 		"Invalidpre2000UTCEEnotAfterDateTest7EE", "ValidGeneralizedTimenotAfterDateTest8EE",
 	}},
 	{number: "4.3", title: "Name chaining", cases: []string{
-		"InvalidNameChainingTest1EE", "InvalidNameChainingOrderTest2EE", "ValidNameChainingWhitespaceTest3EE", "ValidNameChainingWhitespaceTest4EE",
+		"InvalidNameChainingTest1EE", "InvalidNameChainingOrderTest2EE",
+		"ValidNameChainingWhitespaceTest3EE", "ValidNameChainingWhitespaceTest4EE",
 		"ValidNameChainingCapitalizationTest5EE", "ValidNameUIDsTest6EE", "ValidRFC3280MandatoryAttributeTypesTest7EE",
 		"ValidRFC3280OptionalAttributeTypesTest8EE", "ValidUTF8StringEncodedNamesTest9EE",
 		"ValidRolloverfromPrintableStringtoUTF8StringTest10EE", "ValidUTF8StringCaseInsensitiveMatchTest11EE",
@@ -78,12 +79,14 @@ var suite = []section{
 	}},
 	{number: "4.8", title: "Certificate policies", cases: []string{
 		"ValidCertificatePathTest1EE", "AllCertificatesNoPoliciesTest2EE", "DifferentPoliciesTest3EE", "DifferentPoliciesTest4EE",
-		"DifferentPoliciesTest5EE", "OverlappingPoliciesTest6EE", "DifferentPoliciesTest7EE", "DifferentPoliciesTest8EE", "DifferentPoliciesTest9EE",
+		"DifferentPoliciesTest5EE", "OverlappingPoliciesTest6EE",
+		"DifferentPoliciesTest7EE", "DifferentPoliciesTest8EE", "DifferentPoliciesTest9EE",
 		"AllCertificatesSamePoliciesTest10EE", "AllCertificatesanyPolicyTest11EE", "DifferentPoliciesTest12EE",
 		"AllCertificatesSamePoliciesTest13EE", "AnyPolicyTest14EE", "UserNoticeQualifierTest15EE", "UserNoticeQualifierTest16EE",
 		"UserNoticeQualifierTest17EE", "UserNoticeQualifierTest18EE", "UserNoticeQualifierTest19EE", "CPSPointerQualifierTest20EE",
 	}, invalid: []string{
-		"DifferentPoliciesTest4EE", "DifferentPoliciesTest5EE", "DifferentPoliciesTest7EE", "DifferentPoliciesTest8EE", "DifferentPoliciesTest9EE",
+		"DifferentPoliciesTest4EE",
+		"DifferentPoliciesTest5EE", "DifferentPoliciesTest7EE", "DifferentPoliciesTest8EE", "DifferentPoliciesTest9EE",
 		"DifferentPoliciesTest12EE",
 	}},
 	{number: "4.9", title: "Require explicit policy", cases: []string{

@@ -47,7 +47,8 @@ func rewriteSubjectsOf(ctx context.Context, t *sql.Tx, table string) error {
 		if err != nil {
 			return err
 		}
-		if _, err := t.ExecContext(ctx, `UPDATE `+table+` SET subject = $1 WHERE thumbprint = $2 AND subject IS NOT NULL`, subject, r[0]); err != nil {
+		update := `UPDATE ` + table + ` SET subject = $1 WHERE thumbprint = $2 AND subject IS NOT NULL`
+		if _, err := t.ExecContext(ctx, update, subject, r[0]); err != nil {
 			return err
 		}
 	}
