@@ -292,7 +292,7 @@ func (a *App) drain() error {
 	for _, s := range a.servers {
 		tasks.Go(func() error {
 			if err := s.stop(ctx); err != nil {
-				a.options.Log.Warn("requests were cut off", "listener", s.name, "err", err)
+				a.options.Log.Warn("open requests were aborted", "listener", s.name, "err", err)
 			}
 			return nil
 		})

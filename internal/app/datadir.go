@@ -135,7 +135,7 @@ func (d dataDir) readRuntime() (runtime, error) {
 	var r runtime
 	text, err := os.ReadFile(d.runtimeFile())
 	if errors.Is(err, fs.ErrNotExist) {
-		return r, fmt.Errorf("no service has run on %s yet; start one with: mooring serve --data %s", d.path, d.path)
+		return r, fmt.Errorf("no service has run on %s yet; start it with: mooring serve --data %s", d.path, d.path)
 	}
 	if err != nil {
 		return r, err

@@ -39,6 +39,6 @@ func (a *App) flushDiagnostics() {
 	ctx, cancel := context.WithTimeout(context.Background(), flushTime)
 	defer cancel()
 	if err := errors.Join(a.diagnostics.decisions.Flush(ctx), a.diagnostics.statistics.Flush(ctx)); err != nil {
-		a.options.Log.Warn("the latest refusals and counts of registrations are lost", "err", err)
+		a.options.Log.Warn("the latest refusals and registration counts were not stored", "err", err)
 	}
 }

@@ -66,7 +66,7 @@ func (d dataDir) running() (bool, error) {
 	lock := flock.New(filepath.Join(d.path, lockName), flock.SetPermissions(0o600))
 	free, err := lock.TryRLock()
 	if err != nil {
-		return false, fmt.Errorf("looking at the lock of %s: %w", d.path, err)
+		return false, fmt.Errorf("checking the lock of %s: %w", d.path, err)
 	}
 	if free {
 		return false, lock.Unlock()

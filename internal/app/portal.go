@@ -129,7 +129,7 @@ func (p portalAPI) Service(ctx context.Context) (*service.Client, error) {
 		return nil, err
 	}
 	if len(policies) == 0 {
-		return nil, errors.New("there is no shared access policy to sign with")
+		return nil, errors.New("no shared access policy to sign with")
 	}
 	best := slices.MaxFunc(policies, func(a, b dps.Policy) int { return rank(a) - rank(b) })
 	return service.NewClient(connectionString(p.endpoint, best.Name, best.Keys), p.options())

@@ -25,7 +25,7 @@ func knownHosts(names []string, next http.Handler) http.Handler {
 			next.ServeHTTP(w, r)
 			return
 		}
-		http.Error(w, "The portal is not known by this name: use localhost, an address, or a name that was given by --hostname.",
+		http.Error(w, "Unknown host name. Use localhost, an IP address, or a name set with --hostname.",
 			http.StatusMisdirectedRequest)
 	})
 }

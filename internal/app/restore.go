@@ -118,7 +118,7 @@ func (d dataDir) checkManifest(m backup.Manifest) error {
 	for _, f := range m.Files {
 		i := slices.Index(needed, f.Name)
 		if i < 0 && path.Dir(f.Name) != filepath.Base(d.tls()) {
-			return fmt.Errorf("made by mooring %s, and holds the file %s, which this program does not know", m.Version, f.Name)
+			return fmt.Errorf("made by mooring %s, and contains the file %s, which this version does not support", m.Version, f.Name)
 		}
 		if i >= 0 {
 			needed = slices.Delete(needed, i, i+1)

@@ -50,7 +50,7 @@ var (
 	// in the first few of the file looks the same.
 	ErrPassphrase = errors.New("the passphrase is wrong, or the beginning of the file is damaged")
 	// ErrDamaged says that the file was cut or altered.
-	ErrDamaged = errors.New("the file is damaged: it was cut or altered")
+	ErrDamaged = errors.New("the file is damaged: it is truncated or was modified")
 )
 
 // KDF are the parameters of Argon2id: what one guess at a passphrase costs.

@@ -95,7 +95,7 @@ func write(ctx context.Context, f io.Writer, o CreateOptions) error {
 			return fmt.Errorf("copying %s: %w", file.Name, err)
 		}
 		if counted.left != 0 {
-			return fmt.Errorf("copying %s: it is %d bytes shorter than announced", file.Name, counted.left)
+			return fmt.Errorf("copying %s: it is %d bytes shorter than expected", file.Name, counted.left)
 		}
 	}
 	if err := s.close(); err != nil {
@@ -116,7 +116,7 @@ func (c *counter) Write(p []byte) (int, error) {
 		return 0, err
 	}
 	if int64(len(p)) > c.left {
-		return 0, errors.New("it is longer than announced")
+		return 0, errors.New("it is longer than expected")
 	}
 	n, err := c.w.Write(p)
 	c.left -= int64(n)

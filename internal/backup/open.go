@@ -147,7 +147,7 @@ func copyFile(ctx context.Context, w io.Writer, r io.Reader, size int64) error {
 func atEnd(o *opener) error {
 	switch n, err := o.Read(make([]byte, 1)); {
 	case n > 0:
-		return fmt.Errorf("%w: it holds more than its manifest says", ErrNotBackup)
+		return fmt.Errorf("%w: it has data after the last file of its manifest", ErrNotBackup)
 	case errors.Is(err, io.EOF):
 		return nil
 	default:

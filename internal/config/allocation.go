@@ -43,7 +43,7 @@ func setNetworks(c *Config, in input) error {
 		case err != nil:
 			problems = append(problems, err)
 		case seen[n.Prefix]:
-			problems = append(problems, fmt.Errorf("%q: the network %s is there already", entry, n.Prefix))
+			problems = append(problems, fmt.Errorf("%q: duplicate network %s", entry, n.Prefix))
 		default:
 			seen[n.Prefix] = true
 			c.Networks = append(c.Networks, n)
@@ -143,7 +143,7 @@ func setWebhookAllow(c *Config, in input) error {
 		if t := WebhookTarget(text); slices.Contains(webhookTargets, t) {
 			return t, nil
 		}
-		return "", fmt.Errorf("%q is not something to allow (want http, loopback or link-local)", clip(text))
+		return "", fmt.Errorf("%q is not a webhook target (want http, loopback or link-local)", clip(text))
 	})
 	return err
 }
@@ -162,7 +162,7 @@ func parseTakeover(text string) (Takeover, error) {
 	case TakeoverAllow, TakeoverRefuse:
 		return t, nil
 	}
-	return "", fmt.Errorf("%q is not a choice (want allow or refuse)", clip(text))
+	return "", fmt.Errorf("%q is not a valid value (want allow or refuse)", clip(text))
 }
 
 // Bounds of --webhook-budget: one attempt may take 30 seconds.
@@ -174,7 +174,7 @@ const (
 func parseWebhookBudget(text string) (time.Duration, error) {
 	d, err := time.ParseDuration(text)
 	if err != nil || d < minWebhookBudget || d > maxWebhookBudget {
-		return 0, fmt.Errorf("%q is not a time to wait (want such as 90s or 10m; from 1s to 24h)", clip(text))
+		return 0, fmt.Errorf("%q is not a duration from 1s to 24h (want for example 90s or 10m)", clip(text))
 	}
 	return d, nil
 }

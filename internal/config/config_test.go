@@ -167,7 +167,7 @@ func TestPrecedence(t *testing.T) {
 }
 
 func TestProblems(t *testing.T) {
-	const noKey = "a certificate needs its key: give tls-key too"
+	const noKey = "a certificate needs its key: set tls-key too"
 	tests := []struct {
 		name   string
 		source source
@@ -177,7 +177,7 @@ func TestProblems(t *testing.T) {
 			`--https: "banana" is not an address (want host:port, :port or off)`,
 		}},
 		{"variable", source{env: map[string]string{"MOORING_LOG_LEVEL": "loud"}}, []string{
-			`MOORING_LOG_LEVEL: "loud" is not a level (want debug, info, warn or error)`,
+			`MOORING_LOG_LEVEL: "loud" is not a log level (want debug, info, warn or error)`,
 		}},
 		{"file", source{file: "# a\n\nhttps: 443\n"}, []string{
 			`mooring.yaml line 3: https: "443" is not an address (want host:port, :port or off)`,
@@ -198,7 +198,7 @@ func TestProblems(t *testing.T) {
 		{"certificate alone", source{args: []string{"--tls-cert=c"}}, []string{"--tls-cert: " + noKey}},
 		{"certificate alone in the file", source{file: "tls-cert: c"}, []string{"mooring.yaml line 1: tls-cert: " + noKey}},
 		{"key alone", source{env: map[string]string{"MOORING_TLS_KEY": "k"}}, []string{
-			"MOORING_TLS_KEY: a key needs its certificate: give tls-cert too",
+			"MOORING_TLS_KEY: a key needs its certificate: set tls-cert too",
 		}},
 		{"key emptied by flag", source{args: []string{"--tls-key="}, file: "tls-cert: c\ntls-key: k"}, []string{
 			"mooring.yaml line 1: tls-cert: " + noKey,
@@ -209,7 +209,7 @@ func TestProblems(t *testing.T) {
 		{"no UTF-8", source{file: "data: x\nhostname: \xfc"}, []string{
 			"mooring.yaml line 2, column 11: byte 0xFC is not UTF-8; save the file as UTF-8, or convert it: iconv -f WINDOWS-1252 -t UTF-8",
 		}},
-		{"twice", source{file: "data: a\ndata: b"}, []string{"mooring.yaml line 2: data: is there already in line 1"}},
+		{"twice", source{file: "data: a\ndata: b"}, []string{"mooring.yaml line 2: data: duplicate key, first in line 1"}},
 		{"no value", source{file: "data:\nhttps: ~"}, []string{
 			"mooring.yaml line 1: data: has no value; remove the line for the default",
 			"mooring.yaml line 2: https: has no value; remove the line for the default",
@@ -219,9 +219,9 @@ func TestProblems(t *testing.T) {
 		{"nested list", source{file: "hostname: [[a]]"}, []string{"mooring.yaml line 1: hostname: want a plain value"}},
 		{"tag", source{file: "data: !!binary YQ=="}, []string{"mooring.yaml line 1: data: want a plain value"}},
 		{"alias", source{file: "data: &x a\nhostname: *x"}, []string{"mooring.yaml line 2: hostname: want a plain value"}},
-		{"key that is no word", source{file: "[a]: b"}, []string{"mooring.yaml line 1: a key has to be a word"}},
+		{"key that is no word", source{file: "[a]: b"}, []string{"mooring.yaml line 1: a key must be a plain word"}},
 		{"no mapping", source{file: "- a\n"}, []string{"mooring.yaml line 1: want lines of the form key: value"}},
-		{"two documents", source{file: "data: a\n---\ndata: b\n"}, []string{"mooring.yaml line 2: want one document only"}},
+		{"two documents", source{file: "data: a\n---\ndata: b\n"}, []string{"mooring.yaml line 2: more than one YAML document"}},
 		{"no YAML", source{file: "data: a\n  b: c\n"}, []string{"mooring.yaml line 2: mapping values are not allowed in this context"}},
 		{"networks, all at once", source{args: []string{
 			"--network=10.20.0.0/16", "--network=10.20.1.0/16=a", "--network=10.20.0.0/16=", "--network=10.0.0.0/8=a", "--network=10.0.0.0/8=b",
@@ -230,16 +230,16 @@ func TestProblems(t *testing.T) {
 			`--network: "10.20.0.0/16" is not a network with locations (want 10.20.0.0/16=westeurope,northeurope)`,
 			`--network: "10.20.1.0/16=a": the network has bits beyond its length (want 10.20.0.0/16)`,
 			`--network: "10.20.0.0/16=": "" is not a location (want up to 64 letters, digits, blanks, '-' or '_')`,
-			`--network: "10.0.0.0/8=b": the network 10.0.0.0/8 is there already`,
-			`--network: "::ffff:10.0.0.0/104=b": the network 10.0.0.0/8 is there already`,
+			`--network: "10.0.0.0/8=b": duplicate network 10.0.0.0/8`,
+			`--network: "::ffff:10.0.0.0/104=b": duplicate network 10.0.0.0/8`,
 			`--network: "10.30.0.0/16=a,b/c": "b/c" is not a location (want up to 64 letters, digits, blanks, '-' or '_')`,
 			`mooring.yaml line 1: network: "x" is not a network with locations (want 10.20.0.0/16=westeurope,northeurope)`,
 		}},
-		{"takeover", source{args: []string{"--takeover=never"}}, []string{`--takeover: "never" is not a choice (want allow or refuse)`}},
+		{"takeover", source{args: []string{"--takeover=never"}}, []string{`--takeover: "never" is not a valid value (want allow or refuse)`}},
 		{"webhooks", source{args: []string{"--webhook-budget=0s", "--webhook-allow=all"}, file: "webhook-budget: 25h"}, []string{
-			`--webhook-budget: "0s" is not a time to wait (want such as 90s or 10m; from 1s to 24h)`,
-			`mooring.yaml line 1: webhook-budget: "25h" is not a time to wait (want such as 90s or 10m; from 1s to 24h)`,
-			`--webhook-allow: "all" is not something to allow (want http, loopback or link-local)`,
+			`--webhook-budget: "0s" is not a duration from 1s to 24h (want for example 90s or 10m)`,
+			`mooring.yaml line 1: webhook-budget: "25h" is not a duration from 1s to 24h (want for example 90s or 10m)`,
+			`--webhook-allow: "all" is not a webhook target (want http, loopback or link-local)`,
 		}},
 		{"no file", source{args: []string{"--config=x.yaml"}}, []string{"--config: open x.yaml: no such file or directory"}},
 		{"large file", source{file: strings.Repeat("#23456789\n", 110_000)}, []string{"--config: mooring.yaml is larger than 1 MB"}},

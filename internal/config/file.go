@@ -44,11 +44,11 @@ func parseFile(name string, content []byte) (map[string]*given, []error) {
 		at := fmt.Sprintf("%s line %d: ", name, key.Line)
 		switch {
 		case key.Kind != yaml.ScalarNode:
-			problems = append(problems, errors.New(at+"a key has to be a word"))
+			problems = append(problems, errors.New(at+"a key must be a plain word"))
 		case !ok:
 			problems = append(problems, fmt.Errorf("%sunknown key %q%s", at, key.Value, plaintext.DidYouMean(key.Value, slices.Sorted(maps.Keys(known)))))
 		case lines[f.Name] > 0:
-			problems = append(problems, fmt.Errorf("%s%s: is there already in line %d", at, f.Name, lines[f.Name]))
+			problems = append(problems, fmt.Errorf("%s%s: duplicate key, first in line %d", at, f.Name, lines[f.Name]))
 		default:
 			lines[f.Name] = key.Line
 			found[f.Name] = f.fromNode(at, value)
@@ -113,7 +113,7 @@ func parseYAML(content []byte) (*yaml.Node, error) {
 	}
 	if err := decoder.Decode(&more); !errors.Is(err, io.EOF) {
 		if err == nil {
-			err = fmt.Errorf("line %d: want one document only", more.Line)
+			err = fmt.Errorf("line %d: more than one YAML document", more.Line)
 		}
 		return nil, err
 	}

@@ -33,7 +33,7 @@ func setHubRates(c *Config, in input) error {
 		}
 		if !named {
 			if general {
-				return fmt.Errorf("%q is a second rate for every hub (want one, and host=number for others)", part)
+				return fmt.Errorf("%q is a second rate for all hubs (want one number, and host=number for single hubs)", part)
 			}
 			rates.PerMinute, general = rate, true
 			continue

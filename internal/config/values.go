@@ -139,7 +139,7 @@ const maxRate = 60_000_000
 func parseRate(text string) (int, error) {
 	n, err := strconv.Atoi(text)
 	if err != nil || n < 0 || n > maxRate {
-		return 0, fmt.Errorf("is not a number per minute (want 0 to %d)", maxRate)
+		return 0, fmt.Errorf("is not a rate per minute from 0 to %d", maxRate)
 	}
 	return n, nil
 }
@@ -161,7 +161,7 @@ func parseRetention(text string) (time.Duration, error) {
 	}
 	if err != nil || d < 0 || d > maxRetention*day {
 		return 0, fmt.Errorf(
-			"%q is not a time to keep something (want days such as 90d, hours such as 36h, or 0; at most %dd)",
+			"%q is not a retention time (want days such as 90d, hours such as 36h, or 0; at most %dd)",
 			text,
 			maxRetention,
 		)
@@ -178,7 +178,7 @@ const (
 func parseDecisionLimit(text string) (int, error) {
 	n, err := strconv.Atoi(text)
 	if err != nil || n < minDecisions || n > maxDecisions {
-		return 0, fmt.Errorf("is not a number of refusals to keep (want %d to %d)", minDecisions, maxDecisions)
+		return 0, fmt.Errorf("is not a number of refusals from %d to %d", minDecisions, maxDecisions)
 	}
 	return n, nil
 }
@@ -194,7 +194,7 @@ func parseLogLevel(text string) (slog.Level, error) {
 	case "error":
 		return slog.LevelError, nil
 	}
-	return 0, fmt.Errorf("%q is not a level (want debug, info, warn or error)", text)
+	return 0, fmt.Errorf("%q is not a log level (want debug, info, warn or error)", text)
 }
 
 func parseLogFormat(text string) (LogFormat, error) {
@@ -240,9 +240,9 @@ func checkSomeListener(c Config) error {
 func checkTLSPair(c Config) error {
 	switch {
 	case c.TLSCert != "" && c.TLSKey == "":
-		return errors.New("a certificate needs its key: give tls-key too")
+		return errors.New("a certificate needs its key: set tls-key too")
 	case c.TLSKey != "" && c.TLSCert == "":
-		return errors.New("a key needs its certificate: give tls-cert too")
+		return errors.New("a key needs its certificate: set tls-cert too")
 	}
 	return nil
 }

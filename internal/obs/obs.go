@@ -78,7 +78,7 @@ func NewMetrics(version string) *Metrics {
 	)
 	m.decisions = m.counters(
 		"mooring_decisions_total",
-		"Refusals of devices, by whether they were recorded, or dropped for want of room.",
+		"Refused devices, by whether the refusal was recorded, or dropped because the queue was full.",
 		"result",
 	)
 	m.refusals = m.counters(

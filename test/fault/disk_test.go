@@ -89,6 +89,7 @@ func TestFullDisk(t *testing.T) {
 	for round := range 2 {
 		d.fill(t, 0)
 		refused := l.registerUntilFull(t, s, ca, fmt.Sprintf("late-%d", round))
+		d.fill(t, 0) // with what the refused changes set free
 		checkFull(t, s)
 		checkNothingOf(t, s, refused)
 		l.verify(t, s)

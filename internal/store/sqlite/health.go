@@ -91,14 +91,14 @@ func (s *Store) Ping(ctx context.Context) error {
 	if s.writer == nil {
 		return nil
 	}
-	last := s.writer.last.Load()
-	switch {
-	case last != nil && last.err == nil && time.Since(last.at) < freshCommit:
-		return nil
-	case last != nil && last.err != nil:
+	if s.writer.failed.Load() {
 		if err := s.health.tryRoom(); err != nil {
 			return err
 		}
+		s.writer.failed.Store(false)
+	}
+	if good := s.writer.good.Load(); good != nil && time.Since(*good) < freshCommit {
+		return nil
 	}
 	// The same number again: SQLite writes the page all the same.
 	return s.change(ctx, func(t tx) error { return t.exec(`PRAGMA user_version = 0`) })

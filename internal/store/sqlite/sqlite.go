@@ -75,7 +75,7 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 	s, err := open(ctx, o)
 	if err != nil {
 		if damage := h.damage(); damage != nil { // what failed may have taken it for something else
-			err = fmt.Errorf("opening %s: %w", o.Path, damage)
+			err = fmt.Errorf("opening %s: %w: %w", o.Path, ErrDamaged, damage)
 		}
 		return nil, errors.Join(err, guard.Close())
 	}
@@ -270,7 +270,7 @@ func storeError(err error) error {
 		}
 		switch failure.Code() & 0xff {
 		case lib.SQLITE_FULL, lib.SQLITE_IOERR, lib.SQLITE_BUSY, lib.SQLITE_LOCKED, lib.SQLITE_READONLY, lib.SQLITE_CANTOPEN, lib.SQLITE_NOMEM:
-			return dps.Wrap(dps.Unavailable, err, "The service cannot reach its storage at the moment; try again later.")
+			return dps.Wrap(dps.Unavailable, err, "The service cannot read or write its storage; retry later.")
 		}
 	}
 	return err

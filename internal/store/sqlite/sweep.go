@@ -23,7 +23,7 @@ func (s *Store) sweep(ctx context.Context) {
 			return
 		case <-tick.C:
 			if err := s.Sweep(ctx); err != nil && ctx.Err() == nil {
-				s.log.Warn("removing what has expired", "err", err)
+				s.log.Warn("removing expired records", "err", err)
 			}
 		}
 	}

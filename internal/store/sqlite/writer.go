@@ -40,12 +40,6 @@ type write struct {
 	done  chan error // buffered: the writer never waits for a caller
 }
 
-// outcome is what became of a commit.
-type outcome struct {
-	at  time.Time
-	err error
-}
-
 // writer owns the one connection that writes.
 type writer struct {
 	db       *sql.DB
@@ -57,8 +51,9 @@ type writer struct {
 	closed bool
 	queue  chan write
 
-	last        atomic.Pointer[outcome] // of the latest commit; nil before the first
-	settled     chan struct{}           // closed when the log was in the file once
+	good        atomic.Pointer[time.Time] // when the latest commit succeeded; nil before the first
+	failed      atomic.Bool               // a commit failed since Ping last found room
+	settled     chan struct{}             // closed when the log was in the file once
 	settledOnce sync.Once
 
 	// Used by the goroutine of run alone.
@@ -172,7 +167,7 @@ func (w *writer) commit(batch []write) {
 		err = storeError(fmt.Errorf("committing: %w", err))
 	}
 	w.dirty = true
-	w.last.Store(&outcome{at: time.Now(), err: err})
+	w.note(err)
 	w.observer.Committed(len(batch), time.Since(start), err)
 	for i, wr := range batch {
 		if err != nil {
@@ -181,6 +176,16 @@ func (w *writer) commit(batch []write) {
 		}
 		wr.done <- storeError(results[i])
 	}
+}
+
+// note remembers how a commit ended, for Ping.
+func (w *writer) note(err error) {
+	if err != nil {
+		w.failed.Store(true)
+		return
+	}
+	now := time.Now()
+	w.good.Store(&now)
 }
 
 // transact returns the outcome of each change; an error means that nothing of the
@@ -249,13 +254,13 @@ func (w *writer) checkpoint(mode string) {
 	err := w.conn.QueryRowContext(context.Background(), `PRAGMA wal_checkpoint(`+mode+`)`).Scan(&busy, &pages, &moved)
 	if err != nil {
 		if !w.stuck { // once, not four times a second
-			w.log.Warn("checkpoints fail; the log of changes grows until they work again", "err", err)
+			w.log.Warn("checkpoints fail; the write-ahead log grows until they succeed", "err", err)
 		}
 		w.stuck = true
 		return
 	}
 	if w.stuck {
-		w.log.Info("checkpoints work again")
+		w.log.Info("checkpoints succeed again")
 	}
 	w.stuck = false
 	w.dirty = moved < pages
@@ -337,7 +342,7 @@ func (t tx) rows(_ context.Context, text string, args ...any) (*sql.Rows, error)
 // change runs apply as one durable change.
 func (s *Store) change(ctx context.Context, apply func(tx) error) error {
 	if s.writer == nil {
-		return dps.Errorf(dps.Unavailable, "The database is open for reading only.")
+		return dps.Errorf(dps.Unavailable, "The database is open read-only.")
 	}
 	return s.writer.do(ctx, apply)
 }
