@@ -56,7 +56,6 @@ type App struct {
 	closers     []func() error
 	notes       []string
 	first       bool
-	probe       probe
 
 	naming sync.Mutex // held from reading the names of hubs until the certificate has them
 }
