@@ -187,7 +187,11 @@ func (w *world) proof(t *testing.T, root *pki.Issued) string {
 	ca, err := w.store.CACertificate(t.Context(), dps.DefaultInstance, "factory")
 	must(t, err)
 	proof, err := pki.Issue(pki.Request{
-		Kind: pki.Verification, CommonName: ca.Challenge.Code, Issuer: root.Issuer(), NotBefore: now.Add(-time.Minute), NotAfter: now.Add(time.Hour),
+		Kind:       pki.Verification,
+		CommonName: ca.Challenge.Code,
+		Issuer:     root.Issuer(),
+		NotBefore:  now.Add(-time.Minute),
+		NotAfter:   now.Add(time.Hour),
 	})
 	must(t, err)
 	return base64Of(proof.Certificate.Raw)

@@ -162,7 +162,8 @@ func TestStatusRights(t *testing.T) {
 	w := newWorld(t)
 	w.decisions.Refused(refusal("sensor", 0))
 	for _, path := range []string{
-		wire.DecisionsPath, wire.DecisionsPath + "/t-sensor", wire.DecisionReasonsPath, wire.StatisticsPath, wire.RegistrationsPath + "?status=failed",
+		wire.DecisionsPath, wire.DecisionsPath + "/t-sensor", wire.DecisionReasonsPath, wire.StatisticsPath,
+		wire.RegistrationsPath + "?status=failed",
 	} {
 		for authorization, status := range map[string]int{
 			w.sas("p"): 200, w.sas("RegistrationStatusRead"): 200, w.sas("RegistrationStatusWrite"): 200, w.bearer(t): 200,

@@ -260,7 +260,8 @@ func TestHostileTexts(t *testing.T) {
 func TestNoInlineScriptOrStyle(t *testing.T) {
 	w := signedIn(t)
 	fill(t, w)
-	for _, path := range []string{"/", "/enrollments/groups", "/enrollments/groups/of/x", "/enrollments/individual/new", "/certificates/x", "/policies/x", "/registrations",
+	for _, path := range []string{
+		"/", "/enrollments/groups", "/enrollments/groups/of/x", "/enrollments/individual/new", "/certificates/x", "/policies/x", "/registrations",
 		"/hubs", "/allocation", "/refusals", "/refusals/x", "/audit",
 	} {
 		body := w.get(path).Body.String()
@@ -655,7 +656,8 @@ func TestUnknownDevices(t *testing.T) {
 	}
 	w.upstream.asked = nil
 	res := w.get("/refusals/t1")
-	for _, want := range []string{"<h1>Unknown device</h1>", "Start the service with --tls-compat.", "TLS ClientHello",
+	for _, want := range []string{
+		"<h1>Unknown device</h1>", "Start the service with --tls-compat.", "TLS ClientHello",
 		"TLS_RSA_WITH_AES_128_CBC_SHA256", "TLS alert 40",
 	} {
 		if !strings.Contains(res.Body.String(), want) {
