@@ -224,3 +224,31 @@ func TestCAWithoutConstraintsStays(t *testing.T) {
 		}
 	}
 }
+
+// A service that is known by an address only has no common name in its certificate: OpenSSL, and with it
+// Node.js and Python, would compare an address there with the permitted DNS names, and refuse it.
+func TestAddressAsOnlyHostname(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	a := w.open(t, "127.0.0.61")
+	cert, err := a.GetCertificate(&tls.ClientHelloInfo{
+		SupportedVersions: []uint16{tls.VersionTLS13}, SignatureSchemes: []tls.SignatureScheme{tls.ECDSAWithP256AndSHA256},
+		SupportedCurves: []tls.CurveID{tls.CurveP256}, CipherSuites: []uint16{tls.TLS_AES_128_GCM_SHA256},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	leaf, err := x509.ParseCertificate(cert.Certificate[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	if leaf.Subject.CommonName != "" {
+		t.Errorf("the common name is %q", leaf.Subject.CommonName)
+	}
+	if err := verify(t, w.path("ca.cert.pem"), leaf, "127.0.0.61"); err != nil {
+		t.Errorf("Go: %v", err)
+	}
+	if good, known := opensslVerifies(t, w.path("ca.cert.pem"), leaf); known && !good {
+		t.Error("OpenSSL refuses the certificate")
+	}
+}

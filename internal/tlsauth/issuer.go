@@ -197,8 +197,11 @@ func (s *issuer) sign(c *ca, g group, key crypto.PublicKey) ([]byte, error) {
 		DNSNames:              g.dns,
 		IPAddresses:           g.ips,
 	}
+	// OpenSSL checks the common name of a certificate without DNS names against the DNS names that its CA
+	// permits, and refuses an address there.
+	// Source: OpenSSL, NAME_CONSTRAINTS_check_CN.
 	const maxCommonName = 64 // RFC 5280, appendix A.1
-	if len(g.first) <= maxCommonName {
+	if len(g.first) <= maxCommonName && net.ParseIP(g.first) == nil {
 		template.Subject.CommonName = g.first
 	}
 	return x509.CreateCertificate(rand.Reader, template, c.cert, key, c.key)

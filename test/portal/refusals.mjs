@@ -52,7 +52,7 @@ await run({
     await page.goto(`${env.url}/registrations/sensor-7`);
     await page.getByText('Assigned', { exact: true }).first().waitFor();
     await page.getByRole('heading', { name: 'Refusals' }).waitFor();
-    await page.locator('tbody').getByText('The chain reaches no CA certificate').waitFor();
+    await page.locator('tbody').getByText('The chain does not lead to a verified CA certificate').waitFor();
   },
 
   'a disabled enrollment is one click away from its refusal': async () => {
