@@ -2,6 +2,7 @@ package attest
 
 import (
 	"crypto/x509"
+	"crypto/x509/pkix"
 	"encoding/binary"
 
 	"github.com/mooring-iot/mooring/internal/dps"
@@ -32,4 +33,12 @@ func (l *Links) Remember(i int) {
 
 func signatureOf(child, signer *x509.Certificate) signature {
 	return signature{child: dps.ThumbprintOf(child.Raw), signer: dps.ThumbprintOf(signer.RawSubjectPublicKeyInfo)}
+}
+
+// CheckNames checks the names of a leaf with the extension san below a signer with the
+// extension constraints, both DER.
+func CheckNames(san, constraints []byte) error {
+	leaf := &x509.Certificate{Extensions: []pkix.Extension{{Id: oidSubjectAltName, Value: san}}, RawSubject: []byte{0x30, 0}}
+	signer := &x509.Certificate{Extensions: []pkix.Extension{{Id: oidNameConstraints, Value: constraints}}, RawSubject: []byte{0x30, 0}}
+	return checkNames(newNode(leaf, nil), []*node{newNode(signer, nil)})
 }
