@@ -186,8 +186,10 @@ func TestRefusals(t *testing.T) {
 		{"register: no version", "PUT", "/{scope}/registrations/dev:1/register", "", 400, 400004},
 		{"register: malformed version", "PUT", "/{scope}/registrations/dev:1/register?api-version=2016-13-01", "", 400, 400004},
 		{"register: bad ID", "PUT", "/{scope}/registrations/dev%20/register?api-version=2021-06-01", "", 400, 400004},
-		{"register: other ID in the body", "PUT", "/{scope}/registrations/dev:1/register?api-version=2021-06-01", `{"registrationId": "x"}`,
-			400, 400004},
+		{
+			"register: other ID in the body", "PUT", "/{scope}/registrations/dev:1/register?api-version=2021-06-01", `{"registrationId": "x"}`,
+			400, 400004,
+		},
 		{"register: no JSON", "PUT", "/{scope}/registrations/dev:1/register?api-version=2021-06-01", `x`, 400, 400000},
 		{"register: too long", "PUT", "/{scope}/registrations/dev:1/register?api-version=2021-06-01", long, 413, 413001},
 		{"register: other scope", "PUT", "/0ne/registrations/dev:1/register?api-version=2021-06-01", "", 404, 404000},

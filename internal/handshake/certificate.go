@@ -26,8 +26,10 @@ var defects = []defect{
 			"a second",
 		"Reissue the certificate with dates without fractions of a second (UTCTime before 2050).",
 	},
-	{"malformed UTCTime", "a validity date is a UTCTime in a form that RFC 5280 does not allow",
-		"Reissue the certificate with dates of the form YYMMDDHHMMSSZ."},
+	{
+		"malformed UTCTime", "a validity date is a UTCTime in a form that RFC 5280 does not allow",
+		"Reissue the certificate with dates of the form YYMMDDHHMMSSZ.",
+	},
 	{
 		"invalid ECDSA parameters", "the public key describes its elliptic curve by explicit parameters instead of naming it",
 		"Reissue the certificate with a named curve (OpenSSL: -pkeyopt ec_param_enc:named_curve).",
@@ -36,20 +38,30 @@ var defects = []defect{
 		"unsupported elliptic curve", "the public key is on an elliptic curve that is not supported",
 		"Reissue the certificate with a key on P-256, P-384 or P-521.",
 	},
-	{"cannot parse IP address", "an IP address in the subject alternative name is written as text instead of 4 or 16 bytes",
-		"Reissue the certificate with the address in binary form (OpenSSL: IP:192.0.2.1), or as a DNS name."},
-	{"cannot parse URI", "a URI in the subject alternative name is not valid, for example because it contains a space",
-		"Reissue the certificate with a valid, percent-encoded URI."},
-	{"cannot parse dnsName", "a DNS name in the subject alternative name contains characters that are not allowed",
-		"Reissue the certificate with ASCII DNS names."},
-	{"cannot parse rfc822Name", "an e-mail address in the subject alternative name contains characters that are not allowed",
-		"Reissue the certificate with ASCII e-mail addresses."},
+	{
+		"cannot parse IP address", "an IP address in the subject alternative name is written as text instead of 4 or 16 bytes",
+		"Reissue the certificate with the address in binary form (OpenSSL: IP:192.0.2.1), or as a DNS name.",
+	},
+	{
+		"cannot parse URI", "a URI in the subject alternative name is not valid, for example because it contains a space",
+		"Reissue the certificate with a valid, percent-encoded URI.",
+	},
+	{
+		"cannot parse dnsName", "a DNS name in the subject alternative name contains characters that are not allowed",
+		"Reissue the certificate with ASCII DNS names.",
+	},
+	{
+		"cannot parse rfc822Name", "an e-mail address in the subject alternative name contains characters that are not allowed",
+		"Reissue the certificate with ASCII e-mail addresses.",
+	},
 	{
 		"inner and outer signature algorithm", "the signature algorithm inside the certificate differs from the one outside",
 		"Reissue the certificate; the tool that issued it writes two different signature algorithms.",
 	},
-	{"unsupported string type", "a name in the certificate has a string type that is not supported, such as UniversalString",
-		"Reissue the certificate with the name as UTF8String."},
+	{
+		"unsupported string type", "a name in the certificate has a string type that is not supported, such as UniversalString",
+		"Reissue the certificate with the name as UTF8String.",
+	},
 }
 
 // unreadable says why crypto/x509 refuses a certificate, and what to do about it.

@@ -206,8 +206,10 @@ func alerted(number uint8) finding {
 	if name == "" {
 		name = fmt.Sprint(number)
 	}
-	f := finding{reason: dps.ReasonClientAlert, detail: "the client sent the TLS alert " + name,
-		answer: "Nothing; the client ended the handshake."}
+	f := finding{
+		reason: dps.ReasonClientAlert, detail: "the client sent the TLS alert " + name,
+		answer: "Nothing; the client ended the handshake.",
+	}
 	switch number {
 	case 48:
 		f.remedy = "Install the service's CA file (see `mooring info`) as a trusted CA in the client."

@@ -192,8 +192,10 @@ func TestReasons(t *testing.T) {
 		reason       dps.Reason
 		id, contains string
 	}{
-		{"TLS 1.0", nil, shake(func(c *tls.Config) { c.MinVersion, c.MaxVersion = tls.VersionTLS10, tls.VersionTLS10 }), dps.ReasonTLSVersion,
-			"", "versions"},
+		{
+			"TLS 1.0", nil, shake(func(c *tls.Config) { c.MinVersion, c.MaxVersion = tls.VersionTLS10, tls.VersionTLS10 }), dps.ReasonTLSVersion,
+			"", "versions",
+		},
 		{"suite", nil, shake(func(c *tls.Config) {
 			c.MaxVersion, c.CipherSuites = tls.VersionTLS12, []uint16{tls.TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA256, tls.TLS_RSA_WITH_AES_128_CBC_SHA256}
 		}), dps.ReasonTLSCipherSuite, "", "cipher suites"},
@@ -204,15 +206,21 @@ func TestReasons(t *testing.T) {
 		}), dps.ReasonTLSGroup, "", "key exchanges"},
 		{"SHA-1 only", nil, sha1Only, dps.ReasonTLSSignatureAlgorithm, "", "signature algorithms"},
 		{"application protocol", nil, shake(func(c *tls.Config) { c.NextProtos = []string{"h2"} }), dps.ReasonTLSProtocol, "", `"h2"`},
-		{"server is not trusted", nil, shake(func(c *tls.Config) { c.InsecureSkipVerify, c.RootCAs = false, x509.NewCertPool() }),
-			dps.ReasonServerRejected, "", "bad_certificate"},
+		{
+			"server is not trusted", nil, shake(func(c *tls.Config) { c.InsecureSkipVerify, c.RootCAs = false, x509.NewCertPool() }),
+			dps.ReasonServerRejected, "", "bad_certificate",
+		},
 		{"MQTT", nil, send("\x10\x20\x00\x04MQTT\x04\x02"), dps.ReasonNotTLS, "", "MQTT"},
 		{"HTTP", nil, send("GET / HTTP/1.1\r\n\r\n"), dps.ReasonNotTLS, "", "HTTP"},
 		{"SSH", nil, send("SSH-2.0-OpenSSH_9.9\r\n"), dps.ReasonNotTLS, "", "5353482D32"},
-		{"wrong key, TLS 1.2", nil, presenting(tls.VersionTLS12, other.Key, leaf.Certificate.Raw), dps.ReasonClientKeyMismatch, "sensor-7",
-			"invalid signature"},
-		{"wrong key, TLS 1.3", nil, presenting(tls.VersionTLS13, other.Key, leaf.Certificate.Raw), dps.ReasonClientKeyMismatch, "sensor-7",
-			"invalid signature"},
+		{
+			"wrong key, TLS 1.2", nil, presenting(tls.VersionTLS12, other.Key, leaf.Certificate.Raw), dps.ReasonClientKeyMismatch, "sensor-7",
+			"invalid signature",
+		},
+		{
+			"wrong key, TLS 1.3", nil, presenting(tls.VersionTLS13, other.Key, leaf.Certificate.Raw), dps.ReasonClientKeyMismatch, "sensor-7",
+			"invalid signature",
+		},
 		{"no certificate at all", nil, presenting(tls.VersionTLS12, leaf.Key, []byte("certificate")), dps.ReasonCertificateUnreadable, "", ""},
 		{"closes in the middle", nil, func(c net.Conn) {
 			secure := tls.Client(&closing{Conn: c}, &tls.Config{InsecureSkipVerify: true}) //nolint:gosec // the server is not what is tested

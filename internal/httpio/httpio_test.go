@@ -73,8 +73,10 @@ func TestAPI(t *testing.T) {
 		{method: "GET", path: "/bad/unavailable", status: 418, body: "Unavailable: the message\n", levels: "ERROR DEBUG"},
 		{method: "GET", path: "/bad/logged", status: 418, body: "Unauthorized: the message\n", levels: "DEBUG"},
 		{method: "GET", path: "/nothing", status: 418, body: "RouteNotFound: The path /nothing does not exist.\n", levels: "INFO DEBUG"},
-		{method: "POST", path: "/fine", status: 418, body: "MethodNotAllowed: Method POST is not allowed on this path; use GET, PUT.\n",
-			levels: "INFO DEBUG"},
+		{
+			method: "POST", path: "/fine", status: 418, body: "MethodNotAllowed: Method POST is not allowed on this path; use GET, PUT.\n",
+			levels: "INFO DEBUG",
+		},
 	}
 	for _, tt := range tests {
 		w, lines := serve(tt.method, tt.path)

@@ -51,11 +51,13 @@ func TestPanics(t *testing.T) {
 			panic("something \"odd\"")
 		}
 		a := api(slog.New(slog.NewTextHandler(&log, nil)))
-		a.Routes = route.NewTable(route.Route{Method: "GET", Pattern: "/{any}",
+		a.Routes = route.NewTable(route.Route{
+			Method: "GET", Pattern: "/{any}",
 			Handle: func(w http.ResponseWriter, r *http.Request, _ route.Params) error {
 				handle(w, r)
 				return nil
-			}})
+			},
+		})
 		outer := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			if strings.HasPrefix(r.URL.Path, "/outside") {
 				handle(w, r)

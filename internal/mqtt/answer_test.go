@@ -26,11 +26,15 @@ func TestRegister(t *testing.T) {
 		c            *client
 		x509, key    *wire.EntryReference
 	}{
-		{"press", "press", w.device(t, w.hello("press", ""), certificate, packet.AtLeastOnce), &wire.EntryReference{EnrollmentGroupID: "line"},
-			nil},
+		{
+			"press", "press", w.device(t, w.hello("press", ""), certificate, packet.AtLeastOnce), &wire.EntryReference{EnrollmentGroupID: "line"},
+			nil,
+		},
 		{"pump", "pump-at-hub", w.device(t, w.hello("pump", w.token("pump", pump.Secondary)), nil, packet.AtMostOnce), nil, nil},
-		{"Sensor", "Sensor", w.device(t, w.hello("Sensor", w.token("Sensor", dps.DeriveKey(line.Primary, "Sensor"))), nil, packet.ExactlyOnce),
-			nil, &wire.EntryReference{EnrollmentGroupID: "keyed-line"}},
+		{
+			"Sensor", "Sensor", w.device(t, w.hello("Sensor", w.token("Sensor", dps.DeriveKey(line.Primary, "Sensor"))), nil, packet.ExactlyOnce),
+			nil, &wire.EntryReference{EnrollmentGroupID: "keyed-line"},
+		},
 	} {
 		state := tt.c.registered(t)
 		want := &wire.RegistrationState{
@@ -234,8 +238,11 @@ func TestThrottled(t *testing.T) {
 func TestNotSubscribed(t *testing.T) {
 	w := newWorld(t)
 	key := w.keyed(t, dps.Individual, "dev-1", nil).Primary
-	for _, filters := range [][]packet.Subscription{nil, {{Filter: "/registrations/res/#", QoS: 1}},
-		{{Filter: "$dps/registrations/res/200/#"}}} {
+	for _, filters := range [][]packet.Subscription{
+		nil,
+		{{Filter: "/registrations/res/#", QoS: 1}},
+		{{Filter: "$dps/registrations/res/200/#"}},
+	} {
 		for _, qos := range []packet.QoS{packet.AtMostOnce, packet.AtLeastOnce} {
 			c := open(t, w.Server, nil)
 			c.accepted(t, w.hello("dev-1", w.token("dev-1", key)))

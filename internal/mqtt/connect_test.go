@@ -35,10 +35,14 @@ func TestConnectAccepted(t *testing.T) {
 		{"certificate and empty password", func(p *packet.Connect) { p.HasPassword = true }, "", chain},
 		{"token beside another's certificate", nil, w.token("dev-1", key), other},
 		{"client ID in other case", func(p *packet.Connect) { p.ClientID = "DEV-1" }, w.token("dev-1", key), nil},
-		{"unknown scope", func(p *packet.Connect) { p.Username = "0neFFFFFFFF/registrations/dev-1/api-version=2019-03-31" },
-			w.token("dev-1", key), nil},
-		{"unknown version", func(p *packet.Connect) { p.Username = w.scope + "/registrations/dev-1/api-version=2035-01-01" },
-			w.token("dev-1", key), nil},
+		{
+			"unknown scope", func(p *packet.Connect) { p.Username = "0neFFFFFFFF/registrations/dev-1/api-version=2019-03-31" },
+			w.token("dev-1", key), nil,
+		},
+		{
+			"unknown version", func(p *packet.Connect) { p.Username = w.scope + "/registrations/dev-1/api-version=2035-01-01" },
+			w.token("dev-1", key), nil,
+		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			hello := w.hello("dev-1", tt.token)
@@ -64,8 +68,10 @@ func TestConnectRefused(t *testing.T) {
 		{"level 5", func(p *packet.Connect) { p.Level = 5 }, nil, packet.BadProtocolVersion},
 		{"level 3", func(p *packet.Connect) { p.Level = 3 }, nil, packet.BadProtocolVersion},
 		{"bridge's level", func(p *packet.Connect) { p.Level = 0x84 }, nil, packet.BadProtocolVersion},
-		{"no user name", func(p *packet.Connect) { p.HasUsername, p.Username, p.HasPassword, p.Password = false, "", false, nil }, nil,
-			packet.BadCredentials},
+		{
+			"no user name", func(p *packet.Connect) { p.HasUsername, p.Username, p.HasPassword, p.Password = false, "", false, nil }, nil,
+			packet.BadCredentials,
+		},
 		{"user name", func(p *packet.Connect) { p.Username = "dev-1" }, nil, packet.BadCredentials},
 		{"hub's user name", func(p *packet.Connect) { p.Username = "hub.example.com/dev-1/?api-version=2021-04-12" }, nil, packet.NotAuthorized},
 		{"long user name", func(p *packet.Connect) { p.Username += "&ClientVersion=" + strings.Repeat("x", 60000) }, nil, packet.BadCredentials},
@@ -73,8 +79,10 @@ func TestConnectRefused(t *testing.T) {
 		{"no client ID", func(p *packet.Connect) { p.ClientID = "" }, nil, packet.NotAuthorized},
 		{"no proof", func(p *packet.Connect) { p.HasPassword, p.Password = false, nil }, nil, packet.NotAuthorized},
 		{"empty password", func(p *packet.Connect) { p.Password = nil }, nil, packet.NotAuthorized},
-		{"certificate of another", func(p *packet.Connect) { p.HasPassword, p.Password = false, nil }, w.leaf(t, "dev-2").Chain,
-			packet.NotAuthorized},
+		{
+			"certificate of another", func(p *packet.Connect) { p.HasPassword, p.Password = false, nil }, w.leaf(t, "dev-2").Chain,
+			packet.NotAuthorized,
+		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			hello := w.hello("dev-1", w.token("dev-1", key))

@@ -38,41 +38,71 @@ func (w *world) refusedCases(t *testing.T) []refusedCase {
 	const closed, not = "The connection was closed.", "CONNACK 5, not authorized"
 	return []refusedCase{
 		{"level 5", func(p *packet.Connect) { p.Level = 5 }, nil, nil, nil, dps.ReasonMQTTVersion, "", "MQTT 5", "CONNACK 1", "3.1.1"},
-		{"level 3", nil, nil, []byte("\x10\x17\x00\x06MQIsdp\x03\x02\x00\x3c\x00\x09sensor-31"), nil, dps.ReasonMQTTVersion, "sensor-31",
-			"MQTT 3.1", "CONNACK 1", "3.1.1"},
-		{"no user name", func(p *packet.Connect) { p.HasUsername, p.HasPassword = false, false }, nil, nil, nil, dps.ReasonUsernameMalformed,
-			"dev-1", "no user name", "CONNACK 4", "{idScope}"},
-		{"user name", func(p *packet.Connect) { p.Username = "dev-1" }, nil, nil, nil, dps.ReasonUsernameMalformed, "dev-1", `"dev-1"`,
-			"CONNACK 4", "{idScope}"},
-		{"client ID", func(p *packet.Connect) { p.ClientID = "dev-2" }, nil, nil, nil, dps.ReasonClientIDMismatch, "dev-1", `"dev-2"`, not,
-			"client ID"},
-		{"no proof", func(p *packet.Connect) { p.HasPassword = false }, nil, nil, nil, dps.ReasonNoEvidence, "dev-1", "neither", not,
-			"certificate"},
-		{"certificate of another", func(p *packet.Connect) { p.HasPassword = false }, w.leaf(t, "dev-2").Chain, nil, nil,
-			dps.ReasonNameMismatch, "dev-1", `"dev-2"`, not, "common name"},
-		{"no CONNECT", nil, w.leaf(t, "dev-2").Chain, (&packet.Pingreq{}).Append(nil), nil, dps.ReasonPacketMalformed, "dev-2", "not CONNECT",
-			closed, ""},
-		{"HTTP", nil, nil, []byte("GET / HTTP/1.1\r\nHost: localhost:8883\r\nUser-Agent: something that mistook the port for HTTP\r\n\r\n"),
-			nil, dps.ReasonPacketMalformed, "", "", closed, ""},
+		{
+			"level 3", nil, nil, []byte("\x10\x17\x00\x06MQIsdp\x03\x02\x00\x3c\x00\x09sensor-31"), nil, dps.ReasonMQTTVersion, "sensor-31",
+			"MQTT 3.1", "CONNACK 1", "3.1.1",
+		},
+		{
+			"no user name", func(p *packet.Connect) { p.HasUsername, p.HasPassword = false, false }, nil, nil, nil, dps.ReasonUsernameMalformed,
+			"dev-1", "no user name", "CONNACK 4", "{idScope}",
+		},
+		{
+			"user name", func(p *packet.Connect) { p.Username = "dev-1" }, nil, nil, nil, dps.ReasonUsernameMalformed, "dev-1", `"dev-1"`,
+			"CONNACK 4", "{idScope}",
+		},
+		{
+			"client ID", func(p *packet.Connect) { p.ClientID = "dev-2" }, nil, nil, nil, dps.ReasonClientIDMismatch, "dev-1", `"dev-2"`, not,
+			"client ID",
+		},
+		{
+			"no proof", func(p *packet.Connect) { p.HasPassword = false }, nil, nil, nil, dps.ReasonNoEvidence, "dev-1", "neither", not,
+			"certificate",
+		},
+		{
+			"certificate of another", func(p *packet.Connect) { p.HasPassword = false }, w.leaf(t, "dev-2").Chain, nil, nil,
+			dps.ReasonNameMismatch, "dev-1", `"dev-2"`, not, "common name",
+		},
+		{
+			"no CONNECT", nil, w.leaf(t, "dev-2").Chain, (&packet.Pingreq{}).Append(nil), nil, dps.ReasonPacketMalformed, "dev-2", "not CONNECT",
+			closed, "",
+		},
+		{
+			"HTTP", nil, nil, []byte("GET / HTTP/1.1\r\nHost: localhost:8883\r\nUser-Agent: something that mistook the port for HTTP\r\n\r\n"),
+			nil, dps.ReasonPacketMalformed, "", "", closed, "",
+		},
 		{"malformed", nil, nil, nil, []byte{0xc1, 0}, dps.ReasonPacketMalformed, "dev-1", "malformed", closed, ""},
 		{"too large", nil, nil, nil, []byte{0x30, 0xff, 0xff, 0xff, 0x7f}, dps.ReasonPacketMalformed, "dev-1", "too large", closed, ""},
 		{"second CONNECT", nil, nil, nil, w.hello("dev-1", "x").Append(nil), dps.ReasonPacketMalformed, "dev-1", "second", closed, ""},
 		{"CONNACK", nil, nil, nil, (&packet.Connack{}).Append(nil), dps.ReasonPacketMalformed, "dev-1", "servers", closed, ""},
 		{"QoS 2", nil, nil, nil, publish(registerTopic("1"), packet.ExactlyOnce), dps.ReasonQoS2, "dev-1", "QoS 2", closed, "QoS 0 or 1"},
-		{"topic", nil, nil, nil, publish("devices/dev-1/messages/events/", 1), dps.ReasonTopicUnknown, "dev-1",
-			`"devices/dev-1/messages/events/"`, closed, "$dps/registrations/PUT"},
-		{"$dps and $rid eaten", nil, nil, nil, publish("/registrations/PUT/iotdps-register/?=1", 0), dps.ReasonTopicUnknown, "dev-1",
-			"/registrations", closed, "single quotes"},
-		{"$rid eaten", nil, nil, nil, publish("$dps/registrations/PUT/iotdps-register/?=1", 0), dps.ReasonTopicUnknown, "dev-1", "?=1", closed,
-			"single quotes"},
-		{"$rid of a poll eaten", nil, nil, nil, publish("$dps/registrations/GET/iotdps-get-operationstatus/?operationId=x&=1", 0),
-			dps.ReasonTopicUnknown, "dev-1", "&=1", closed, "single quotes"},
-		{"no subscription", nil, nil, nil, publish(registerTopic("1"), 0), dps.ReasonNotSubscribed, "dev-1", "without a subscription", closed,
-			"same connection"},
-		{"filter", nil, nil, nil, subscribe("$dps/registrations/res/200/#", "#"), dps.ReasonSubscriptionRefused, "dev-1", "res/200",
-			"SUBACK 0x80", "$dps/registrations/res/#"},
-		{"$dps of a filter eaten", nil, nil, nil, subscribe("/registrations/res/#"), dps.ReasonSubscriptionRefused, "dev-1",
-			`"/registrations/res/#"`, "SUBACK 0x80", "single quotes"},
+		{
+			"topic", nil, nil, nil, publish("devices/dev-1/messages/events/", 1), dps.ReasonTopicUnknown, "dev-1",
+			`"devices/dev-1/messages/events/"`, closed, "$dps/registrations/PUT",
+		},
+		{
+			"$dps and $rid eaten", nil, nil, nil, publish("/registrations/PUT/iotdps-register/?=1", 0), dps.ReasonTopicUnknown, "dev-1",
+			"/registrations", closed, "single quotes",
+		},
+		{
+			"$rid eaten", nil, nil, nil, publish("$dps/registrations/PUT/iotdps-register/?=1", 0), dps.ReasonTopicUnknown, "dev-1", "?=1", closed,
+			"single quotes",
+		},
+		{
+			"$rid of a poll eaten", nil, nil, nil, publish("$dps/registrations/GET/iotdps-get-operationstatus/?operationId=x&=1", 0),
+			dps.ReasonTopicUnknown, "dev-1", "&=1", closed, "single quotes",
+		},
+		{
+			"no subscription", nil, nil, nil, publish(registerTopic("1"), 0), dps.ReasonNotSubscribed, "dev-1", "without a subscription", closed,
+			"same connection",
+		},
+		{
+			"filter", nil, nil, nil, subscribe("$dps/registrations/res/200/#", "#"), dps.ReasonSubscriptionRefused, "dev-1", "res/200",
+			"SUBACK 0x80", "$dps/registrations/res/#",
+		},
+		{
+			"$dps of a filter eaten", nil, nil, nil, subscribe("/registrations/res/#"), dps.ReasonSubscriptionRefused, "dev-1",
+			`"/registrations/res/#"`, "SUBACK 0x80", "single quotes",
+		},
 	}
 }
 

@@ -31,8 +31,11 @@ func TestCAIsNeverReplaced(t *testing.T) {
 		{"no ECDSA key", map[string]string{"ca.key.pem": ""}, []string{"ca.key.pem is missing", "restore", "remove"}},
 		{"no RSA key", map[string]string{"ca-rsa.key.pem": ""}, []string{"ca-rsa.key.pem is missing", "restore", "remove"}},
 		{"no keys", map[string]string{"ca.key.pem": "", "ca-rsa.key.pem": ""}, []string{"ca.key.pem is missing", "restore", "remove"}},
-		{"RSA key alone", map[string]string{"ca.key.pem": "", "ca.cert.pem": ""},
-			[]string{"ca-rsa.key.pem exists", "ca.key.pem is missing", "restore", "remove"}},
+		{
+			"RSA key alone",
+			map[string]string{"ca.key.pem": "", "ca.cert.pem": ""},
+			[]string{"ca-rsa.key.pem exists", "ca.key.pem is missing", "restore", "remove"},
+		},
 		{"damaged ECDSA key", map[string]string{"ca.key.pem": "x"}, []string{"ca.key.pem is damaged", "restore"}},
 		{"damaged RSA key", map[string]string{"ca-rsa.key.pem": "x"}, []string{"ca-rsa.key.pem is damaged", "restore"}},
 		{"RSA key for ECDSA", map[string]string{"ca.key.pem": rsaKey}, []string{"ca.key.pem is damaged"}},
@@ -43,8 +46,11 @@ func TestCAIsNeverReplaced(t *testing.T) {
 		{"a certificate too many", map[string]string{"ca.cert.pem": both + leaf}, []string{"ca.cert.pem is damaged"}},
 		{"other order", map[string]string{"ca.cert.pem": rsaCA + ecdsaCA}, []string{"ca.key.pem is not the key of", "restore"}},
 		{"no CA certificate", map[string]string{"ca.cert.pem": leaf + rsaCA}, []string{"ca.cert.pem is damaged"}},
-		{"other ECDSA key", map[string]string{"ca.key.pem": read(t, other.path("ca.key.pem"))},
-			[]string{"ca.key.pem is not the key of", "restore all"}},
+		{
+			"other ECDSA key",
+			map[string]string{"ca.key.pem": read(t, other.path("ca.key.pem"))},
+			[]string{"ca.key.pem is not the key of", "restore all"},
+		},
 		{"other RSA key", map[string]string{"ca-rsa.key.pem": rsaKey}, []string{"ca-rsa.key.pem is not the key of", "restore all"}},
 		{"damaged key alone", map[string]string{"ca.key.pem": "x", "ca-rsa.key.pem": "", "ca.cert.pem": ""}, []string{"ca.key.pem is damaged"}},
 	}
