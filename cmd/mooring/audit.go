@@ -217,9 +217,6 @@ func auditRow(a wire.AuditEntry) []string {
 		id = fmt.Sprintf("(%d records)", *a.Succeeded+*a.Failed)
 		result = fmt.Sprintf("%s, %d done, %d failed", a.Result, *a.Succeeded, *a.Failed)
 	}
-	if a.Detail != "" {
-		result += ", " + onOneLine(a.Detail)
-	}
 	if outcome := outcomeOf(a); outcome != "" {
 		result += ", " + outcome
 	}

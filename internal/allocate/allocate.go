@@ -125,7 +125,7 @@ func (r Request) candidates(named []dps.HostName, t *trace) ([]dps.LinkedHub, er
 		}
 	}
 	if len(picked) == 0 {
-		return nil, t.fail(dps.Errorf(dps.NoHub, "No hub is linked that takes new devices."))
+		return nil, t.fail(dps.Errorf(dps.NoHub, "No linked hub accepts new devices."))
 	}
 	if t.on() {
 		t.add(StepCandidates, names(picked)+": linked, and the enrollment names no hubs")

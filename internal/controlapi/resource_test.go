@@ -52,7 +52,7 @@ type plane struct {
 func (p *plane) Check(ctx context.Context, hub dps.LinkedHub) error {
 	if p.slow {
 		<-ctx.Done()
-		return dps.Errorf(dps.HubUnavailable, "no answer in time")
+		return dps.Errorf(dps.HubUnavailable, "timed out")
 	}
 	return p.checker.Check(ctx, hub)
 }

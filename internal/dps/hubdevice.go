@@ -77,7 +77,7 @@ func NewHubAuthentication(kind, primary, secondary string, keys KeyPair) (HubAut
 func thumbprints(primary, secondary string) (HubAuthentication, error) {
 	const field = "authentication.x509Thumbprint"
 	if primary == "" && secondary == "" {
-		return HubAuthentication{}, Invalidf(field, "selfSigned needs a thumbprint")
+		return HubAuthentication{}, Invalidf(field, "requires a thumbprint for selfSigned")
 	}
 	for name, text := range map[string]string{".primaryThumbprint": primary, ".secondaryThumbprint": secondary} {
 		if text != "" && !hubThumbprintPattern.MatchString(text) {
@@ -248,7 +248,7 @@ func (d *HubDevice) belong(draft HubDeviceDraft) error {
 	}
 	if d.IotEdge {
 		if *draft.Scope != "" && *draft.Scope != d.Scope() {
-			return Invalidf("deviceScope", "is made by the hub for an edge device; its parent goes into parentScopes")
+			return Invalidf("deviceScope", "is read-only for an edge device; set parentScopes")
 		}
 		return nil
 	}

@@ -79,7 +79,7 @@ func CheckTags(tags map[string]string) error {
 		}
 		key := strings.ToLower(name)
 		if other, twice := spelled[key]; twice {
-			return Invalidf("tags", "%q and %q are one name: case does not count", min(name, other), max(name, other))
+			return Invalidf("tags", "%q and %q are the same name: case is ignored", min(name, other), max(name, other))
 		}
 		spelled[key] = name
 	}

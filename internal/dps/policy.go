@@ -49,7 +49,7 @@ func ParseRights(s string) (Rights, error) {
 	for part := range strings.SplitSeq(s, ",") {
 		right, ok := rightOf(strings.TrimSpace(part))
 		if !ok {
-			return 0, Invalidf("rights", "%q is no right", strings.TrimSpace(part))
+			return 0, Invalidf("rights", "%q is not a right", strings.TrimSpace(part))
 		}
 		r |= right
 	}

@@ -53,7 +53,9 @@ func (Secret) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, "[redacted]
 func (Secret) LogValue() slog.Value { return slog.StringValue("[redacted]") }
 
 // MarshalJSON refuses: a secret becomes JSON only where it is revealed.
-func (Secret) MarshalJSON() ([]byte, error) { return nil, errors.New("a secret cannot become JSON") }
+func (Secret) MarshalJSON() ([]byte, error) {
+	return nil, errors.New("a secret cannot be encoded as JSON")
+}
 
 // Bounds of a symmetric key's length, in bytes, and the length that we generate.
 // Source: azure-docs, articles/iot-dps/concepts-symmetric-key-attestation.md.

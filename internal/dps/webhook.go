@@ -40,7 +40,7 @@ func (r WebhookRules) CheckURL(field, text string) error {
 		return Invalidf(field, "must be an absolute https URL of at most %d characters", maxWebhookURL)
 	}
 	if u.User != nil {
-		return Invalidf(field, "must have no user: a key belongs into the query")
+		return Invalidf(field, "must not contain user information; put a key into the query")
 	}
 	return r.checkHost(field, strings.ToLower(strings.TrimSuffix(u.Hostname(), ".")))
 }

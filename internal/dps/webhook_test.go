@@ -27,7 +27,7 @@ func TestWebhookRules(t *testing.T) {
 		{"/api", dps.WebhookRules{}, "absolute https URL"},
 		{"", dps.WebhookRules{}, "absolute https URL"},
 		{"https://f.example/" + strings.Repeat("a", 2048), dps.WebhookRules{}, "absolute https URL"},
-		{"https://u@f.example", dps.WebhookRules{}, "no user"},
+		{"https://u@f.example", dps.WebhookRules{}, "user information"},
 		{"https://localhost", dps.WebhookRules{}, "this machine"},
 		{"https://a.LOCALHOST.", dps.WebhookRules{}, "this machine"},
 		{"https://localhost", dps.WebhookRules{Loopback: true}, ""},

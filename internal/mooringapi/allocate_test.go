@@ -79,7 +79,7 @@ func TestAllocate(t *testing.T) {
 	// The enrollment follows the policy of the service; its hub takes nobody new.
 	w.send(t, "PUT", "/enrollmentGroups/open", `{"enrollmentGroupId": "open", "attestation": {"type": "symmetricKey"}}`)
 	failed := w.dry(t, `{"registrationId": "sensor-8", "enrollmentGroupId": "open"}`)
-	if failed.Outcome != "failed" || failed.ErrorCode != 400208 || failed.ErrorMessage != "No hub is linked that takes new devices." ||
+	if failed.Outcome != "failed" || failed.ErrorCode != 400208 || failed.ErrorMessage != "No linked hub accepts new devices." ||
 		failed.IotHubHostName != "" {
 		t.Errorf("%+v", failed)
 	}

@@ -130,44 +130,44 @@ func Reason(err error) string {
 	}
 	if e, ok := errors.AsType[*net.DNSError](err); ok {
 		if e.IsNotFound {
-			return fmt.Sprintf("the name %s cannot be resolved", e.Name)
+			return fmt.Sprintf("host %s not found", e.Name)
 		}
-		return fmt.Sprintf("looking up %s brought no answer", e.Name)
+		return fmt.Sprintf("DNS lookup of %s failed", e.Name)
 	}
 	timeout, ok := errors.AsType[net.Error](err)
 	switch {
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return "connection refused"
 	case errors.Is(err, syscall.ENETUNREACH), errors.Is(err, syscall.EHOSTUNREACH):
-		return "no route to it"
+		return "no route to host"
 	case ok && timeout.Timeout():
-		return "no answer in time"
+		return "timed out"
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.ECONNRESET),
 		errors.Is(err, syscall.EPIPE), errors.Is(err, net.ErrClosed):
-		return "the connection was cut"
+		return "connection closed"
 	}
-	return "the call failed"
+	return "request failed"
 }
 
 // tlsReason is Reason for failures of the handshake, "" for others.
 func tlsReason(err error) string {
 	if _, ok := errors.AsType[x509.UnknownAuthorityError](err); ok {
-		return "its certificate is of an authority that is not trusted here (--hub-ca names the file of one to trust)"
+		return "its certificate is signed by an unknown authority (add it with --hub-ca)"
 	}
 	if e, ok := errors.AsType[x509.HostnameError](err); ok {
 		return fmt.Sprintf("its certificate is not for %s", e.Host)
 	}
 	if e, ok := errors.AsType[x509.CertificateInvalidError](err); ok {
 		if e.Reason == x509.Expired {
-			return "its certificate has expired or is not valid yet, by the clock of this machine"
+			return "its certificate is expired or not yet valid according to this machine's clock"
 		}
 		return "its certificate is not valid"
 	}
 	if _, ok := errors.AsType[tls.RecordHeaderError](err); ok || errors.Is(err, http.ErrSchemeMismatch) {
-		return "it does not speak TLS"
+		return "it does not use TLS"
 	}
 	if _, ok := errors.AsType[tls.AlertError](err); ok {
-		return "it refused the TLS handshake"
+		return "it rejected the TLS handshake"
 	}
 	return ""
 }

@@ -145,8 +145,8 @@ func TestReasonOfRealFailures(t *testing.T) {
 	closed.Close()
 	for url, want := range map[string]string{
 		closed.URL: "connection refused",
-		strings.Replace(plain.URL, "http", "https", 1): "it does not speak TLS",
-		cutting.URL: "the connection was cut",
+		strings.Replace(plain.URL, "http", "https", 1): "it does not use TLS",
+		cutting.URL: "connection closed",
 	} {
 		_, err := call(t, client(t, outbound.Options{}), url)
 		if got := outbound.Reason(err); got != want {
@@ -161,13 +161,13 @@ func TestReason(t *testing.T) {
 		err  error
 		want string
 	}{
-		{&net.DNSError{Err: "no such host", Name: "hub.example", IsNotFound: true}, "the name hub.example cannot be resolved"},
-		{&net.DNSError{Err: "server misbehaving", Name: "hub.example", IsTemporary: true}, "looking up hub.example brought no answer"},
-		{&net.OpError{Op: "dial", Err: syscall.EHOSTUNREACH}, "no route to it"},
-		{fmt.Errorf("calling: %w", context.DeadlineExceeded), "no answer in time"},
-		{&net.OpError{Op: "read", Err: syscall.ECONNRESET}, "the connection was cut"},
-		{io.ErrUnexpectedEOF, "the connection was cut"},
-		{errors.New("password=secret"), "the call failed"},
+		{&net.DNSError{Err: "no such host", Name: "hub.example", IsNotFound: true}, "host hub.example not found"},
+		{&net.DNSError{Err: "server misbehaving", Name: "hub.example", IsTemporary: true}, "DNS lookup of hub.example failed"},
+		{&net.OpError{Op: "dial", Err: syscall.EHOSTUNREACH}, "no route to host"},
+		{fmt.Errorf("calling: %w", context.DeadlineExceeded), "timed out"},
+		{&net.OpError{Op: "read", Err: syscall.ECONNRESET}, "connection closed"},
+		{io.ErrUnexpectedEOF, "connection closed"},
+		{errors.New("password=secret"), "request failed"},
 	} {
 		if got := outbound.Reason(fmt.Errorf("wrapped: %w", tt.err)); got != tt.want {
 			t.Errorf("%v: %q, want %q", tt.err, got, tt.want)

@@ -32,7 +32,7 @@ func (s *Service) ask(r *run, j *job) (verdict, error) {
 func noSuchHub(name dps.HostName) error {
 	return dps.Errorf(
 		dps.CustomAllocationFailed,
-		"Custom allocation failed: the webhook chose %q, which is none of the hubs that it was given.",
+		"Custom allocation failed: the webhook chose %q, which is not in linkedHubs.",
 		name,
 	)
 }

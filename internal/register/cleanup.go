@@ -75,12 +75,12 @@ func (s *Service) remove(r *run, it *item, hub RemoteHub, claim dps.Claim, befor
 		if failure := s.store.NotRemoved(r.acting, claim, dps.MessageOf(err), due); failure != nil {
 			return s.mend(r, it, failure)
 		}
-		s.logCleanup(r.acting, before, "an identity could not be removed from the hub that its device left", err)
+		s.logCleanup(r.acting, before, "cannot remove an orphaned identity; will retry", err)
 		return done // found again when it is due
 	}
 	if err := s.store.Removed(r.acting, claim); err != nil {
 		return s.mend(r, it, err)
 	}
-	s.logCleanup(r.acting, before, "an identity was removed from the hub that its device left", nil)
+	s.logCleanup(r.acting, before, "removed an orphaned identity", nil)
 	return done
 }

@@ -254,7 +254,7 @@ func (d *dryRun) choose(ctx context.Context) (plan, error) {
 		hub, err := d.ask(ctx, pl.candidates)
 		return pl.toward(hub, q), err
 	case pl.stays:
-		d.step(StepWebhook, "the webhook is called all the same, and may have a payload for the device; it was not asked")
+		d.step(StepWebhook, "the webhook is still called for a payload; this dry run did not call it")
 		return pl.toward(pl.candidates[0], q), nil
 	default:
 		return pl, nil
@@ -271,7 +271,7 @@ func whyItStays(policy *dps.ReprovisionPolicy) string {
 // ask lets the webhook choose.
 func (d *dryRun) ask(ctx context.Context, candidates []dps.LinkedHub) (dps.LinkedHub, error) {
 	if d.service.webhook == nil {
-		return dps.LinkedHub{}, dps.Errorf(dps.CustomAllocationFailed, "Custom allocation failed: this service calls no webhooks.")
+		return dps.LinkedHub{}, dps.Errorf(dps.CustomAllocationFailed, "Custom allocation failed: webhooks are not available.")
 	}
 	ctx, cancel := context.WithTimeout(ctx, dryRunPatience)
 	defer cancel()
@@ -326,10 +326,10 @@ func (d *dryRun) place(ctx context.Context, pl plan) error {
 		a.Outcome, a.Data, a.Substatus = WouldAssign, DataInitial, dps.InitialAssignment
 	case migrate:
 		a.Outcome, a.Data, a.Substatus = WouldMove, DataMigrated, dps.DeviceDataMigrated
-		d.step(StepReprovision, "the device moves, and its twin with it: migrateDeviceData is true")
+		d.step(StepReprovision, "the device moves with its twin: migrateDeviceData is true")
 	default:
 		a.Outcome, a.Data, a.Substatus = WouldMove, DataReset, dps.DeviceDataReset
-		d.step(StepReprovision, "the device moves, and begins anew: "+whyAnew(pl))
+		d.step(StepReprovision, "the device moves and gets a new twin: "+whyAnew(pl))
 	}
 	return d.found(ctx, pl.to)
 }
@@ -341,7 +341,7 @@ func (d *dryRun) stay(ctx context.Context, hub dps.LinkedHub) error {
 	gone, err := d.gone(ctx, hub)
 	if gone {
 		a.Data = DataInitial
-		d.step(StepIdentity, "the hub has no identity "+string(a.DeviceID)+" any more: it is made anew")
+		d.step(StepIdentity, "the hub has no identity "+string(a.DeviceID)+"; it is created again")
 	}
 	return err
 }
@@ -373,7 +373,7 @@ func whyAnew(pl plan) string {
 	case pl.from == nil:
 		return "its old hub is no longer linked"
 	case pl.migrate:
-		return "its identity is gone from its old hub"
+		return "the old hub no longer has its identity"
 	}
 	return "migrateDeviceData is false"
 }
@@ -390,7 +390,7 @@ func (d *dryRun) spelling() dps.RegistrationID {
 // not asked.
 func (d *dryRun) found(ctx context.Context, hub dps.LinkedHub) error {
 	if hub.Kind != dps.KindEmbedded {
-		d.step(StepIdentity, "whether the hub has an identity of that name already is not asked")
+		d.step(StepIdentity, "hubs over the wire are not queried for an existing identity")
 		return nil
 	}
 	_, err := d.service.store.HubDevice(ctx, d.in.ID, hub.ID, d.answer.DeviceID)
@@ -401,6 +401,6 @@ func (d *dryRun) found(ctx context.Context, hub dps.LinkedHub) error {
 		return err
 	}
 	d.answer.Data, d.answer.Substatus = DataKept, dps.ReprovisionedToInitialAssignment
-	d.step(StepIdentity, "the hub has an identity "+string(d.answer.DeviceID)+" already, which is taken over with its twin")
+	d.step(StepIdentity, "the hub has an identity "+string(d.answer.DeviceID)+" already; the device takes it over with its twin")
 	return nil
 }

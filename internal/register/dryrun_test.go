@@ -110,7 +110,7 @@ func TestDryRun(t *testing.T) {
 				Substatus:  dps.InitialAssignment,
 				Data:       register.DataInitial,
 			},
-			"network: 10.1.2.3 is in 10.0.0.0/8, near to westeurope; location: westeurope: far.example.com; hub: far.example.com: the only one left; identity: whether",
+			"network: 10.1.2.3 is in 10.0.0.0/8, near to westeurope; location: westeurope: far.example.com; hub: far.example.com: the only one left; identity: hubs over the wire are not queried",
 		},
 		{
 			"it stays by its policy", static(hostName),
@@ -296,7 +296,7 @@ func TestDryRunAsksUnderNever(t *testing.T) {
 	}
 	q.CallWebhook = false
 	if got, err = s.DryRun(t.Context(), in, q); err != nil || got.Outcome != register.WouldStay || got.Payload != nil || f.called != 2 ||
-		!strings.Contains(steps(got), "webhook: the webhook is called all the same") {
+		!strings.Contains(steps(got), "webhook: the webhook is still called for a payload") {
 		t.Errorf("%+v, %v", got, err)
 	}
 	q.CallWebhook = true // of a service that calls none

@@ -210,13 +210,21 @@ func TestHubIsUnlinked(t *testing.T) {
 	}
 }
 
+// Static allocation without iotHubs takes the only linked hub.
+func TestStaticWithoutHubs(t *testing.T) {
+	w := newWorld(t)
+	w.group(t, func(e *dps.Enrollment) { e.Placement.Policy = dps.Static })
+	if rec := w.registered(t, w.request("sensor", w.leaf(t, "sensor"))); rec.Status != dps.Assigned || rec.Hub != hostName {
+		t.Errorf("record = %+v, failure %+v", rec, rec.Failure)
+	}
+}
+
 func TestAllocationFails(t *testing.T) {
 	tests := []struct {
 		name      string
 		placement dps.Placement
 		says      string
 	}{
-		{"static without hub", dps.Placement{Policy: dps.Static}, "exactly one hub"},
 		{"unlinked hub", dps.Placement{Policy: dps.Hashed, IotHubs: []dps.HostName{"gone.example.com"}}, "gone.example.com"},
 		{"unlinked single hub", dps.Placement{HubHostName: "gone.example.com"}, "gone.example.com"},
 	}

@@ -100,7 +100,7 @@ func (s *Service) notPlaced(r *run, claim dps.Claim, before dps.Remnant, outcome
 		return err
 	}
 	if failure := s.store.NotPlaced(r.acting, claim); failure != nil {
-		s.log.WarnContext(r.acting, "a place at which nothing was made stays noted", "registrationId", string(claim.ID), "err", failure)
+		s.log.WarnContext(r.acting, "cannot drop the claim on a hub identity that was not created", "registrationId", string(claim.ID), "err", failure)
 	}
 	return err
 }
@@ -156,7 +156,7 @@ func (s *Service) elsewhere(r *run, j *job, pl plan) (v verdict, moved bool, err
 	if err != nil || other.webhook() || other.to.ID == pl.to.ID {
 		return verdict{}, false, nil //nolint:nilerr // where no other is to be had, this one will do
 	}
-	s.log.InfoContext(r.acting, "a hub that is down loses a registration to another",
+	s.log.InfoContext(r.acting, "hub is down; using another one",
 		"registrationId", string(j.id), "down", string(pl.to.HostName), "to", string(other.to.HostName))
 	v, err = s.head(r, j, other)
 	return v, true, err
@@ -173,7 +173,7 @@ func (s *Service) firstTwin(ctx context.Context, j *job, pl plan) (twin dps.Twin
 		if dps.CodeOf(err) != dps.DeviceNotFound {
 			return twin, false, err
 		}
-		s.log.InfoContext(ctx, "the device is gone from its old hub: it starts with its initial twin",
+		s.log.InfoContext(ctx, "identity not found at the old hub; using the initial twin",
 			"registrationId", string(j.id), "hub", string(pl.from.HostName))
 	}
 	twin, err = j.sub.initialTwin()

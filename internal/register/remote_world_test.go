@@ -71,7 +71,7 @@ func (h *fakeHub) call(ctx context.Context, name string, effect func() error) er
 		select {
 		case <-time.After(slow):
 		case <-ctx.Done():
-			return &dps.Error{Code: dps.HubUnavailable, Again: true, Message: "no answer in time", Err: ctx.Err()}
+			return &dps.Error{Code: dps.HubUnavailable, Again: true, Message: "timed out", Err: ctx.Err()}
 		}
 	}
 	h.mu.Lock()

@@ -48,7 +48,7 @@ func (s *Service) refuseHeld(ctx context.Context, in dps.InstanceID, req Request
 	r.Move = &m
 	s.keep(r)
 	s.log.InfoContext(ctx, "registration refused", append(requestAttrs(req), slog.Any("decision", d))...)
-	return dps.Errorf(dps.Unauthorized, "%s", d.Answer)
+	return dps.Errorf(d.Reason.Code(), "%s", d.Answer)
 }
 
 // mayTake fails with a heldError where a device must not take over what another holder
@@ -163,7 +163,10 @@ func (s *Service) keepMoves(ctx context.Context, r dps.Refusal, all []dps.Identi
 		r.Decision.Checks = append(r.Decision.Checks[:len(r.Decision.Checks):len(r.Decision.Checks)],
 			dps.Check{Name: checkHolder, OK: true, Detail: m.String() + " at " + string(m.HostName)})
 		r.Decision.Reason, r.Decision.Answer = dps.ReasonIdentityMoved, string(dps.Assigned)
-		r.Decision.Remedy = "if this was not intended, disable the " + m.To.String() + " and start the service with --takeover refuse"
+		r.Decision.Remedy = "if this was not intended, disable the " + m.To.String()
+		if s.takeover != dps.TakeoverRefuse {
+			r.Decision.Remedy += " and start the service with --takeover refuse"
+		}
 		s.keep(r)
 		s.log.WarnContext(ctx, m.String(), "hub", string(m.HostName), "registrationId", string(r.ID), "remote", r.Remote, "trackingId", r.TrackingID)
 	}

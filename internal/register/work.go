@@ -38,7 +38,7 @@ func (s *Service) Run(ctx context.Context) error {
 	defer tick.Stop()
 	for ctx.Err() == nil {
 		if err := s.findPlaces(ctx); err != nil && ctx.Err() == nil {
-			s.log.WarnContext(ctx, "looking for identities to clean up", "err", err)
+			s.log.WarnContext(ctx, "cannot list identities to clean up", "err", err)
 		}
 		select {
 		case <-ctx.Done():
@@ -68,7 +68,7 @@ func (l *line) load(ctx context.Context, r *run) error {
 		l.add(w, nil)
 	}
 	if len(open) > 0 {
-		l.service.log.InfoContext(ctx, "open registrations go on", "count", len(open))
+		l.service.log.InfoContext(ctx, "resuming open registrations", "count", len(open))
 	}
 	return nil
 }
@@ -141,7 +141,7 @@ func (it *item) at(writes bool, after time.Duration) verdict {
 // mend waits for the store, which nothing else can replace.
 func (s *Service) mend(r *run, it *item, err error) verdict {
 	if r.acting.Err() == nil {
-		s.log.WarnContext(r.acting, "an open registration has to wait", "registrationId", string(it.id), "err", err)
+		s.log.WarnContext(r.acting, "storage failed; retrying an open registration", "registrationId", string(it.id), "err", err)
 	}
 	it.mended++
 	return it.at(it.writes, backoff(it.mended))
@@ -180,7 +180,7 @@ func (s *Service) job(ctx context.Context, it *item) (*job, error) {
 }
 
 // errGone is why an open registration ends whose enrollment no longer lets it in.
-var errGone = errors.New("the enrollment changed while the registration was open")
+var errGone = errors.New("the enrollment changed while the registration was in progress")
 
 // admit reads the enrollment of a job. It fails with the code of a missing one, or
 // with Unauthorized where it attests otherwise now.
@@ -192,7 +192,7 @@ func (s *Service) admit(ctx context.Context, j *job) error {
 	j.sub.entry, j.disabled = e, e.Disabled()
 	var ok bool
 	if j.sub.auth, ok = credential(j.reg, j.work.KeyOf, e); !ok {
-		return dps.Wrap(dps.Unauthorized, errGone, "The enrollment changed while the registration was under way.")
+		return dps.Wrap(dps.Unauthorized, errGone, "The enrollment changed while the registration was in progress.")
 	}
 	return nil
 }
@@ -269,7 +269,7 @@ func (s *Service) logFinished(ctx context.Context, j *job, reg dps.Registration)
 		s.log.DebugContext(ctx, "registered", append(attrs,
 			slog.String("hub", string(reg.Assignment.Hub)), slog.String("deviceId", string(reg.Assignment.DeviceID)))...)
 	default:
-		s.log.InfoContext(ctx, "registration ended", append(attrs, slog.String("status", string(reg.Status)))...)
+		s.log.InfoContext(ctx, "registration finished", append(attrs, slog.String("status", string(reg.Status)))...)
 	}
 }
 
@@ -362,7 +362,7 @@ func (s *Service) setback(r *run, j *job, err error) verdict {
 	}
 	s.log.DebugContext(
 		r.acting,
-		"an open registration is tried again",
+		"retrying an open registration",
 		"registrationId",
 		string(j.id),
 		"attempt",

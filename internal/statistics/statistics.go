@@ -188,7 +188,7 @@ func (c *Counter) report(err error) {
 		return
 	}
 	c.failing = true
-	c.log.Warn("counts of registrations cannot be stored at the moment; they wait", "err", err)
+	c.log.Warn("cannot store registration counts; retrying", "err", err)
 }
 
 // MaxBuckets is how many buckets a series has at most: 90 days of hours.
@@ -228,11 +228,11 @@ func (c *Counter) width(from, until time.Time, step time.Duration) (time.Duratio
 	case step < Minute || step%Minute != 0 || step > Hour && step%Hour != 0:
 		return 0, dps.Invalidf("step", "must be whole minutes up to an hour, or whole hours")
 	case until.Sub(from) > time.Duration(MaxBuckets)*step:
-		return 0, dps.Invalidf("step", "makes more than %d buckets of the time from since to until", MaxBuckets)
+		return 0, dps.Invalidf("step", "gives more than %d buckets between since and until", MaxBuckets)
 	case step%Hour == 0:
 		return Hour, nil
 	case from.Before(c.now().Add(-KeepMinutes - step)):
-		return 0, dps.Invalidf("since", "lies more than 24 hours back, for which only whole hours are kept; ask for a step of 1h")
+		return 0, dps.Invalidf("since", "is more than 24 hours ago, where only hourly counts exist; use step 1h")
 	default:
 		return Minute, nil
 	}

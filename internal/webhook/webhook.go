@@ -74,7 +74,7 @@ func New(o Options) *Client {
 }
 
 // errForbidden is in the chain of errors about addresses that may not be called.
-var errForbidden = errors.New("the rules for webhooks forbid it")
+var errForbidden = errors.New("forbidden by --webhook-allow")
 
 // checkAddress checks the address of a connection about to be made.
 func checkAddress(rules dps.WebhookRules, address string) error {
@@ -134,7 +134,7 @@ func (c *Client) newRequest(q register.WebhookQuestion) (*http.Request, error) {
 		return nil, dps.Errorf(dps.CustomAllocationFailed, "Custom allocation failed: the enrollment has no webhook.")
 	}
 	if err := c.rules.CheckURL(field, hook.WebhookURL); err != nil { // the rules may be new
-		return nil, dps.Wrap(dps.CustomAllocationFailed, err, "Custom allocation failed: the webhook may not be called: "+dps.MessageOf(err)+".")
+		return nil, dps.Wrap(dps.CustomAllocationFailed, err, "Custom allocation failed: the webhook is not allowed: "+dps.MessageOf(err)+".")
 	}
 	question, err := translate.AllocationRequest(translate.AllocationQuestion(q))
 	if err != nil {
@@ -173,15 +173,15 @@ func refused(status int) error {
 func noAnswer(err error) error {
 	e := &dps.Error{
 		Code: dps.CustomAllocationFailed, Err: withoutURL(err), Again: true,
-		Message: "Custom allocation failed: the webhook could not be reached, or broke off.",
+		Message: "Custom allocation failed: the connection to the webhook failed.",
 	}
 	timeout, isNet := errors.AsType[net.Error](err)
 	switch {
 	case errors.Is(err, errForbidden):
 		e.Again = false
-		e.Message = "Custom allocation failed: the webhook's host has an address that may not be called; see 'mooring serve --webhook-allow'."
+		e.Message = "Custom allocation failed: the webhook's host resolves to an address that is not allowed; see --webhook-allow."
 	case errors.Is(err, context.DeadlineExceeded), isNet && timeout.Timeout():
-		e.Message = "Custom allocation failed: the webhook did not answer in time."
+		e.Message = "Custom allocation failed: the webhook timed out."
 	}
 	return e
 }

@@ -119,7 +119,7 @@ func write(status int, body string) http.HandlerFunc {
 	}
 }
 
-const broken = "Custom allocation failed: the webhook could not be reached, or broke off."
+const broken = "Custom allocation failed: the connection to the webhook failed."
 
 func TestOutcomes(t *testing.T) {
 	long := `{"iotHubHostName": "hub-a.example", "payload": {"a": "` + strings.Repeat("x", 60<<10) + `"}}`
@@ -221,7 +221,7 @@ func check(t *testing.T, got register.WebhookAnswer, err error, want register.We
 
 // A function that says nothing, or a byte now and then, is left when its time is over.
 func TestSlowFunctions(t *testing.T) {
-	const late = "Custom allocation failed: the webhook did not answer in time."
+	const late = "Custom allocation failed: the webhook timed out."
 	for name, handle := range map[string]func(w http.ResponseWriter, r *http.Request){
 		"silent": func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() },
 		"trickle": func(w http.ResponseWriter, r *http.Request) {
@@ -310,7 +310,7 @@ func TestManyAtOnce(t *testing.T) {
 func TestForbiddenWebhooks(t *testing.T) {
 	f := newFunction(t, func(http.ResponseWriter, *http.Request) { t.Error("it was called") })
 	for url, message := range map[string]string{
-		f.URL: "the webhook may not be called: customAllocationDefinition.webhookUrl: must not lead to this machine",
+		f.URL: "the webhook is not allowed: customAllocationDefinition.webhookUrl: must not lead to this machine",
 		strings.Replace(f.URL, "127.0.0.1", "localhost", 1): "must not lead to this machine",
 		"http://f.example": "must be https",
 	} {
@@ -334,7 +334,7 @@ func TestForbiddenAddresses(t *testing.T) {
 		resolveAllTo(t, address)
 		c := webhook.New(webhook.Options{Rules: rules})
 		got, err := c.Ask(t.Context(), question("https://fn.example:"+port))
-		check(t, got, err, register.WebhookAnswer{}, dps.CustomAllocationFailed, "host has an address that may not be called", false)
+		check(t, got, err, register.WebhookAnswer{}, dps.CustomAllocationFailed, "resolves to an address that is not allowed", false)
 		c.Close()
 	}
 	resolveAllTo(t, [4]byte{127, 0, 0, 1})

@@ -380,7 +380,7 @@ func TestHubRefuses(t *testing.T) {
 		words      string
 	}{
 		{
-			"its key is another one", "plant-a.example",
+			"wrong key, unknown policy", "plant-a.example",
 			func(h *fakehub.Hub) { h.SetPolicy("iothubowner", owner(t, newKeyText())) },
 			func(t *testing.T, h *fakehub.Hub, plant *hubSite) { // by 'mooring linked-hub update'
 				key := newKeyText()

@@ -110,7 +110,7 @@ func (s *server) run(ctx context.Context, c call, item wire.HubBulkItem) error {
 		return dps.Invalidf("id", "is required")
 	}
 	if item.ModuleID != "" {
-		return dps.Errorf(dps.NotOffered, "moduleId: this hub has no modules")
+		return dps.Errorf(dps.NotOffered, "moduleId: is not supported by embedded hubs")
 	}
 	i := slices.IndexFunc(modes, func(m mode) bool { return strings.EqualFold(m.name, item.ImportMode) })
 	if i < 0 {

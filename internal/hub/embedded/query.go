@@ -75,7 +75,7 @@ func continuation(r *http.Request) (dps.DeviceID, error) {
 			return id, nil
 		}
 	}
-	return "", dps.Invalidf(wire.HeaderContinuation, "is none that this hub gave")
+	return "", dps.Invalidf(wire.HeaderContinuation, "is not a valid continuation token")
 }
 
 // show writes a page: whole twins, or the selected members.

@@ -79,7 +79,7 @@ func (p *statementParser) next() {
 	}
 	m := tokenPattern.FindStringSubmatchIndex(trimmed)
 	if m == nil {
-		p.fail("a name, a string or a sign")
+		p.fail("a name, a string or an operator")
 		return
 	}
 	p.tok, p.rest = trimmed[m[2]:m[3]], trimmed[m[3]:]
@@ -163,7 +163,7 @@ func (p *statementParser) test(f *dps.HubDeviceFilter) {
 
 func (p *statementParser) once(free bool) {
 	if !free {
-		p.fail("another condition: each is taken once")
+		p.fail("another condition; each may appear once")
 	}
 }
 
@@ -190,10 +190,10 @@ func (p *statementParser) argument(member string) string {
 	return text
 }
 
-// text reads a string that is not empty: an empty one would leave the filter open.
+// text reads a non-empty string: an empty one would leave the filter open.
 func (p *statementParser) text() string {
 	if len(p.tok) < 3 || p.tok[0] != '\'' && p.tok[0] != '"' {
-		p.fail("a string that is not empty")
+		p.fail("a non-empty string")
 		return ""
 	}
 	quote := p.tok[:1]

@@ -139,7 +139,7 @@ func words(body []byte) string {
 // of the hub that says 200 to everything has not removed anything.
 func readNothing(a answer) error {
 	if len(bytes.TrimSpace(a.body)) > 0 {
-		return fmt.Errorf("%w: a body where a hub has none", errMalformed)
+		return fmt.Errorf("%w: unexpected response body", errMalformed)
 	}
 	return nil
 }
@@ -167,7 +167,7 @@ type bulkResult struct {
 func readBulk(status int, body []byte) (withoutTwin bool, err error) {
 	var result bulkResult
 	if err := json.Unmarshal(body, &result); err != nil || result.IsSuccessful == nil {
-		return false, fmt.Errorf("%w: no result of a bulk call", errMalformed)
+		return false, fmt.Errorf("%w: missing bulk result", errMalformed)
 	}
 	for _, e := range result.Errors {
 		failure := &refused{status: status, words: words(body)}
@@ -175,7 +175,7 @@ func readBulk(status int, body []byte) (withoutTwin bool, err error) {
 		return false, failure // one device was sent: the first error is its own
 	}
 	if !*result.IsSuccessful || status != http.StatusOK {
-		return false, fmt.Errorf("%w: a bulk call that is neither successful nor has errors", errMalformed)
+		return false, fmt.Errorf("%w: bulk result without success or errors", errMalformed)
 	}
 	for _, w := range result.Warnings {
 		withoutTwin = withoutTwin || w.WarningCode == deviceWithoutTwin
@@ -226,7 +226,7 @@ func readIdentity(header http.Header, body []byte) (identity, error) {
 		i.etag = bareETag(header.Get("ETag"))
 	}
 	if i.etag == "" || strings.ContainsFunc(i.etag, func(c rune) bool { return c <= ' ' || c == '"' || c > unicode.MaxASCII }) {
-		return identity{}, fmt.Errorf("%w: a device identity without an etag", errMalformed)
+		return identity{}, fmt.Errorf("%w: device identity without etag", errMalformed)
 	}
 	if known.Authentication != nil {
 		i.auth = readAuthentication(*known.Authentication)
@@ -297,7 +297,7 @@ func readTwin(body []byte) (dps.Twin, error) {
 	}{{"tags", in.Tags, &t.Tags}, {"desired", in.Properties.Desired, &t.Desired}, {"reported", in.Properties.Reported, &t.Reported}} {
 		var err error
 		if *section.out, err = readSection(section.in); err != nil {
-			return dps.Twin{}, fmt.Errorf("%w: twin with %s that is no object", errMalformed, section.name)
+			return dps.Twin{}, fmt.Errorf("%w: twin section %s is not an object", errMalformed, section.name)
 		}
 	}
 	return t, nil

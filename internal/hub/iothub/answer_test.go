@@ -72,7 +72,7 @@ func TestErrorForms(t *testing.T) {
 		{name: "no result", status: 200, body: "{}", code: dps.HubUnavailable, words: "malformed answer"},
 		{name: "nothing", status: 200, code: dps.HubUnavailable, words: "malformed answer"},
 		{name: "unsuccessful for no reason", status: 200, body: `{"isSuccessful":false}`, code: dps.HubUnavailable, words: "malformed answer"},
-		{name: "too large", status: 200, body: strings.Repeat("a", 2<<20+1), code: dps.HubUnavailable, words: "larger than its limit"},
+		{name: "too large", status: 200, body: strings.Repeat("a", 2<<20+1), code: dps.HubUnavailable, words: "exceeds the size limit"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()

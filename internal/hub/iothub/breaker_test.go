@@ -126,9 +126,9 @@ func TestBreaker(t *testing.T) {
 		}
 		stop()
 		wantLog := []string{
-			`level=INFO msg="a linked hub answers" hub=hub.example id=hub`,
-			`level=WARN msg="a linked hub is down" hub=hub.example id=hub problem="connection refused"`,
-			`level=INFO msg="a linked hub answers" hub=hub.example id=hub`,
+			`level=INFO msg="linked hub is up" hub=hub.example id=hub`,
+			`level=WARN msg="linked hub is down" hub=hub.example id=hub problem="connection refused"`,
+			`level=INFO msg="linked hub is up" hub=hub.example id=hub`,
 		}
 		if diff := cmp.Diff(wantLog, strings.Split(strings.TrimSpace(log.String()), "\n")); diff != "" {
 			t.Errorf("log (-want +got):\n%s", diff)

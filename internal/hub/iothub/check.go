@@ -68,7 +68,7 @@ func (h *hub) problem(r *refused, right string) string {
 		)
 	case r.status == http.StatusUnauthorized && right == "RegistryRead":
 		return fmt.Sprintf(
-			"hub %s refuses policy %q: its key is another one, there is no such policy, or it lacks the right %s (%s)",
+			"hub %s refuses policy %q: wrong key, unknown policy, or missing right %s (%s)",
 			name,
 			policy,
 			right,

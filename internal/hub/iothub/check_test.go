@@ -59,12 +59,12 @@ func TestCheckSaysWhatIsMissing(t *testing.T) {
 		number int
 	}{
 		{"all", func(l *dps.LinkedHub) { l.Access.KeyName = "all" }, "", 0},
-		{"no such policy", func(l *dps.LinkedHub) { l.Access.KeyName = "ghost" }, `hub hub.example refuses policy "ghost": its key is another one, there is no such policy, or it lacks the right RegistryRead`, 401002},
+		{"no such policy", func(l *dps.LinkedHub) { l.Access.KeyName = "ghost" }, `hub hub.example refuses policy "ghost": wrong key, unknown policy, or missing right RegistryRead`, 401002},
 		{"another key", func(l *dps.LinkedHub) {
 			l.Access.KeyName, l.Access.Key = "all", dps.NewSecret([]byte("another"))
-		}, `hub hub.example refuses policy "all": its key is another one`, 401002},
+		}, `hub hub.example refuses policy "all": wrong key`, 401002},
 		{"another name", func(l *dps.LinkedHub) { l.Access.KeyName, l.HostName = "all", "other.example" }, `hub other.example refuses policy "all"`, 401002},
-		{"no right to read", func(l *dps.LinkedHub) { l.Access.KeyName = "service" }, "or it lacks the right RegistryRead", 401002},
+		{"no right to read", func(l *dps.LinkedHub) { l.Access.KeyName = "service" }, "or missing right RegistryRead", 401002},
 		{"no right to twins", func(l *dps.LinkedHub) { l.Access.KeyName = "noTwins" }, `policy "noTwins" of hub hub.example lacks the right ServiceConnect`, 401002},
 		{"no right to twins either", func(l *dps.LinkedHub) { l.Access.KeyName = "read" }, `policy "read" of hub hub.example lacks the right ServiceConnect`, 401002},
 		{"no right to write", func(l *dps.LinkedHub) { l.Access.KeyName = "noWrite" }, `policy "noWrite" of hub hub.example lacks the right RegistryWrite`, 401002},
@@ -113,10 +113,10 @@ func TestCheckSaysWhyTheHubIsNotReached(t *testing.T) {
 		client         *http.Client
 		want           string
 	}{
-		{"a name that is none", "no-such-hub.invalid", stranger, "the name no-such-hub.invalid cannot be resolved"},
+		{"a name that is none", "no-such-hub.invalid", stranger, "host no-such-hub.invalid not found"},
 		{"nobody listens", closed.Addr().String(), stranger, "connection refused"},
-		{"no TLS", plain.Listener.Addr().String(), stranger, "it does not speak TLS"},
-		{"a CA that is not trusted", f.link().Access.Endpoint, stranger, "its certificate is of an authority that is not trusted here (--hub-ca names the file of one to trust)"},
+		{"no TLS", plain.Listener.Addr().String(), stranger, "it does not use TLS"},
+		{"a CA that is not trusted", f.link().Access.Endpoint, stranger, "its certificate is signed by an unknown authority (add it with --hub-ca)"},
 		{"another name in the certificate", strings.Replace(f.link().Access.Endpoint, "127.0.0.1", "localhost", 1), f.client(), "its certificate is not for localhost"},
 	} {
 		client := tt.client
@@ -170,7 +170,7 @@ func TestCheckSeesTheClocks(t *testing.T) {
 	for skew, want := range map[time.Duration]string{
 		2 * time.Hour:  `refuses the token of policy "iothubowner": the clock of this machine is 2h0m0s behind that of the hub`,
 		-2 * time.Hour: `refuses the token of policy "iothubowner": the clock of this machine is 2h0m0s ahead of that of the hub`,
-		time.Minute:    `its key is another one`,
+		time.Minute:    `wrong key`,
 	} {
 		refusing := says(401, map[string]string{"Date": now.Add(skew).Format(http.TimeFormat)}, oldForm)
 		pool := poolOf(refusing, func(o *iothub.Options) { o.Now = func() time.Time { return now } })

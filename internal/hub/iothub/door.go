@@ -81,7 +81,7 @@ type answer struct {
 }
 
 // errTooLarge is the failure to read an answer of more bytes than its limit.
-var errTooLarge = errors.New("the answer is larger than its limit")
+var errTooLarge = errors.New("response exceeds the size limit")
 
 // send makes one call and reads its answer.
 //

@@ -60,7 +60,7 @@ func (h *hub) paced(ctx context.Context, wait func(context.Context) error) error
 	case errors.Is(err, context.DeadlineExceeded):
 		return &dps.Error{
 			Code: dps.Throttled, Again: true, Err: err,
-			Message: fmt.Sprintf("no turn at hub %s came in the time that was left", h.link.HostName),
+			Message: fmt.Sprintf("timed out waiting for a write slot at hub %s", h.link.HostName),
 		}
 	case err != nil:
 		return h.gaveUp(ctx)
@@ -182,7 +182,7 @@ func (h *hub) call(ctx context.Context, what string, r request) error {
 func (h *hub) isPaused(left time.Duration) error {
 	return &dps.Error{
 		Code: dps.Throttled, Again: true, RetryAfter: left,
-		Message: fmt.Sprintf("hub %s asked to be left alone for a time", h.link.HostName),
+		Message: fmt.Sprintf("hub %s is throttling; retry later", h.link.HostName),
 	}
 }
 
@@ -194,7 +194,7 @@ func (h *hub) gaveUp(ctx context.Context) error {
 	}
 	return &dps.Error{
 		Code: dps.HubUnavailable, Again: true, Err: ctx.Err(),
-		Message: fmt.Sprintf("hub %s did not answer in the time that was left", h.link.HostName),
+		Message: fmt.Sprintf("hub %s timed out", h.link.HostName),
 	}
 }
 
@@ -274,7 +274,7 @@ func (h *hub) refusal(r *refused, a answer, trial bool) error {
 		}
 		return h.failed(r, fmt.Sprintf("it answered %d: %s", r.status, r.words), after, trial)
 	case class < http.StatusBadRequest:
-		return h.failed(r, fmt.Sprintf("it answered %d, which is no answer of a hub; redirects are not followed", r.status), 0, trial)
+		return h.failed(r, fmt.Sprintf("it answered %d, which no hub returns; redirects are not followed", r.status), 0, trial)
 	}
 	h.answered(accessProblem(r))
 	return &dps.Error{Code: dps.HubRefused, Number: r.number, Message: r.words, Err: r}
@@ -328,14 +328,14 @@ func (h *hub) failed(cause error, reason string, after time.Duration, trial bool
 func (h *hub) report(c change) {
 	h.observer.HubState(string(h.link.HostName), string(c.state))
 	if c.state == dps.HubDown {
-		h.log.Warn("a linked hub is down", "hub", h.link.HostName, "id", h.link.ID, "problem", c.problem)
+		h.log.Warn("linked hub is down", "hub", h.link.HostName, "id", h.link.ID, "problem", c.problem)
 		return
 	}
 	if c.problem != "" {
-		h.log.Warn("a linked hub answers, and refuses", "hub", h.link.HostName, "id", h.link.ID, "problem", c.problem)
+		h.log.Warn("linked hub refuses requests", "hub", h.link.HostName, "id", h.link.ID, "problem", c.problem)
 		return
 	}
-	h.log.Info("a linked hub answers", "hub", h.link.HostName, "id", h.link.ID)
+	h.log.Info("linked hub is up", "hub", h.link.HostName, "id", h.link.ID)
 }
 
 // probe is the cheapest call that only a working hub answers well.

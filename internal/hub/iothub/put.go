@@ -105,7 +105,7 @@ func (w *writer) put(ctx context.Context, p register.Put) (register.PutOutcome, 
 func (h *hub) contended(id dps.DeviceID) error {
 	return &dps.Error{
 		Code: dps.HubUnavailable, Again: true, RetryAfter: time.Second,
-		Message: fmt.Sprintf("device %q at hub %s is being changed by others all the time", id, h.link.HostName),
+		Message: fmt.Sprintf("device %q at hub %s is changed by other clients at the same time; retry later", id, h.link.HostName),
 	}
 }
 
@@ -261,7 +261,7 @@ func (w *writer) writeTwin(ctx context.Context, id dps.DeviceID, t dps.Twin) err
 		}
 	}
 	if t.Reported != nil {
-		w.log.WarnContext(ctx, "a hub without bulk calls takes no reported properties", "hub", w.link.HostName, "device", id)
+		w.log.WarnContext(ctx, "the hub has no bulk API; reported properties are not copied", "hub", w.link.HostName, "device", id)
 	}
 	if t.Tags == nil && t.Desired == nil {
 		return nil

@@ -292,3 +292,33 @@ func signer(t *testing.T, cn string) dps.Certificate {
 	must(t, err)
 	return dps.Certificate{DER: der}
 }
+
+// Two records that name one identity were possible before: the latest one has it.
+func TestMigrateHolders(t *testing.T) {
+	p := newPlace(t)
+	db := migrateTo(t, p.path, 10)
+	tokenKey := p.key.Seal([]byte(`{"p":"c2VjcmV0IGtleSBvZiB0b2tlbnM="}`), []byte("instance\x00default"))
+	_, err := db.ExecContext(t.Context(),
+		`INSERT INTO instances (id, scope, allocation, token_key, created) VALUES ('default', '0ne0000000A', 'static', $1, 1)`, tokenKey)
+	must(t, err)
+	for _, r := range []struct {
+		id, device string
+		updated    int
+	}{{"sensor", "sensor", 5}, {"pump", "sensor", 7}, {"valve", "sensor", 6}, {"fan", "fan", 9}, {"old", "fan", 3}, {"alone", "renamed", 1}} {
+		_, err := db.ExecContext(t.Context(), `INSERT INTO registrations (instance, id_key, id, entry_kind, entry_key, entry_id, attestation, evidence,
+			status, substatus, hub, device_id, error_code, error_message, operation, etag, created, updated) VALUES ('default', $1, $1, 'group', 'line',
+			'Line', 'x509', '', 'assigned', 'initialAssignment', 'embedded', $2, '', '', '5.' || $1, 'etag', 1, $3)`, r.id, r.device, r.updated)
+		must(t, err)
+	}
+	must(t, db.Close())
+	s := p.open(t)
+	for id, want := range map[dps.RegistrationID]dps.RegistrationID{
+		"sensor": "pump", "pump": "", "valve": "pump", "fan": "", "old": "fan", "alone": "",
+	} {
+		reg, err := s.Registration(t.Context(), dps.DefaultInstance, id)
+		must(t, err)
+		if reg.Assignment.TakenBy != want || reg.Assignment.Entry != (dps.EntryRef{Kind: dps.Group, ID: "Line"}) || reg.Entry != reg.Assignment.Entry {
+			t.Errorf("%s: %+v, want it taken by %q", id, reg.Assignment, want)
+		}
+	}
+}

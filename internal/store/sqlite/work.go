@@ -299,7 +299,7 @@ func claimPlacing(t tx, c dps.Claim, before dps.Remnant) (dps.Remnant, error) {
 
 func busy(r dps.Remnant, c dps.Claim) error {
 	return &dps.Error{
-		Code: dps.Throttled, Message: "An earlier request for this device is still under way at the hub.", RetryAfter: r.BusyUntil.Sub(c.Now),
+		Code: dps.Throttled, Message: "An earlier request for this device is still in progress at the hub.", RetryAfter: r.BusyUntil.Sub(c.Now),
 	}
 }
 
