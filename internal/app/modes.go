@@ -155,7 +155,8 @@ func (d dataDir) removeLeftovers(log *slog.Logger) error {
 		errs = append(errs, removeLeftover(path, log))
 	}
 	for _, pattern := range []string{
-		filepath.Join(escapeGlob(d.path), ".master.key.*"), filepath.Join(escapeGlob(d.path), ".room.*"), filepath.Join(escapeGlob(d.tls()), ".*.pem.*"),
+		filepath.Join(escapeGlob(d.path), ".master.key.*"), filepath.Join(escapeGlob(d.path), ".room.*"),
+		filepath.Join(escapeGlob(d.tls()), ".*.pem.*"),
 		escapeGlob(d.runtimeFile()) + ".new",
 	} {
 		files, err := filepath.Glob(pattern)

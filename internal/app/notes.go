@@ -13,7 +13,8 @@ import (
 )
 
 // notePorts says what follows from an HTTPS port that is not 443.
-const notePorts = "Devices over MQTT (port 8883) are not affected. SDKs over HTTPS, AMQP or MQTT over WebSocket use 443 and cannot be configured; " +
+const notePorts = "Devices over MQTT (port 8883) are not affected. " +
+	"SDKs over HTTPS, AMQP or MQTT over WebSocket use 443 and cannot be configured; " +
 	"curl, the mooring commands and most service SDKs accept another port."
 
 // fallbackNote says what the second choice of a port costs and how to get the first.

@@ -39,7 +39,8 @@ func (a *App) listenPortal(ctx context.Context, api http.Handler, endpoint strin
 	}
 	pages, err := portal.New(portal.Options{
 		SignIn: a.signin, API: portalAPI{app: a, endpoint: endpoint, http: &http.Client{Transport: inProcess{api}}},
-		Secure: !isLoopback(l.Addr().String()), CAFile: trust.CAFile, CAIssuer: trust.CAIssuer, Version: a.options.Version, Log: a.options.Log, Now: time.Now,
+		Secure: !isLoopback(l.Addr().String()), CAFile: trust.CAFile, CAIssuer: trust.CAIssuer,
+		Version: a.options.Version, Log: a.options.Log, Now: time.Now,
 	})
 	if err != nil {
 		return errors.Join(err, l.Close())
@@ -138,7 +139,9 @@ func (p portalAPI) Service(ctx context.Context) (*service.Client, error) {
 // rank says how good a policy is to sign with.
 func rank(p dps.Policy) int {
 	n := 0
-	for _, right := range []dps.Rights{dps.ServiceConfig, dps.EnrollmentWrite, dps.EnrollmentRead, dps.RegistrationStatusWrite, dps.RegistrationStatusRead} {
+	for _, right := range []dps.Rights{
+		dps.ServiceConfig, dps.EnrollmentWrite, dps.EnrollmentRead, dps.RegistrationStatusWrite, dps.RegistrationStatusRead,
+	} {
 		n *= 2
 		if p.Rights.Allow(right) {
 			n++

@@ -46,7 +46,8 @@ func operatorTrust(certFile, caFile string) (ca, issuer string, err error) {
 	}
 	last := chain[len(chain)-1]
 	if caFile == "" {
-		if bytes.Equal(last.RawSubject, last.RawIssuer) && last.CheckSignature(last.SignatureAlgorithm, last.RawTBSCertificate, last.Signature) == nil {
+		selfSigned := last.CheckSignature(last.SignatureAlgorithm, last.RawTBSCertificate, last.Signature) == nil
+		if bytes.Equal(last.RawSubject, last.RawIssuer) && selfSigned {
 			return certFile, "", nil
 		}
 		return "", last.Issuer.String(), nil

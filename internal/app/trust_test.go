@@ -115,7 +115,8 @@ func TestCAFileOfOperatorsCertificate(t *testing.T) {
 func TestPortalWithoutCAFile(t *testing.T) {
 	root := issue(t, "Plant Root", true, nil)
 	leaf := issue(t, "dps", false, root)
-	w := servePortal(t, "--https", "127.0.0.1:0", "--portal", "127.0.0.1:0", "--tls-cert", pemFile(t, "leaf.pem", leaf), "--tls-key", keyFile(t, leaf))
+	w := servePortal(t, "--https", "127.0.0.1:0", "--portal", "127.0.0.1:0",
+		"--tls-cert", pemFile(t, "leaf.pem", leaf), "--tls-key", keyFile(t, leaf))
 	w.signIn()
 	if text := w.get("/"); strings.Contains(text, "/ca.pem") || !strings.Contains(text, "CN=Plant Root") {
 		t.Errorf("the overview offers a CA file, or does not name the CA: %s", text)

@@ -57,7 +57,7 @@ const (
 // fields is the one table that flags, environment variables, YAML keys and
 // documentation come from.
 func fields() []field {
-	table := slices.Concat(endpointFields(), deviceFields(), upkeepFields())
+	table := slices.Concat(endpointFields(), tlsFields(), deviceFields(), upkeepFields())
 	for i := range table {
 		f := &table[i]
 		f.Env = "MOORING_" + strings.ToUpper(strings.ReplaceAll(f.Name, "-", "_"))
@@ -82,8 +82,9 @@ func endpointFields() []field {
 			Field: Field{
 				Name:  "recreate",
 				Value: "part",
-				Usage: "recreate a missing part of a data directory that was in use: database (new, empty service) or tls (new TLS authority that all clients must trust); repeatable",
-				List:  true,
+				Usage: "recreate a missing part of a data directory that was in use: database (new, empty " +
+					"service) or tls (new TLS authority that all clients must trust); repeatable",
+				List: true,
 			},
 			set: optional(func(c *Config) *[]Part { return &c.Recreate }, parsePart),
 		},
@@ -116,10 +117,17 @@ func endpointFields() []field {
 				Name:    "portal",
 				Value:   "address",
 				Default: "127.0.0.1:8080",
-				Usage:   "address of the portal, metrics and health, or off; plain HTTP on loopback, TLS elsewhere; the default falls back to a free port if 8080 is in use",
+				Usage: "address of the portal, metrics and health, or off; plain HTTP on loopback, TLS elsewhere; " +
+					"the default falls back to a free port if 8080 is in use",
 			},
 			set: address(func(c *Config) *Listen { return &c.Portal }, ParseListen),
 		},
+	}
+}
+
+// tlsFields say which certificate the service has.
+func tlsFields() []field {
+	return []field{
 		{
 			Field: Field{
 				Name:  "tls-cert",
@@ -163,8 +171,9 @@ func deviceFields() []field {
 			Field: Field{
 				Name:  "network",
 				Value: "network",
-				Usage: "hub locations for the devices of a network, nearest first, for the geoLatency policy: 10.20.0.0/16=westeurope,northeurope; repeatable",
-				List:  true,
+				Usage: "hub locations for the devices of a network, nearest first, for the geoLatency policy: " +
+					"10.20.0.0/16=westeurope,northeurope; repeatable",
+				List: true,
 			},
 			set: setNetworks,
 		},
@@ -191,7 +200,8 @@ func deviceFields() []field {
 				Name:    "takeover",
 				Value:   "allow|refuse",
 				Default: "allow",
-				Usage:   "whether a device may take over the hub identity of another enabled enrollment: allow, as DPS does, or refuse until an operator releases it",
+				Usage: "whether a device may take over the hub identity of another enabled enrollment: allow, as " +
+					"DPS does, or refuse until an operator releases it",
 			},
 			set: one(func(c *Config) *Takeover { return &c.Takeover }, parseTakeover),
 		},

@@ -73,7 +73,10 @@ func (w *world) forge(t *testing.T, host string) *x509.Certificate {
 	if err != nil {
 		t.Fatal(err)
 	}
-	key := parsed.(*ecdsa.PrivateKey)
+	key, ok := parsed.(*ecdsa.PrivateKey)
+	if !ok {
+		t.Fatalf("key is a %T", parsed)
+	}
 	template := &x509.Certificate{
 		SerialNumber: big.NewInt(7), NotBefore: start.Add(-time.Hour), NotAfter: start.Add(time.Hour),
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}, Subject: pkix.Name{Organization: []string{"Forged"}},
@@ -112,7 +115,8 @@ func opensslVerifies(t *testing.T, caFile string, leaf *x509.Certificate) (good,
 	file := filepath.Join(t.TempDir(), "leaf.pem")
 	write(t, file, string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: leaf.Raw})))
 	at := start.Unix()
-	cmd := exec.CommandContext(t.Context(), program, "verify", "-attime", big.NewInt(at).String(), "-purpose", "sslserver", "-CAfile", caFile, file)
+	args := []string{"verify", "-attime", big.NewInt(at).String(), "-purpose", "sslserver", "-CAfile", caFile, file}
+	cmd := exec.CommandContext(t.Context(), program, args...)
 	return cmd.Run() == nil, true
 }
 

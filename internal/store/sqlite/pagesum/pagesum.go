@@ -241,7 +241,7 @@ func (g *Guard) load() error {
 	if g.sums.pageSize != 0 {
 		g.pageSize = g.sums.pageSize // a damaged header of the database does not count
 	}
-	log, err := scanLog(g.path+logSuffix, g.pageSize)
+	log, err := scanLog(g.path + logSuffix)
 	if err != nil {
 		return err
 	}

@@ -101,7 +101,7 @@ func registerAs(tls *libc.TLS, name string, v lib.Tsqlite3_vfs) error {
 		return errors.New("out of memory")
 	}
 	v.FzName, v.FpNext = text, 0
-	v.FxOpen, v.FxDelete = addressOf(openFunc(vfsOpen)), addressOf(deleteFunc(vfsDelete))
+	v.FxOpen, v.FxDelete = addressOf(vfsOpen), addressOf(vfsDelete)
 	*at[lib.Tsqlite3_vfs](address) = v
 	if name == VFSReadOnly {
 		registry.reading = address
@@ -192,10 +192,10 @@ func replaced(tls *libc.TLS, original uintptr, readOnly bool) uintptr {
 		return address
 	}
 	m := *at[lib.Tsqlite3_io_methods](original)
-	m.FxClose, m.FxRead, m.FxWrite = addressOf(closeFunc(fileClose)), addressOf(ioFunc(fileRead)), addressOf(ioFunc(fileWrite))
-	m.FxTruncate, m.FxSync = addressOf(truncateFunc(fileTruncate)), addressOf(syncFunc(fileSync))
+	m.FxClose, m.FxRead, m.FxWrite = addressOf(fileClose), addressOf(fileRead), addressOf(fileWrite)
+	m.FxTruncate, m.FxSync = addressOf(fileTruncate), addressOf(fileSync)
 	if readOnly {
-		m.FxWrite, m.FxTruncate = addressOf(ioFunc(refuseWrite)), addressOf(truncateFunc(refuseTruncate))
+		m.FxWrite, m.FxTruncate = addressOf(refuseWrite), addressOf(refuseTruncate)
 	}
 	address := libc.Xmalloc(tls, lib.Tsize_t(unsafe.Sizeof(m)))
 	if address == 0 {
@@ -223,11 +223,12 @@ func vfsDelete(tls *libc.TLS, vfs, name uintptr, syncDir int32) int32 {
 }
 
 func fileOf(address uintptr) *openFile {
-	f, ok := registry.files.Load(address)
+	stored, _ := registry.files.Load(address)
+	f, ok := stored.(*openFile)
 	if !ok {
 		panic("pagesum: a file that SQLite did not open")
 	}
-	return f.(*openFile) //nolint:forcetypeassert // nothing else is stored
+	return f
 }
 
 func fileClose(tls *libc.TLS, file uintptr) int32 {

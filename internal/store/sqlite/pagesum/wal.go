@@ -81,7 +81,7 @@ type scanned struct {
 }
 
 // scanLog reads a log as SQLite does when it recovers.
-func scanLog(path string, pageSize int64) (scanned, error) {
+func scanLog(path string) (scanned, error) {
 	f, err := os.Open(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return scanned{}, nil
