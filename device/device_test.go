@@ -241,7 +241,8 @@ func TestAnswers(t *testing.T) {
 			&device.Error{Status: 404, Code: 404201, Message: "Not found.", TrackingID: "t-3"}, 0,
 		},
 		{"failed", []reply{accepted, failed}, &device.FailedError{
-			Code: 400208, Message: "No hub.", RegistrationID: "sensor-7", OperationID: "5.op-1", Updated: time.Date(2025, 3, 4, 5, 6, 8, 0, time.UTC),
+			Code: 400208, Message: "No hub.", RegistrationID: "sensor-7", OperationID: "5.op-1",
+			Updated: time.Date(2025, 3, 4, 5, 6, 8, 0, time.UTC),
 		}, 3 * time.Second},
 		{"failed without a state", []reply{ok(`{"operationId":"x","status":"failed"}`)}, &device.FailedError{OperationID: "x"}, 0},
 		{"disabled", []reply{accepted, disabled}, device.ErrDisabled, 3 * time.Second},

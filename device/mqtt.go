@@ -125,7 +125,8 @@ func (l *mqttLink) logOn() error {
 		return err
 	}
 	id := l.id()
-	if err := l.send(&packet.Subscribe{PacketID: id, Subscriptions: []packet.Subscription{{Filter: topicFilter, QoS: packet.AtLeastOnce}}}); err != nil {
+	topics := []packet.Subscription{{Filter: topicFilter, QoS: packet.AtLeastOnce}}
+	if err := l.send(&packet.Subscribe{PacketID: id, Subscriptions: topics}); err != nil {
 		return err
 	}
 	return l.suback(id)

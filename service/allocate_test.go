@@ -33,7 +33,8 @@ func TestAllocate(t *testing.T) {
 // TestRealAllocate asks a running service.
 func TestRealAllocate(t *testing.T) {
 	client, ctx := newReal(t).owner(), t.Context()
-	if _, err := client.Groups().Put(ctx, &wire.Enrollment{EnrollmentGroupID: "g", Attestation: &wire.Attestation{Type: "symmetricKey"}}); err != nil {
+	group := &wire.Enrollment{EnrollmentGroupID: "g", Attestation: &wire.Attestation{Type: "symmetricKey"}}
+	if _, err := client.Groups().Put(ctx, group); err != nil {
 		t.Fatal(err)
 	}
 	got, err := client.Allocate(ctx, wire.AllocateRequest{RegistrationID: "sensor-7", EnrollmentGroupID: "g"})

@@ -176,7 +176,8 @@ func ExampleControlPlane() {
 	defer stop()
 	host, _, _ := strings.Cut(strings.TrimPrefix(connectionString, "HostName="), ";")
 
-	const resourceID = "/subscriptions/00000000-0000-0000-0000-000000000000/resourceGroups/mooring/providers/Microsoft.Devices/provisioningServices/default"
+	const resourceID = "/subscriptions/00000000-0000-0000-0000-000000000000/resourceGroups/mooring" +
+		"/providers/Microsoft.Devices/provisioningServices/default"
 	control, err := service.NewControlPlane(host, resourceID, service.StaticToken("token"), opts)
 	if err != nil {
 		log.Fatal(err)

@@ -57,7 +57,8 @@ func TestLinkedHubs(t *testing.T) {
 	if list, err := hubs.List(ctx); err != nil || len(list) != 3 {
 		t.Errorf("List() = %+v, %v", list, err)
 	}
-	if _, err := hubs.Update(ctx, "plant.example", func(*wire.LinkedHub) {}, &service.UpdateOptions{ETag: "stale"}); !service.IsPreconditionFailed(
+	if _, err := hubs.Update(ctx, "plant.example", func(*wire.LinkedHub) {},
+		&service.UpdateOptions{ETag: "stale"}); !service.IsPreconditionFailed(
 		err,
 	) {
 		t.Errorf("Update() of a stale version: %v", err)

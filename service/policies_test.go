@@ -90,12 +90,14 @@ func TestAudit(t *testing.T) {
 	}
 	at := time.Date(2026, 3, 1, 12, 0, 0, 0, time.FixedZone("", 3600))
 	page, err := f.client().Audit(t.Context(), service.AuditFilter{
-		From: at, To: at.Add(time.Hour), Principal: "policy:p", Operation: "put", Kind: "enrollment", ID: "sensor-7", Result: "ok", PageSize: 7, Continuation: "c",
+		From: at, To: at.Add(time.Hour), Principal: "policy:p", Operation: "put", Kind: "enrollment", ID: "sensor-7",
+		Result: "ok", PageSize: 7, Continuation: "c",
 	})
 	if err != nil || len(page.Value) != 1 || page.Continuation != "next" {
 		t.Errorf("Audit() = %+v, %v", page, err)
 	}
-	want := "/mooring/v1/audit?api-version=2021-10-01&continuation=c&from=2026-03-01T11%3A00%3A00Z&id=sensor-7&kind=enrollment&operation=put&principal=policy%3Ap&result=ok&to=2026-03-01T12%3A00%3A00Z&top=7"
+	want := "/mooring/v1/audit?api-version=2021-10-01&continuation=c&from=2026-03-01T11%3A00%3A00Z&id=sensor-7&kind=enrollment" +
+		"&operation=put&principal=policy%3Ap&result=ok&to=2026-03-01T12%3A00%3A00Z&top=7"
 	if asked != want {
 		t.Errorf("Audit() asked %s, want %s", asked, want)
 	}
@@ -107,7 +109,8 @@ func TestHubStatuses(t *testing.T) {
 		if r.URL.Path == wire.LinkedHubsPath {
 			answer(w, wire.HubStatusList{Value: []wire.HubStatus{{Name: "hub.example"}}})
 		} else {
-			answer(w, wire.CleanupPage{Value: []wire.Cleanup{{DeviceID: "sensor-7"}}, Continuation: r.URL.Query().Get("top") + r.URL.Query().Get("continuation")})
+			q := r.URL.Query()
+			answer(w, wire.CleanupPage{Value: []wire.Cleanup{{DeviceID: "sensor-7"}}, Continuation: q.Get("top") + q.Get("continuation")})
 		}
 		return true
 	}

@@ -130,7 +130,8 @@ func TestRealCondition(t *testing.T) {
 		t.Fatal(err)
 	}
 	var got []string
-	for e, err := range c.Query(ctx, service.Query{Text: "SELECT * FROM enrollments WHERE initialTwin.tags.site = 'hall 3' ORDER BY registrationId"}) {
+	selected := service.Query{Text: "SELECT * FROM enrollments WHERE initialTwin.tags.site = 'hall 3' ORDER BY registrationId"}
+	for e, err := range c.Query(ctx, selected) {
 		if err != nil {
 			t.Fatal(err)
 		}

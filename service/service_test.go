@@ -136,7 +136,8 @@ func TestTokenSource(t *testing.T) {
 	if _, err := c.Enrollments().Get(t.Context(), "a"); !errors.Is(err, cause) {
 		t.Errorf("Get() error = %v, want that of the token source", err)
 	}
-	if text := fmt.Sprintf("%v %+v %#v %s", service.StaticToken("t0k"), service.StaticToken("t0k"), service.StaticToken("t0k"), service.StaticToken("t0k")); strings.Contains(
+	token := service.StaticToken("t0k")
+	if text := fmt.Sprintf("%v %+v %#v %s", token, token, token, token); strings.Contains(
 		text,
 		"t0k",
 	) {

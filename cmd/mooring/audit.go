@@ -51,13 +51,15 @@ the running service of the data directory. The policy needs the right ServiceCon
 	flags := cmd.Flags()
 	flags.StringVar(&o.from, "from", "", "only changes since this time, day or age")
 	flags.StringVar(&o.to, "to", "", "only changes before this time, day or age")
-	flags.StringVar(&o.principal, "principal", "", "only changes by this one: policy:NAME, token:SUBJECT, portal:ACCOUNT or device:REGISTRATION-ID")
+	flags.StringVar(&o.principal, "principal", "",
+		"only changes by this one: policy:NAME, token:SUBJECT, portal:ACCOUNT or device:REGISTRATION-ID")
 	flags.StringVar(&o.operation, "operation", "", "only this operation, such as put or delete")
 	flags.StringVar(
 		&o.kind,
 		"kind",
 		"",
-		"only records of this kind: enrollment, enrollment-group, registration, certificate, provisioning-service, linked-hub, portal-account, hub-identity",
+		"only records of this kind: enrollment, enrollment-group, registration, certificate, provisioning-service, "+
+			"linked-hub, portal-account, hub-identity",
 	)
 	flags.StringVar(&o.id, "id", "", "only the record with this ID or name")
 	flags.StringVar(&o.result, "result", "", "only with this result: ok, failed, or the name of an error")

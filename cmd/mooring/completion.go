@@ -146,7 +146,7 @@ func completeNames(cmd *cobra.Command, flag string, fetch func(context.Context, 
 
 // completeFlag lets the shell complete names of records as a flag.
 func completeFlag(cmd *cobra.Command, flag string, fetch func(context.Context, *cobra.Command) ([]string, error)) {
-	mustComplete(cmd.RegisterFlagCompletionFunc(flag, func(cmd *cobra.Command, _ []string, typed string) ([]cobra.Completion, cobra.ShellCompDirective) {
+	names := func(cmd *cobra.Command, _ []string, typed string) ([]cobra.Completion, cobra.ShellCompDirective) {
 		ctx, cancel := context.WithTimeout(cmd.Context(), completeWithin)
 		defer cancel()
 		all, err := fetch(ctx, cmd)
@@ -157,7 +157,8 @@ func completeFlag(cmd *cobra.Command, flag string, fetch func(context.Context, *
 			return !strings.HasPrefix(strings.ToLower(name), strings.ToLower(typed))
 		})
 		return all[:min(len(all), completeMost)], cobra.ShellCompDirectiveNoFileComp
-	}))
+	}
+	mustComplete(cmd.RegisterFlagCompletionFunc(flag, names))
 }
 
 func certificateNames(ctx context.Context, cmd *cobra.Command, e *env, l login) ([]string, error) {

@@ -55,7 +55,8 @@ func (c *enrollmentContent) addFlags(cmd *cobra.Command, kind dps.EntryKind) {
 	}
 	f.StringVar(&c.status, "provisioning-status", "", "whether devices may register: enabled or disabled")
 	f.StringVar(&c.policy, "allocation-policy", "", "allocation policy: hashed, geoLatency, static or custom (default: that of the service)")
-	f.StringSliceVar(&c.hubs, "iot-hubs", nil, "host names of the hubs to select from, separated by commas or blanks; repeatable (default: all)")
+	f.StringSliceVar(&c.hubs, "iot-hubs", nil,
+		"host names of the hubs to select from, separated by commas or blanks; repeatable (default: all)")
 	f.StringVar(
 		&c.reprovision,
 		"reprovision-policy",

@@ -36,7 +36,8 @@ same records produce the same file. Only Mooring supports this.
 Symmetric keys, and the query part of webhook URLs, which may contain a key, are included
 only with --with-keys: keep such a file secret. Importing a file without keys into another
 service generates new ones.`,
-		Example: "  mooring " + command + " export " + command + "s.jsonl\n  mooring " + command + " export --with-keys --format csv > " + command + "s.csv",
+		Example: "  mooring " + command + " export " + command + "s.jsonl\n" +
+			"  mooring " + command + " export --with-keys --format csv > " + command + "s.csv",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 0 || o.output != "" {
 				var err error
@@ -50,8 +51,8 @@ service generates new ones.`,
 	addDataFlag(cmd)
 	addLoginFlags(cmd, &o.login)
 	addFormatFlag(cmd, &o.format)
-	cmd.Flags().
-		StringVarP(&o.output, "output", "o", "", "file to write, replacing an existing one; the same as the first argument (default: standard output)")
+	cmd.Flags().StringVarP(&o.output, "output", "o", "",
+		"file to write, replacing an existing one; the same as the first argument (default: standard output)")
 	cmd.Flags().BoolVar(&o.withKeys, "with-keys", false, "include symmetric keys")
 	return cmd
 }

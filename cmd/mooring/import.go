@@ -199,7 +199,8 @@ func (o *importOptions) print(e *env, r importReport) error {
 			return err
 		}
 	} else {
-		fmt.Fprintf(e.out, "Imported %s: %d created, %d replaced, %d unchanged, %d refused.\n", o.file, r.Created, r.Replaced, r.Unchanged, r.Refused)
+		fmt.Fprintf(e.out, "Imported %s: %d created, %d replaced, %d unchanged, %d refused.\n",
+			o.file, r.Created, r.Replaced, r.Unchanged, r.Refused)
 	}
 	if r.Refused > 0 {
 		lines := "1 line was"

@@ -196,7 +196,8 @@ func newControlPlane(cmd *cobra.Command, e *env, l login) (*service.ControlPlane
 		return plane, t, err
 	}
 	if isAzure(t.host) {
-		return nil, t, fmt.Errorf("%s: Azure manages this through Azure Resource Manager, which takes no connection string; use az iot dps", t.source)
+		return nil, t, fmt.Errorf(
+			"%s: Azure manages this through Azure Resource Manager, which takes no connection string; use az iot dps", t.source)
 	}
 	plane, err := service.NewMooringControlPlane(t.connection, t.options)
 	if err != nil {

@@ -61,8 +61,9 @@ is self-signed, for an individual enrollment.`,
 		pkiSubcommand(e, pki.Verification, cobra.Command{
 			Use:   "verification [CODE]",
 			Short: "Create the certificate for proof of possession",
-			Long: `Create the certificate for the proof of possession of a CA. Its common name is the code from 'mooring certificate generate-verification-code': 48 upper-case
-hexadecimal digits.`,
+			Long: `Create the certificate for the proof of possession of a CA. Its common name is
+the code from 'mooring certificate generate-verification-code': 48 upper-case hexadecimal
+digits.`,
 			Example: `  mooring pki verification 7D07A6A51F8AF1469499A1D92074D629894BE9FA8A013E49 \
     --ca mooring-test-root-ca.cert.pem --ca-key mooring-test-root-ca.key.pem`,
 		}),

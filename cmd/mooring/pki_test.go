@@ -55,7 +55,8 @@ func TestPKIChain(t *testing.T) {
 		t.Errorf("device = %v", device)
 	}
 	code := strings.Repeat("0A", 24)
-	if proof, _ := pkiMake(t, "verification", code, "--ca", root["certificate"], "--ca-key", root["key"], "--out", dir); proof["subject"] != "CN="+code {
+	proof, _ := pkiMake(t, "verification", code, "--ca", root["certificate"], "--ca-key", root["key"], "--out", dir)
+	if proof["subject"] != "CN="+code {
 		t.Errorf("verification = %v", proof)
 	}
 }

@@ -63,7 +63,8 @@ func addPolicyContentFlags(cmd *cobra.Command, o *policyOptions) {
 	cmd.Flags().StringSliceVarP(&o.rights, "rights", "r", nil, "rights of the policy, separated by commas or blanks")
 	completeWords(cmd, "rights", rights)
 	cmd.Flags().StringVar(&o.primary, "primary-key", "", "primary key, base64 of 16 to 64 bytes, or @FILE; update: '' generates a new one")
-	cmd.Flags().StringVar(&o.secondary, "secondary-key", "", "secondary key, base64 of 16 to 64 bytes, or @FILE; update: '' generates a new one")
+	cmd.Flags().StringVar(&o.secondary, "secondary-key", "",
+		"secondary key, base64 of 16 to 64 bytes, or @FILE; update: '' generates a new one")
 }
 
 // onPolicy runs act on the named policy of the running service.

@@ -208,7 +208,9 @@ func (o *listOptions) findRecords(cmd *cobra.Command, e *env, args []string, fil
 }
 
 // recordsFound returns the records of all pages of a filter.
-func recordsFound(ctx context.Context, from *service.Registrations, filter service.RegistrationFilter) iter.Seq2[wire.RegistrationRecord, error] {
+func recordsFound(
+	ctx context.Context, from *service.Registrations, filter service.RegistrationFilter,
+) iter.Seq2[wire.RegistrationRecord, error] {
 	return func(yield func(wire.RegistrationRecord, error) bool) {
 		for {
 			page, err := from.Find(ctx, filter)

@@ -86,7 +86,8 @@ func caFileText(info wire.Info) string {
 	if info.CAFile != "" {
 		return info.CAFile
 	}
-	return fmt.Sprintf("none known; clients must trust the CA that issued the certificate of --tls-cert (%s); set --tls-ca to show its file here",
+	return fmt.Sprintf(
+		"none known; clients must trust the CA that issued the certificate of --tls-cert (%s); set --tls-ca to show its file here",
 		info.CAIssuer)
 }
 

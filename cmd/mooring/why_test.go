@@ -42,11 +42,13 @@ func asked(t *testing.T, decision, record string) *service.Client {
 // What a device chose can neither forge a line nor reach the terminal as more than text.
 func TestWhyPrintsHostileTexts(t *testing.T) {
 	d, err := json.Marshal(wire.Decision{
-		TrackingID: "t", RegistrationID: hostile, Time: "2026-03-01T12:00:00.123Z", Count: 1, Remote: hostile, Transport: "mqtt", Reason: "name-mismatch",
+		TrackingID: "t", RegistrationID: hostile, Time: "2026-03-01T12:00:00.123Z", Count: 1, Remote: hostile, Transport: "mqtt",
+		Reason: "name-mismatch",
 		Remedy: hostile, Answer: hostile, EnrollmentGroupID: hostile, Attestation: "x509",
 		Checks: []wire.DecisionCheck{{Name: "common name", Detail: hostile}},
 		Evidence: wire.DecisionEvidence{
-			Presented: 12, Chain: []wire.DecisionCertificate{{SubjectName: hostile, IssuerName: hostile}}, Token: &wire.DecisionToken{Resource: hostile},
+			Presented: 12, Chain: []wire.DecisionCertificate{{SubjectName: hostile, IssuerName: hostile}},
+			Token: &wire.DecisionToken{Resource: hostile},
 		},
 	})
 	if err != nil {
@@ -66,7 +68,9 @@ func TestWhyPrintsHostileTexts(t *testing.T) {
 		!strings.Contains(text, `\u202eevil\x1b[31m\nRemedy`) {
 		t.Errorf("printed:\n%q", text)
 	}
-	for _, want := range []string{"x509, 12 certificates", "(and 11 more)", "Refused          2026-03-01T12:00:00Z\n", "failed with 400207: "} {
+	for _, want := range []string{
+		"x509, 12 certificates", "(and 11 more)", "Refused          2026-03-01T12:00:00Z\n", "failed with 400207: ",
+	} {
 		if !strings.Contains(text, want) {
 			t.Errorf("lacks %q:\n%s", want, text)
 		}
@@ -100,7 +104,9 @@ func TestWhyOfNothing(t *testing.T) {
 	if err := w.device(t.Context(), "sensor", false); err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"No refusal of sensor is recorded", "7 refusals of any devices came too fast", "assigned to h as device d, at 2026-03-01T12:00:00Z"} {
+	for _, want := range []string{
+		"No refusal of sensor is recorded", "7 refusals of any devices came too fast", "assigned to h as device d, at 2026-03-01T12:00:00Z",
+	} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("lacks %q: %s", want, &out)
 		}

@@ -135,7 +135,8 @@ func (s *Service) enrollments(ctx context.Context, method, path, id string, body
 // certificate calls the control plane on one CA certificate.
 func (s *Service) certificate(ctx context.Context, method, name, action string, body any) (wire.CACertificate, error) {
 	r := request{
-		method: method, path: s.info.ControlPlane.ResourceID + "/certificates/" + url.PathEscape(name) + action + "?api-version=" + wire.ARMVersion,
+		method:        method,
+		path:          s.info.ControlPlane.ResourceID + "/certificates/" + url.PathEscape(name) + action + "?api-version=" + wire.ARMVersion,
 		authorization: "Bearer " + s.info.ControlPlane.Token, body: body,
 	}
 	if method != http.MethodPut {

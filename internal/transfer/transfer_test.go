@@ -315,7 +315,9 @@ func TestWholeRecord(t *testing.T) {
 }
 
 func FuzzReader(f *testing.F) {
-	for _, text := range []string{"", "a\nb", "registrationId,tags\na,\"{}\"\n", "\"a\n", "a,\"b\"\"\n\"\r\n#x\n", "\ufeffa", "[{\"a\":1},\n{}]", "a;b\n1;\"\n", "\xfc"} {
+	for _, text := range []string{
+		"", "a\nb", "registrationId,tags\na,\"{}\"\n", "\"a\n", "a,\"b\"\"\n\"\r\n#x\n", "\ufeffa", "[{\"a\":1},\n{}]", "a;b\n1;\"\n", "\xfc",
+	} {
 		f.Add(text, true)
 		f.Add(text, false)
 	}

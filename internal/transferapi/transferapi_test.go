@@ -191,8 +191,8 @@ func anyRecord(t *rapid.T, kind dps.EntryKind, id, certificate string, free bool
 		`{"tags":{"a":1},"properties":{"desired":{"b":"<ü>"}}}`,
 		`{"properties":{"desired":{"c":1.50}},"tags":{}}`,
 	)
-	e.ProvisioningStatus = rapid.SampledFrom([]wire.NullableString{{}, {Present: true, Null: true}, wire.StringValue("enabled"), wire.StringValue("disabled")}).
-		Draw(t, "status")
+	statuses := []wire.NullableString{{}, {Present: true, Null: true}, wire.StringValue("enabled"), wire.StringValue("disabled")}
+	e.ProvisioningStatus = rapid.SampledFrom(statuses).Draw(t, "status")
 	e.AllocationPolicy = rapid.SampledFrom([]string{"", "hashed", "geoLatency", "static", "custom"}).Draw(t, "policy")
 	if e.AllocationPolicy == "custom" {
 		e.CustomAllocationDefinition = &wire.CustomAllocation{WebhookURL: "https://f.example/x?code=a,b\"c", APIVersion: "2019-03-31"}
