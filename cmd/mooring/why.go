@@ -40,10 +40,10 @@ func whyCommand(e *env) *cobra.Command {
 		Long: `Explain why a device was refused: the checks in their order, the one that failed, what the
 device presented, and the remedy. Refused TLS handshakes and MQTT connections are included.
 
-The tracking ID is the one that the device was told, and that stands in the log. With a
-registration ID it is the latest refusal of the device, how often it was refused before
-for the same reason from the same address, and what its registration record says now.
-Refusals that repeat each other are found by the latest tracking ID only.
+The tracking ID is in the answer to the device and in the log. A registration ID shows the
+latest refusal of the device, the number of earlier refusals for the same reason from the
+same address, and its current registration record. Of repeated refusals, only the latest
+tracking ID is stored.
 
 --remote finds the latest refusals from an IP address (an IPv6 address stands for its /64).
 Use it when a device cannot even connect: if the TLS handshake fails, its registration ID is
