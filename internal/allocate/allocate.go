@@ -145,7 +145,7 @@ func (r Request) answering(candidates []dps.LinkedHub, t *trace) []dps.LinkedHub
 		case r.isUp(h) || h.ID == r.Current:
 			up = append(up, h)
 		case t.on():
-			t.add(StepLeftOut, string(h.HostName)+": it is down, and other candidates are not")
+			t.add(StepLeftOut, string(h.HostName)+": down, while other candidates are up")
 		}
 	}
 	return up
@@ -153,7 +153,7 @@ func (r Request) answering(candidates []dps.LinkedHub, t *trace) []dps.LinkedHub
 
 func (r Request) isUp(h dps.LinkedHub) bool { return !r.Down[h.ID] }
 
-// static returns the one hub that the enrollment names, or the only one that is linked
+// static returns the one hub that the enrollment names, or the only linked hub
 // for allocation.
 func static(candidates []dps.LinkedHub, named []dps.HostName, t *trace) (dps.LinkedHub, error) {
 	switch {
@@ -167,9 +167,9 @@ func static(candidates []dps.LinkedHub, named []dps.HostName, t *trace) (dps.Lin
 		))
 	}
 	if t.on() {
-		reason := "the one that is named"
+		reason := "named by the enrollment"
 		if len(named) == 0 {
-			reason = "the only one that is linked"
+			reason = "the only linked hub"
 		}
 		t.add(StepHub, string(candidates[0].HostName)+": "+reason)
 	}

@@ -39,7 +39,7 @@ func score(id dps.RegistrationID, h dps.LinkedHub) float64 {
 // explainScores tells the scores, highest first, and who has won by them.
 func explainScores(id dps.RegistrationID, hubs []dps.LinkedHub, best dps.LinkedHub, t *trace) {
 	if len(hubs) == 1 {
-		t.add(StepHub, string(best.HostName)+": the only one left")
+		t.add(StepHub, string(best.HostName)+": the only remaining candidate")
 		return
 	}
 	ordered := slices.SortedStableFunc(slices.Values(hubs), func(a, b dps.LinkedHub) int {

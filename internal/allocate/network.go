@@ -75,18 +75,18 @@ func (n *Networks) find(addr netip.Addr) (netip.Prefix, []string) {
 // of its network has a candidate.
 func (r Request) nearest(candidates []dps.LinkedHub, t *trace) []dps.LinkedHub {
 	if !r.Remote.IsValid() {
-		t.add(StepNetwork, "the device's address is unknown, so the hash decides among all candidates")
+		t.add(StepNetwork, "the device's address is unknown; the hash selects among all candidates")
 		return candidates
 	}
 	network, locations := r.Networks.find(r.Remote)
 	if !network.IsValid() {
 		if t.on() {
-			t.add(StepNetwork, r.Remote.Unmap().String()+" is in no configured network, so the hash decides among all candidates")
+			t.add(StepNetwork, r.Remote.Unmap().String()+" is in no configured network; the hash selects among all candidates")
 		}
 		return candidates
 	}
 	if t.on() {
-		t.add(StepNetwork, r.Remote.Unmap().String()+" is in "+network.String()+", near to "+strings.Join(locations, ", then "))
+		t.add(StepNetwork, r.Remote.Unmap().String()+" is in "+network.String()+", near "+strings.Join(locations, ", then "))
 	}
 	for _, location := range locations {
 		there := within(candidates, location)
@@ -97,7 +97,7 @@ func (r Request) nearest(candidates []dps.LinkedHub, t *trace) []dps.LinkedHub {
 			return there
 		}
 	}
-	t.add(StepLocation, "no candidate is in any of them, so the hash decides among all candidates")
+	t.add(StepLocation, "no candidate is in any of them; the hash selects among all candidates")
 	return candidates
 }
 

@@ -101,22 +101,22 @@ func TestSteps(t *testing.T) {
 		want      []string // name of the step, and part of its text
 	}{
 		{"by the service's policy", dps.Placement{}, []string{
-			"policy: hashed, the policy of the service", "left out: kept.example: applyAllocationPolicy is false",
-			"candidates: west.example, north.example, gone.example: linked", "left out: gone.example: it is down", "scores: west.example 1.161 (weight 1), north.example 1.119 (weight 2)", "hub: west.example: the highest score",
+			"policy: hashed, the policy of the service", "excluded: kept.example: applyAllocationPolicy is false",
+			"candidates: west.example, north.example, gone.example: linked", "excluded: gone.example: down, while", "scores: west.example 1.161 (weight 1), north.example 1.119 (weight 2)", "hub: west.example: the highest score",
 		}},
 		{"by location", dps.Placement{Policy: dps.GeoLatency}, []string{
-			"policy: geoLatency, the policy of the enrollment", "left out: kept.example", "candidates: west.example", "left out: gone.example",
-			"network: 10.20.1.1 is in 10.20.0.0/16, near to mars, then westeurope", "location: mars: no candidate", "location: westeurope: west.example",
-			"hub: west.example: the only one left",
+			"policy: geoLatency, the policy of the enrollment", "excluded: kept.example", "candidates: west.example", "excluded: gone.example",
+			"network: 10.20.1.1 is in 10.20.0.0/16, near mars, then westeurope", "location: mars: no candidate", "location: westeurope: west.example",
+			"hub: west.example: the only remaining candidate",
 		}},
 		{"static", dps.Placement{Policy: dps.Static, IotHubs: []dps.HostName{"gone.example"}}, []string{
-			"policy: static", "candidates: gone.example: named by the enrollment", "hub: gone.example: the one that is named",
+			"policy: static", "candidates: gone.example: named by the enrollment", "hub: gone.example: named by the enrollment",
 		}},
 		{"one host name", dps.Placement{HubHostName: "west.example"}, []string{
 			"policy: static: the enrollment names one hub by iotHubHostName", "candidates: west.example", "hub: west.example",
 		}},
 		{"custom", dps.Placement{Policy: dps.Custom}, []string{
-			"policy: custom", "left out: kept.example", "candidates: west.example", "left out: gone.example", "hub: the webhook decides",
+			"policy: custom", "excluded: kept.example", "candidates: west.example", "excluded: gone.example", "hub: the webhook decides",
 		}},
 		{"not linked", dps.Placement{Policy: dps.Hashed, IotHubs: []dps.HostName{"ghost.example"}}, []string{
 			"policy: hashed", `failed: The enrollment names the hub "ghost.example", which is not linked.`,

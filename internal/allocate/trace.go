@@ -8,7 +8,7 @@ type StepName string
 // What steps are about, in the order in which they come.
 const (
 	StepPolicy     StepName = "policy"
-	StepLeftOut    StepName = "left out" // a hub that is no candidate
+	StepLeftOut    StepName = "excluded" // a hub that is no candidate
 	StepCandidates StepName = "candidates"
 	StepNetwork    StepName = "network"
 	StepLocation   StepName = "location"

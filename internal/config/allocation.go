@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// Network says which locations are near to the devices of a network, nearest first.
+// Network says which locations are near the devices of a network, nearest first.
 type Network struct {
 	Prefix    netip.Prefix // without bits beyond its length; IPv4 in its own form
 	Locations []string     // at least one

@@ -47,7 +47,7 @@ func TestAllocate(t *testing.T) {
 		{Step: "enrollment", Text: "individual enrollment sensor-7"},
 		{Step: "policy", Text: "static, the policy of the enrollment"},
 		{Step: "candidates", Text: "hub.example: named by the enrollment"},
-		{Step: "hub", Text: "hub.example: the one that is named"},
+		{Step: "hub", Text: "hub.example: named by the enrollment"},
 	}
 	want := wire.AllocateAnswer{
 		RegistrationID:   "Sensor-7",

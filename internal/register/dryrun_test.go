@@ -110,7 +110,7 @@ func TestDryRun(t *testing.T) {
 				Substatus:  dps.InitialAssignment,
 				Data:       register.DataInitial,
 			},
-			"network: 10.1.2.3 is in 10.0.0.0/8, near to westeurope; location: westeurope: far.example.com; hub: far.example.com: the only one left; identity: hubs over the wire are not queried",
+			"network: 10.1.2.3 is in 10.0.0.0/8, near westeurope; location: westeurope: far.example.com; hub: far.example.com: the only remaining candidate; identity: hubs over the wire are not queried",
 		},
 		{
 			"it stays by its policy", static(hostName),
@@ -126,7 +126,7 @@ func TestDryRun(t *testing.T) {
 				Data:       register.DataKept,
 				Current:    here,
 			},
-			"hub: hub.example.com: the one that is named",
+			"hub: hub.example.com: named by the enrollment",
 		},
 		{
 			"it moves with its twin", static(far),
@@ -197,7 +197,7 @@ func TestDryRun(t *testing.T) {
 			register.DryRunQuestion{ID: "sensor"},
 			nil,
 			register.DryRunAnswer{Outcome: register.WouldAsk, Policy: dps.Custom, Candidates: both, Current: here},
-			"left out: apart.example.com: applyAllocationPolicy is false, and the enrollment does not name it; candidates: hub.example.com, far.example.com: linked, and the enrollment names no hubs; hub: the webhook decides",
+			"excluded: apart.example.com: applyAllocationPolicy is false, and the enrollment does not name it; candidates: hub.example.com, far.example.com: linked, and the enrollment names no hubs; hub: the webhook decides",
 		},
 		{
 			"the webhook is asked", hook,
