@@ -83,6 +83,20 @@ func TestVectors(t *testing.T) {
 	}
 }
 
+// A key that is not there signs nothing, though HMAC would take it: whoever knows that a
+// key is missing could sign with it.
+func TestVerifyRefusesTheEmptyKey(t *testing.T) {
+	for name, empty := range map[string][]byte{"nil": nil, "no bytes": {}} {
+		token, err := sas.Parse(sas.Sign("scope/registrations/dev", "registration", empty, time.Now().Add(time.Hour)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if token.Verify(empty) || token.Verify([]byte("another"), empty) {
+			t.Errorf("%s: a token that was signed with the empty key is valid", name)
+		}
+	}
+}
+
 func TestSignGivesTheVectors(t *testing.T) {
 	for _, v := range vectors {
 		resource, _ := url.PathUnescape(v.sr)
