@@ -3,6 +3,7 @@ package iothub_test
 import (
 	"context"
 	"fmt"
+	"net/http"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -181,6 +182,41 @@ func TestPause(t *testing.T) {
 			t.Errorf("health %+v after %d calls", got, len(hub.Calls()))
 		}
 	})
+}
+
+// Of two pauses that a hub asks for at the same time the one that ends later counts, in
+// whichever order they arrive.
+func TestLongerPauseStays(t *testing.T) {
+	for _, asked := range [][]string{{"60", "5"}, {"5", "60"}} {
+		synctest.Test(t, func(t *testing.T) {
+			var calls atomic.Int64
+			client := remote(trip(func(r *http.Request) (*http.Response, error) {
+				n := calls.Add(1)
+				<-time.After(time.Duration(n) * time.Second) // both are under way before the first answer
+				return says(http.StatusTooManyRequests, map[string]string{"Retry-After": asked[n-1]}, "")(r)
+			}))
+			begun := time.Now()
+			var wait sync.WaitGroup
+			for range asked {
+				wait.Go(func() {
+					if _, err := client.Holds(t.Context(), put("a").HubIdentity); dps.CodeOf(err) != dps.Throttled {
+						t.Error(err)
+					}
+				})
+			}
+			wait.Wait()
+			end := begun.Add(61 * time.Second)
+			if asked[0] == "5" {
+				end = begun.Add(62 * time.Second)
+			}
+			if got := client.Health().Paused; !got.Equal(end) {
+				t.Errorf("%v: the pause ends after %v, want %v", asked, got.Sub(begun), end.Sub(begun))
+			}
+			if err := client.Turn(t.Context()); err != nil || !time.Now().Equal(end) {
+				t.Errorf("%v: turn after %v: %v", asked, time.Since(begun), err)
+			}
+		})
+	}
 }
 
 // A turn that nobody waits for any more is not lost for others.

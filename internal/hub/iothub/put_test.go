@@ -25,6 +25,8 @@ func TestPutCalls(t *testing.T) {
 	t.Parallel()
 	initial := dps.Twin{Tags: fullTwin.Tags, Desired: fullTwin.Desired}
 	other := dps.Twin{Tags: json.RawMessage(`{"t":2}`), Desired: fullTwin.Desired}
+	desired := dps.Twin{Tags: fullTwin.Tags, Desired: json.RawMessage(`{"d":3}`)}
+	reported := dps.Twin{Tags: fullTwin.Tags, Desired: fullTwin.Desired, Reported: json.RawMessage(`{"r":4}`)}
 	with := func(p register.Put, twin dps.Twin, ours, fresh bool) register.Put {
 		p.Twin, p.Ours, p.Fresh = twin, ours, fresh
 		return p
@@ -48,6 +50,8 @@ func TestPutCalls(t *testing.T) {
 		{name: "ours, under other keys, and without its twin", before: new(put("b")), put: with(put("a"), fullTwin, true, false), want: "bulk create, get device, get twin, put device, bulk updatetwin", twin: fullTwin},
 		{name: "ours, under other keys, with part of its twin", before: new(with(put("b"), initial, false, false)), put: with(put("a"), fullTwin, true, false), want: "bulk create, get device, get twin, put device, bulk updatetwin", twin: fullTwin},
 		{name: "not ours", before: new(with(put("b"), other, false, false)), put: with(put("a"), fullTwin, true, false), want: "bulk create, get device, get twin, put device", existed: true, twin: other},
+		{name: "not ours, by its desired properties", before: new(with(put("b"), desired, false, false)), put: with(put("a"), fullTwin, true, false), want: "bulk create, get device, get twin, put device", existed: true, twin: desired},
+		{name: "not ours, by its reported properties", before: new(with(put("b"), reported, false, false)), put: with(put("a"), fullTwin, true, false), want: "bulk create, get device, get twin, put device", existed: true, twin: reported},
 		{name: "fresh", before: new(put("a")), put: with(put("a"), fullTwin, false, true), want: "delete device, bulk create", twin: fullTwin},
 		{name: "fresh, nothing there", put: with(put("a"), fullTwin, false, true), want: "delete device, bulk create", twin: fullTwin},
 		{name: "twin left out", fault: withoutTwin, put: with(put("a"), initial, false, false), want: "bulk create, patch twin", twin: initial},
