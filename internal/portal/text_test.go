@@ -14,7 +14,7 @@ import (
 
 // FuzzLocal holds that a browser is never sent to another site after it signed in.
 func FuzzLocal(f *testing.F) {
-	for _, seed := range []string{"/", "/audit?id=a", "//x", `/\x`, "https://x", "javascript:alert(1)", "/%2f/x", "/\t/x", ""} {
+	for _, seed := range []string{"/", "/audit?id=a", "//x", "///x", "////x", `/\x`, "https://x", "javascript:alert(1)", "/%2f/x", "/\t/x", ""} {
 		f.Add(seed)
 	}
 	base := &url.URL{Scheme: "http", Host: "portal.example", Path: "/sign-in"}
@@ -26,6 +26,35 @@ func FuzzLocal(f *testing.F) {
 			t.Errorf("local(%q) = %q, which leads to %v (%v)", to, got, u, err)
 		}
 	})
+}
+
+// TestLocal holds where a browser is led to: paths of the portal stay, everything that a
+// browser may read as another host does not. Browsers take more than two slashes for two.
+// Source: https://url.spec.whatwg.org/#special-authority-ignore-slashes-state.
+func TestLocal(t *testing.T) {
+	for to, want := range map[string]string{
+		"/":                     "/",
+		"/audit?id=a":           "/audit?id=a",
+		"/devices/a//b":         "/devices/a//b",
+		"":                      "/",
+		"audit":                 "/",
+		"//host":                "/",
+		"///host":               "/",
+		"////host/x":            "/",
+		`/\host`:                "/",
+		"/\t/host":              "/",
+		"https:host":            "/",
+		"https://host/":         "/",
+		"https:///host":         "/",
+		"//user@host":           "/",
+		"javascript:alert(1)":   "/",
+		"/sign-in?to=///host":   "/sign-in?to=///host",
+		"http://portal.example": "/",
+	} {
+		if got := portal.Local(to); got != want {
+			t.Errorf("local(%q) = %q, want %q", to, got, want)
+		}
+	}
 }
 
 // FuzzTwin holds that whatever is typed for a twin gets an answer.
