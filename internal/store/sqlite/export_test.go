@@ -31,3 +31,36 @@ func (s *Store) Panic(ctx context.Context) error {
 		panic("out of cheese")
 	})
 }
+
+// Settings is what a Store remembers of instances and hubs.
+type Settings struct{ c settings }
+
+// Instance is instance.
+func (s *Settings) Instance(scope dps.IDScope) (in dps.Instance, changes uint64, ok bool) {
+	return s.c.instance(scope)
+}
+
+// HubsOf is hubsOf.
+func (s *Settings) HubsOf(in dps.InstanceID) (hubs []dps.LinkedHub, changes uint64, ok bool) {
+	return s.c.hubsOf(in)
+}
+
+// KeepInstance is keepInstance.
+func (s *Settings) KeepInstance(in dps.Instance, changes uint64) { s.c.keepInstance(in, changes) }
+
+// KeepHubs is keepHubs.
+func (s *Settings) KeepHubs(in dps.InstanceID, hubs []dps.LinkedHub, changes uint64) {
+	s.c.keepHubs(in, hubs, changes)
+}
+
+// Forget is forget.
+func (s *Settings) Forget() { s.c.forget() }
+
+// Pragma returns a setting of the connection that writes and of one that reads.
+func (s *Store) Pragma(ctx context.Context, name string) (writer, reader string, err error) {
+	if err = s.writer.conn.QueryRowContext(ctx, "PRAGMA "+name).Scan(&writer); err != nil {
+		return "", "", err
+	}
+	err = s.readers.db.QueryRowContext(ctx, "PRAGMA "+name).Scan(&reader)
+	return writer, reader, err
+}

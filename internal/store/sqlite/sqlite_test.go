@@ -87,6 +87,23 @@ func database(t *testing.T, path string) *sql.DB {
 	return db
 }
 
+// What is acknowledged has to outlive a loss of power: each commit waits for the disk.
+// Source: https://www.sqlite.org/pragma.html#pragma_synchronous (2 is FULL).
+func TestDurabilityOfConnections(t *testing.T) {
+	s := newPlace(t).open(t)
+	for _, tt := range []struct{ pragma, writer, reader string }{
+		{"synchronous", "2", "2"},
+		{"journal_mode", "wal", "wal"},
+		{"foreign_keys", "1", "1"},
+		{"query_only", "0", "1"},
+	} {
+		writer, reader, err := s.Pragma(t.Context(), tt.pragma)
+		if err != nil || writer != tt.writer || reader != tt.reader {
+			t.Errorf("%s = %s to write and %s to read, %v; want %s and %s", tt.pragma, writer, reader, err, tt.writer, tt.reader)
+		}
+	}
+}
+
 func TestOpenRefusesANewerSchema(t *testing.T) {
 	p := newPlace(t)
 	if err := p.open(t).Close(); err != nil {
