@@ -36,6 +36,15 @@ func (r *Recent) Forget(in dps.InstanceID, id dps.RegistrationID) { r.r.forget(i
 // Len returns how many outcomes are remembered.
 func (r *Recent) Len() int { return len(r.r.now) + len(r.r.old) }
 
+// LineLocked reports whether somebody works on the line at this moment.
+func (s *Service) LineLocked() bool {
+	if !s.line.mu.TryLock() {
+		return true
+	}
+	s.line.mu.Unlock()
+	return false
+}
+
 // SetRoom sets how many registrations may wait for one hub.
 func (s *Service) SetRoom(n int) { s.line.most = n }
 

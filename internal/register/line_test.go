@@ -147,6 +147,22 @@ func TestRoom(t *testing.T) {
 	})
 }
 
+// Whether there is room is found out under the lock of the queue: the hub is asked how
+// long the wait is while the lock is held.
+func TestRoomIsCheckedUnderTheLock(t *testing.T) {
+	w := newRemoteWorld(t)
+	w.stop() // nothing but the call below uses the queue
+	w.to(t, nil, "a")
+	w.SetRoom(0)
+	locked := false
+	w.hubs["a"].asked = func() { locked = locked || w.LineLocked() }
+	_, err := w.Register(t.Context(), w.request("sensor", w.leaf(t, "sensor")))
+	fails(t, "no room", err, dps.Throttled)
+	if !locked {
+		t.Error("the capacity is checked without the lock")
+	}
+}
+
 // After a restart devices hear as honestly as before how long it will take.
 func TestWaitAfterARestart(t *testing.T) {
 	inBubble(t, func(t *testing.T) {

@@ -1,6 +1,7 @@
 package register_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -239,6 +240,33 @@ func TestFailureLeavesWhatWasThere(t *testing.T) {
 	}
 }
 
+// What an attempt created that could not be recorded, as the device asked anew with
+// another certificate, is removed before the next attempt: the device starts with its
+// first twin, and is no device that was there before.
+func TestCreatedInVainIsReplaced(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		w := newRemoteWorld(t)
+		w.to(t, nil, "a")
+		w.hubs["a"].slow = 5 * time.Second
+		_, err := w.Register(t.Context(), w.request("sensor", w.leaf(t, "sensor")))
+		must(t, err)
+		pass(time.Second) // the identity is being created
+		w.group(t, func(e *dps.Enrollment) {
+			e.InitialTwin = []byte(`{"tags":{"site":"yard"}}`)
+			e.Placement.Policy = dps.Hashed
+			e.Placement.IotHubs = append(e.Placement.IotHubs, w.host("a"))
+		})
+		rec := w.finished(t, w.request("sensor", w.leaf(t, "sensor")))
+		if rec.Status != dps.Assigned || rec.Assignment.Substatus != dps.InitialAssignment {
+			t.Errorf("record = %+v, %+v, %+v", rec, rec.Assignment, rec.Failure)
+		}
+		if twin := w.twinOf(t, "a"); string(twin.Tags) != `{"site":"yard"}` || twin.Desired != nil {
+			t.Errorf("twin = %s, %s; want the enrollment's", twin.Tags, twin.Desired)
+		}
+		w.settled(t)
+	})
+}
+
 // A device that is sent to another hub while it is being placed leaves nothing at the
 // first, and finds at the other what was there.
 func TestSentElsewhereWhileItIsPlaced(t *testing.T) {
@@ -411,6 +439,51 @@ func TestSameCallJoins(t *testing.T) {
 			t.Error("the hub has the older certificate")
 		}
 	})
+}
+
+// A device that asks for something else than what is under way gets an operation of its
+// own, and the webhook hears of the newer request.
+func TestAnotherCallDoesNotJoin(t *testing.T) {
+	for name, change := range map[string]func(r *register.Request){
+		"payload":     func(r *register.Request) { r.Payload = []byte(`{"floor":2}`) },
+		"no payload":  func(r *register.Request) { r.Payload = nil },
+		"API version": func(r *register.Request) { r.APIVersion = "2021-06-01" },
+		"spelling":    func(r *register.Request) { r.ID = "Sensor" },
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T) {
+				w := newRemoteWorld(t)
+				w.to(t, nil, "a")
+				w.hubs["a"].turn = make(chan struct{})
+				req := w.request("sensor", w.leaf(t, "sensor"))
+				req.APIVersion, req.Payload = "2019-03-31", []byte(`{"floor":1}`)
+				first, err := w.Register(t.Context(), req)
+				must(t, err)
+				again, err := w.Register(t.Context(), req)
+				must(t, err)
+				if again.Operation != first.Operation {
+					t.Error("the same request does not join")
+				}
+				changed := req
+				change(&changed)
+				second, err := w.Register(t.Context(), changed)
+				must(t, err)
+				if second.Operation == first.Operation {
+					t.Error("another request joins")
+				}
+				work, err := w.store.Work(t.Context(), in, "sensor")
+				must(t, err)
+				if work.Operation != second.Operation || work.ID != changed.ID || work.APIVersion != changed.APIVersion ||
+					!bytes.Equal(work.Payload, changed.Payload) {
+					t.Errorf("open work = %+v, want the newer request", work)
+				}
+				close(w.hubs["a"].turn)
+				if rec := w.polled(t, changed, second); rec.Status != dps.Assigned {
+					t.Errorf("record = %+v", rec)
+				}
+			})
+		})
+	}
 }
 
 func TestWaitIsHonest(t *testing.T) {

@@ -32,6 +32,7 @@ type fakeHub struct {
 	slow    time.Duration           // what each call takes
 	turn    chan struct{}           // when set, a write waits for one
 	turns   int                     // taken
+	asked   func()                  // called by Health
 }
 
 func newFakeHub() *fakeHub {
@@ -39,6 +40,9 @@ func newFakeHub() *fakeHub {
 }
 
 func (h *fakeHub) Health() dps.HubHealth {
+	if h.asked != nil {
+		h.asked()
+	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.health
