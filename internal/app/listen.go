@@ -160,7 +160,7 @@ func (a *App) listenMQTT(ctx context.Context) error {
 func bind(ctx context.Context, flag, addr string) (net.Listener, error) {
 	l, err := new(net.ListenConfig).Listen(ctx, "tcp", addr)
 	if err != nil {
-		return nil, fmt.Errorf("%s: cannot listen on %s: %w", flag, addr, err)
+		return nil, permitted(fmt.Errorf("%s: cannot listen on %s: %w", flag, addr, err), addr)
 	}
 	return l, nil
 }
@@ -171,7 +171,7 @@ func (a *App) listenHTTPS(ctx context.Context) (net.Listener, error) {
 	addr := a.options.Config.HTTPS
 	l, err := bind(ctx, "--https", addr.Addr())
 	if err == nil || addr.Explicit() || !(errors.Is(err, os.ErrPermission) || errors.Is(err, syscall.EADDRINUSE)) {
-		return l, permitted(err, addr.Addr())
+		return l, err
 	}
 	l, second := bind(ctx, "--https", fallbackHTTPS)
 	if second != nil {

@@ -14,30 +14,30 @@ import (
 
 // notePorts says what follows from an HTTPS port that is not 443.
 const notePorts = "Devices over MQTT (port 8883) are not affected. " +
-	"SDKs over HTTPS, AMQP or MQTT over WebSocket use 443 and cannot be configured; " +
+	"SDKs over HTTPS or MQTT over WebSocket use 443 and cannot be configured; " +
 	"curl, the mooring commands and most service SDKs accept another port."
 
 // fallbackNote says what the second choice of a port costs and how to get the first.
 func fallbackNote(err error) string {
 	if errors.Is(err, os.ErrPermission) {
-		return "Cannot bind port 443: permission denied. HTTPS is on port 8443. " + notePorts + " " + permissionHint()
+		return "Cannot bind port 443: permission denied. HTTPS is on port 8443. " + notePorts + " " + permissionHint("443")
 	}
 	return "Port 443 is in use by another program. HTTPS is on port 8443. " + notePorts +
 		" To use 443, stop that program, or set another address with --https."
 }
 
-// permissionHint says how to allow this program, as it was started, to bind port 443.
-func permissionHint() string {
+// permissionHint says how to allow this program, as it was started, to bind a privileged port.
+func permissionHint(port string) string {
 	if goruntime.GOOS != "linux" {
-		return "To use 443, run with the permission to bind it."
+		return "To use port " + port + ", run with the permission to bind it."
 	}
-	const sysctl = "sudo sysctl net.ipv4.ip_unprivileged_port_start=443"
+	sysctl := "sudo sysctl net.ipv4.ip_unprivileged_port_start=" + port
 	program, err := os.Executable()
 	if err != nil || strings.HasPrefix(program, filepath.Join(os.TempDir(), "go-build")) { // go run: another file each time
-		return "To allow 443 for every program until the next boot: " + sysctl
+		return "To allow port " + port + " for every program until the next boot: " + sysctl
 	}
-	return fmt.Sprintf("To allow 443 for this binary: sudo setcap cap_net_bind_service=+ep %s (repeat it after each build), "+
-		"or for every program until the next boot: %s", quoted(program), sysctl)
+	return fmt.Sprintf("To allow port %s for this binary: sudo setcap cap_net_bind_service=+ep %s (repeat it after each build), "+
+		"or for every program until the next boot: %s", port, quoted(program), sysctl)
 }
 
 // quoted returns a path as a word for a shell.
@@ -51,8 +51,8 @@ func quoted(path string) string {
 // permitted adds to the error of a privileged port how to allow it.
 func permitted(err error, addr string) error {
 	_, port, splitErr := net.SplitHostPort(addr)
-	if splitErr == nil && port == "443" && errors.Is(err, os.ErrPermission) {
-		return fmt.Errorf("%w. %s", err, permissionHint())
+	if splitErr == nil && errors.Is(err, os.ErrPermission) {
+		return fmt.Errorf("%w. %s", err, permissionHint(port))
 	}
 	return err
 }
@@ -72,13 +72,24 @@ func (a *App) noteReach() {
 		if l == nil {
 			continue
 		}
-		if ip := addressOf(l.Addr()); ip.IsValid() && !ip.IsLoopback() {
+		if ip := addressOf(l.Addr()).Addr(); ip.IsValid() && !ip.IsLoopback() {
 			a.notes = append(a.notes, fmt.Sprintf("Other machines can reach %s, but the server certificate is for %s only. "+
-				"Set --hostname to the name that devices use; or, to serve this machine only, set --https 127.0.0.1:443 --mqtt 127.0.0.1:8883.",
-				l.Addr(), strings.Join(a.options.Config.Hostnames, ", ")))
+				"Set --hostname to the name that devices use; or, to serve this machine only, set %s.",
+				l.Addr(), strings.Join(a.options.Config.Hostnames, ", "), a.loopbackFlags()))
 			return
 		}
 	}
+}
+
+// loopbackFlags are the flags that keep the ports of this start, on the loopback address.
+func (a *App) loopbackFlags() string {
+	var flags []string
+	for _, name := range []string{httpsListener, mqttListener} {
+		if l := a.listener(name); l != nil {
+			flags = append(flags, fmt.Sprintf("--%s 127.0.0.1:%d", name, addressOf(l.Addr()).Port()))
+		}
+	}
+	return strings.Join(flags, " ")
 }
 
 func (a *App) listener(name string) net.Listener {
@@ -90,12 +101,13 @@ func (a *App) listener(name string) net.Listener {
 	return nil
 }
 
-func addressOf(a net.Addr) netip.Addr {
+// addressOf is the zero value for an address that is not an IP address with a port.
+func addressOf(a net.Addr) netip.AddrPort {
 	at, err := netip.ParseAddrPort(a.String())
 	if err != nil {
-		return netip.Addr{}
+		return netip.AddrPort{}
 	}
-	return at.Addr()
+	return at
 }
 
 // isLocalName reports whether a host name means the machine itself wherever it is used.

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -262,6 +263,28 @@ func TestNotes(t *testing.T) {
 			text := strings.Join(notes, "\n")
 			if tt.want == "" && text != "" || !strings.Contains(text, tt.want) {
 				t.Errorf("notes %q, want %q", text, tt.want)
+			}
+		})
+	}
+}
+
+// The flags that a note suggests keep the listeners of this start and their ports.
+func TestNotesKeepPorts(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		args []string
+		want string
+	}{
+		{"both", []string{"--https", ":0", "--mqtt", ":0"}, `reach \S+:(\d+), .* set --https 127\.0\.0\.1:(\d+) --mqtt 127\.0\.0\.1:[1-9]\d*\.$`},
+		{"HTTPS alone", []string{"--https", ":0", "--mqtt", "off"}, `reach \S+:(\d+), .* set --https 127\.0\.0\.1:(\d+)\.$`},
+		{"MQTT alone", []string{"--https", "off", "--mqtt", ":0"}, `reach \S+:(\d+), .* set --mqtt 127\.0\.0\.1:(\d+)\.$`},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			notes, err := tryApp(t, filepath.Join(t.TempDir(), "data"), append(tt.args, "--portal", "127.0.0.1:0")...)
+			must(t, err)
+			found := regexp.MustCompile(tt.want).FindStringSubmatch(strings.Join(notes, "\n"))
+			if found == nil || found[1] != found[2] {
+				t.Errorf("notes %q, want %s", notes, tt.want)
 			}
 		})
 	}
