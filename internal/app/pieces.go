@@ -19,6 +19,9 @@ import (
 // start that finds it goes on with what one that was interrupted began.
 const firstStartName = "first-start"
 
+// authorityName is the name of the file with the CA certificates, in the directory tls.
+const authorityName = "ca.cert.pem"
+
 func (d dataDir) firstStartFile() string { return filepath.Join(d.path, firstStartName) }
 
 // checkPieces refuses a data directory that was in use and lacks a part that the service cannot do
@@ -81,16 +84,22 @@ func (d dataDir) checkBeside(recreate []config.Part, ownTLS bool) error {
 		return nil
 	}
 	r, err := d.readRuntime()
-	if err != nil || r.CAFile != d.authorityFile() { // there never was one, or the directory was restored
+	if err != nil || !isAuthorityFile(r.CAFile) { // there never was one, or the directory was restored
 		return nil //nolint:nilerr // the file is written again
 	}
-	return fmt.Errorf("--data: the TLS authority of the service is missing: %s. Clients trust no other. %s; "+
-		"or create a new authority, which all clients have to trust anew: mooring serve --data %s --recreate tls",
+	return fmt.Errorf("--data: the service's own CA is missing: %s. Clients trust no other CA. %s; "+
+		"or create a new CA, which you must then give to every client: mooring serve --data %s --recreate tls",
 		d.authorityFile(), d.restoreHint(), d.path)
 }
 
+// isAuthorityFile reports whether a path is the authorityFile of a data directory: this one, maybe
+// before it was moved.
+func isAuthorityFile(path string) bool {
+	return strings.HasSuffix(filepath.ToSlash(path), "/tls/"+authorityName)
+}
+
 // authorityFile has the CA certificates of the service's own TLS authority.
-func (d dataDir) authorityFile() string { return filepath.Join(d.tls(), "ca.cert.pem") }
+func (d dataDir) authorityFile() string { return filepath.Join(d.tls(), authorityName) }
 
 // authorityLeft reports whether anything of the TLS authority is there; it knows itself what it lacks.
 func (d dataDir) authorityLeft() bool {

@@ -65,7 +65,7 @@ func TestMissingPieces(t *testing.T) {
 		{"only the addresses left", remove("mooring.db", "mooring.db-sums", "master.key", "tls"), []string{"runtime.json"}, "database"},
 		{"no master key", remove("master.key"), []string{"master.key is missing", "mooring restore"}, ""},
 		{"an empty master key", cut("master.key", 0), []string{"master.key is damaged"}, ""},
-		{"no TLS authority", remove("tls"), []string{"TLS authority", "ca.cert.pem", "--recreate tls"}, "tls"},
+		{"no TLS authority", remove("tls"), []string{"own CA is missing", "ca.cert.pem", "--recreate tls"}, "tls"},
 		{"a cut TLS certificate", cut("tls/ca.cert.pem", 100), []string{"ca.cert.pem", "restore it from a backup"}, ""},
 		{"a cut TLS key", cut("tls/ca.key.pem", 20), []string{"ca.key.pem", "restore it from a backup"}, ""},
 		{"half a database", cut("mooring.db", 8192*3), []string{"database is damaged", "mooring restore"}, ""},
@@ -99,6 +99,19 @@ func TestMissingPieces(t *testing.T) {
 			must(t, err)
 		})
 	}
+}
+
+// A directory that was moved misses its CA as well as one that was not.
+func TestMovedWithoutAuthority(t *testing.T) {
+	data := newData(t)
+	moved := filepath.Join(t.TempDir(), "moved")
+	must(t, os.Rename(data, moved))
+	must(t, os.RemoveAll(filepath.Join(moved, "tls")))
+	if _, err := tryApp(t, moved); err == nil || !strings.Contains(err.Error(), "own CA is missing") {
+		t.Errorf("error = %v, want the missing CA", err)
+	}
+	_, err := tryApp(t, moved, "--recreate", "tls")
+	must(t, err)
 }
 
 // Files of two installations do not make one.
