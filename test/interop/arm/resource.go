@@ -8,7 +8,6 @@ import (
 	"maps"
 	"net/http"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/runtime"
@@ -311,18 +310,26 @@ func (w *walk) refusals(ctx context.Context) error {
 	return errors.Join(append(errs, err)...)
 }
 
-// noPrivateLinks calls what has no counterpart here.
+// noPrivateLinks calls what has no counterpart here: lists are empty, and no element exists
+// or can be made.
 func (w *walk) noPrivateLinks(ctx context.Context) error {
-	var all [6]error
-	_, all[0] = w.resources.ListPrivateLinkResources(ctx, group, name, nil)
-	_, all[1] = w.resources.GetPrivateLinkResources(ctx, group, name, "x", nil)
-	_, all[2] = w.resources.ListPrivateEndpointConnections(ctx, group, name, nil)
-	_, all[3] = w.resources.GetPrivateEndpointConnection(ctx, group, name, "x", nil)
-	_, all[4] = w.resources.BeginCreateOrUpdatePrivateEndpointConnection(ctx, group, name, "x", arms.PrivateEndpointConnection{}, nil)
-	_, all[5] = w.resources.BeginDeletePrivateEndpointConnection(ctx, group, name, "x", nil)
-	for i, err := range all {
-		all[i] = refused("private links, call "+strconv.Itoa(i), err, http.StatusNotFound, "NotFound", "")
+	links, err := w.resources.ListPrivateLinkResources(ctx, group, name, nil)
+	if err != nil || len(links.Value) > 0 {
+		return fmt.Errorf("private links: %d, %w, want none", len(links.Value), errOrNone(err))
 	}
+	endpoints, err := w.resources.ListPrivateEndpointConnections(ctx, group, name, nil)
+	if err != nil || len(endpoints.PrivateEndpointConnectionArray) > 0 {
+		return fmt.Errorf("private endpoints: %d, %w, want none", len(endpoints.PrivateEndpointConnectionArray), errOrNone(err))
+	}
+	var all [4]error
+	_, err = w.resources.GetPrivateLinkResources(ctx, group, name, "x", nil)
+	all[0] = refused("get private link", err, http.StatusNotFound, "NotFound", "no private links")
+	_, err = w.resources.GetPrivateEndpointConnection(ctx, group, name, "x", nil)
+	all[1] = refused("get private endpoint", err, http.StatusNotFound, "NotFound", "no private endpoint")
+	_, err = w.resources.BeginCreateOrUpdatePrivateEndpointConnection(ctx, group, name, "x", arms.PrivateEndpointConnection{}, nil)
+	all[2] = refused("create private endpoint", err, http.StatusBadRequest, "InvalidArgument", "privateEndpointConnections: is not supported")
+	_, err = w.resources.BeginDeletePrivateEndpointConnection(ctx, group, name, "x", nil)
+	all[3] = refused("delete private endpoint", err, http.StatusNotFound, "NotFound", "no private endpoint")
 	return errors.Join(all[:]...)
 }
 
