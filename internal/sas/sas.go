@@ -159,19 +159,16 @@ func normalize(resource string) string {
 	r := strings.ToLower(strings.TrimSpace(resource))
 	r = strings.TrimPrefix(strings.TrimPrefix(r, "https://"), "amqps://")
 	host, path, _ := strings.Cut(r, "/")
-	if name, port, ok := cutPort(host); ok && isDigits(port) {
-		host = name
-	}
-	return strings.TrimRight(host+"/"+path, "/")
+	return strings.TrimRight(withoutPort(host)+"/"+path, "/")
 }
 
-// cutPort splits host:port; a bare IPv6 address has no port.
-func cutPort(host string) (name, port string, ok bool) {
+// withoutPort cuts the port off; a bare IPv6 address has none.
+func withoutPort(host string) string {
 	i := strings.LastIndexByte(host, ':')
-	if i < 0 || (strings.Count(host, ":") > 1 && !strings.HasSuffix(host[:i], "]")) {
-		return host, "", false
+	if i <= 0 || !isDigits(host[i+1:]) || strings.Count(host, ":") > 1 && !strings.HasSuffix(host[:i], "]") {
+		return host
 	}
-	return host[:i], host[i+1:], true
+	return host[:i]
 }
 
 func isDigits(s string) bool {

@@ -173,6 +173,29 @@ func TestParse(t *testing.T) {
 	}
 }
 
+// TestParseSaysWhy holds that the error names what is wrong, for whoever reads the log.
+func TestParseSaysWhy(t *testing.T) {
+	const scheme = "SharedAccessSignature "
+	for in, want := range map[string]string{
+		strings.Repeat("x", sas.MaxLength+1): "longer than 4096 bytes",
+		"Bearer x":                           `must be "SharedAccessSignature", a space and the fields`,
+		scheme + "sr=host&skn":               "a field has no '='",
+		scheme + "sr=host&sr=host":           "a field is repeated",
+		scheme + "sig=AAAA&se=1":             "field sr is missing",
+		scheme + "sr=host&se=1":              "field sig is missing",
+		scheme + "sr=host&sig=AAAA":          "field se is missing",
+		scheme + "sr=%zz&sig=AAAA&se=1":      "sr must be URL-encoded",
+		scheme + "sr=host&sig=AAAA&se=x":     "se must be a whole number",
+		scheme + "sr=host&sig=A&se=1":        "sig must be base64",
+		scheme + "sr=host&sig=%A&se=1":       "sig must be URL-encoded",
+	} {
+		token, err := sas.Parse(in)
+		if err == nil || !strings.Contains(err.Error(), want) || !token.Expiry.IsZero() {
+			t.Errorf("Parse(%.60q) = %+v, %v; want an error with %q", in, token, err, want)
+		}
+	}
+}
+
 func TestErrorsHoldNoSignature(t *testing.T) {
 	const sig = "topsecrettopsecret"
 	for _, in := range []string{
@@ -231,12 +254,17 @@ func TestCovers(t *testing.T) {
 		{"/", "host", false},
 		{"https://", "host", false},
 		{"/enrollments", "host/enrollments", false},
+		{"", "", false},
+		{"", "/enrollments", false},
+		{"/", "/enrollments", false},
 		{"host:8443", "host/x", true},
 		{"host:8443/a", "host/a/b", true},
 		{"host", "host:8443/x", true},
 		{"host:1", "host:2/x", true},
 		{"host:port", "host/x", false},
 		{"host:", "host/x", false},
+		{":8443", "/x", false},
+		{":8443/x", "/x", false},
 		{"https://host", "host/x", true},
 		{"https://Host:443/x", "host/x/y", true},
 		{"amqps://host", "host/x", true},
