@@ -50,7 +50,7 @@ func New(o Options) *Guard {
 func (g *Guard) Service(r *http.Request, in dps.InstanceID, want dps.Rights) error {
 	if scheme, _, _ := strings.Cut(r.Header.Get("Authorization"), " "); strings.EqualFold(scheme, "Bearer") {
 		err := g.Control(r, in)
-		if err != nil && dps.CodeOf(err) == dps.Unauthorized {
+		if dps.CodeOf(err) == dps.Unauthorized {
 			return dps.Wrap(dps.Unauthorized, err, "Unauthorized") // one answer to every bad token
 		}
 		return err

@@ -27,6 +27,7 @@ type store struct {
 	policies  map[string]dps.Policy
 	hub       map[string]dps.HubPolicy
 	down      bool
+	broken    bool // only the policies
 }
 
 func (s *store) Instance(_ context.Context, id dps.InstanceID) (dps.Instance, error) {
@@ -37,7 +38,7 @@ func (s *store) Instance(_ context.Context, id dps.InstanceID) (dps.Instance, er
 }
 
 func (s *store) Policy(_ context.Context, _ dps.InstanceID, name string) (dps.Policy, error) {
-	if s.down {
+	if s.down || s.broken {
 		return dps.Policy{}, errDown
 	}
 	if p, ok := s.policies[name]; ok {
@@ -129,6 +130,7 @@ func TestServiceTokens(t *testing.T) {
 	tests := []struct {
 		name, token string
 		refused     bool
+		cause       string // in the log
 	}{
 		{name: "primary key", token: sign("dps.example", keys.Primary, now.Add(time.Hour))},
 		{name: "secondary key", token: sign("dps.example", keys.Secondary, now.Add(time.Hour))},
@@ -136,13 +138,13 @@ func TestServiceTokens(t *testing.T) {
 		{name: "an IPv6 address", token: sign("[::1]:443", keys.Primary, now.Add(time.Hour))},
 		{name: "the path as written", token: sign("dps.example/enrollments/a%3Ab", keys.Primary, now.Add(time.Hour))},
 		{name: "the path decoded", token: sign("dps.example/enrollments/a:b", keys.Primary, now.Add(time.Hour))},
-		{name: "expired longer ago", token: sign("dps.example", keys.Primary, now.Add(-sas.Leeway-time.Second)), refused: true},
-		{name: "another host", token: sign("other.example", keys.Primary, now.Add(time.Hour)), refused: true},
-		{name: "another path", token: sign("dps.example/enrollments/a", keys.Primary, now.Add(time.Hour)), refused: true},
-		{name: "another key", token: sign("dps.example", dps.NewKey(), now.Add(time.Hour)), refused: true},
-		{name: "no key at all", token: sign("dps.example", dps.Secret{}, now.Add(time.Hour)), refused: true},
-		{name: "nothing", refused: true},
-		{name: "no SAS token", token: "Basic YTpi", refused: true},
+		{name: "expired longer ago", token: sign("dps.example", keys.Primary, now.Add(-sas.Leeway-time.Second)), refused: true, cause: "the token expired at 2026-03-01T11:54:59Z"},
+		{name: "another host", token: sign("other.example", keys.Primary, now.Add(time.Hour)), refused: true, cause: "the token is for another host or path"},
+		{name: "another path", token: sign("dps.example/enrollments/a", keys.Primary, now.Add(time.Hour)), refused: true, cause: "the token is for another host or path"},
+		{name: "another key", token: sign("dps.example", dps.NewKey(), now.Add(time.Hour)), refused: true, cause: "no key of the policy signed the token"},
+		{name: "no key at all", token: sign("dps.example", dps.Secret{}, now.Add(time.Hour)), refused: true, cause: "no key of the policy signed the token"},
+		{name: "nothing", refused: true, cause: "malformed SAS token"},
+		{name: "no SAS token", token: "Basic YTpi", refused: true, cause: "malformed SAS token"},
 	}
 	for _, tt := range tests {
 		err := w.Service(request("/enrollments/a%3Ab", tt.token), "default", dps.EnrollmentRead)
@@ -151,6 +153,9 @@ func TestServiceTokens(t *testing.T) {
 		}
 		if tt.refused && (dps.CodeOf(err) != dps.Unauthorized || dps.MessageOf(err) != "Unauthorized") {
 			t.Errorf("%s: the caller is told %v %q", tt.name, dps.CodeOf(err), dps.MessageOf(err))
+		}
+		if tt.refused && !strings.Contains(err.Error(), tt.cause) {
+			t.Errorf("%s: the log is told %v, want %q", tt.name, err, tt.cause)
 		}
 	}
 }
@@ -241,6 +246,10 @@ func TestStoreFailureIsNoRefusal(t *testing.T) {
 	if err := w.Hub(request("/", token), dps.LinkedHub{HostName: "dps.example"}, dps.RegistryRead); !errors.Is(err, errDown) {
 		t.Errorf("hub: %v, want %v", err, errDown)
 	}
+	w.store.down, w.store.broken = false, true
+	if err := w.Manage(request("/", token), "default"); !errors.Is(err, errDown) {
+		t.Errorf("control plane: %v, want %v", err, errDown)
+	}
 }
 
 // bearer signs claims with the key of the default instance.
@@ -299,6 +308,8 @@ func TestControl(t *testing.T) {
 		{name: "another audience", header: w.bearer(t, jwt.SigningMethodHS256, func(c *jwt.RegisteredClaims) { c.Audience = jwt.ClaimStrings{"mooring/control-plane/other"} }), refused: true},
 		{name: "no audience", header: w.bearer(t, jwt.SigningMethodHS256, func(c *jwt.RegisteredClaims) { c.Audience = nil }), refused: true},
 		{name: "changed", header: "Bearer " + head + "." + strings.ToUpper(body), refused: true},
+		{name: "longest", header: "Bearer " + fresh + strings.Repeat(" ", 8<<10-len("Bearer "+fresh))},
+		{name: "a byte too long", header: "Bearer " + fresh + strings.Repeat(" ", 8<<10-len("Bearer "+fresh)+1), refused: true},
 		{name: "too long", header: "Bearer " + fresh + strings.Repeat(" ", 9000), refused: true},
 		{name: "a SAS token", header: w.token("owner"), refused: true},
 	}
@@ -323,6 +334,9 @@ func TestControl(t *testing.T) {
 	}
 	if err := w.Control(request("/", "Bearer "+fresh), "nobody"); dps.CodeOf(err) != dps.InstanceNotFound {
 		t.Errorf("an instance that is not there: %v, want InstanceNotFound", err)
+	}
+	if err := w.Service(request("/", "Bearer "+fresh), "nobody", dps.EnrollmentRead); dps.CodeOf(err) != dps.InstanceNotFound {
+		t.Errorf("service of an instance that is not there: %v, want InstanceNotFound", err)
 	}
 }
 
@@ -370,11 +384,16 @@ func TestManage(t *testing.T) {
 	t.Parallel()
 	w := newWorld()
 	expired := sas.Sign("dps.example", "owner", w.store.policies["owner"].Keys.Primary.Reveal(), now.Add(-time.Hour))
+	bearer, err := access.NewToken(w.store.instances["default"], now)
+	if err != nil {
+		t.Fatal(err)
+	}
 	for name, tt := range map[string]struct {
 		authorization string
 		instance      dps.InstanceID
 		code          dps.Code // of the refusal; 0 when it is taken
 	}{
+		"a bearer token":           {"Bearer " + bearer, "default", 0},
 		"a policy with all rights": {w.token("owner"), "default", 0},
 		"a policy that may write":  {w.token("writer"), "default", dps.Unauthorized},
 		"a policy that may read":   {w.token("reader"), "default", dps.Unauthorized},

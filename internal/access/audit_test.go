@@ -1,6 +1,7 @@
 package access_test
 
 import (
+	"net/http"
 	"testing"
 
 	"github.com/mooring-iot/mooring/internal/access"
@@ -17,28 +18,30 @@ func TestWhoseChange(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	service := func(r *http.Request) error { return w.Service(r, "default", dps.EnrollmentWrite) }
+	control := func(r *http.Request) error { return w.Control(r, "default") }
+	manage := func(r *http.Request) error { return w.Manage(r, "default") }
 	tests := []struct {
 		authorization string
-		control       bool
+		pass          func(r *http.Request) error
 		want          audit.Principal
 	}{
-		{w.token("owner"), false, "policy:owner"},
-		{w.token("reader"), false, ""},
-		{"", false, ""},
-		{"Bearer " + token, true, "token:operator"},
-		{"Bearer x", true, ""},
-		{"Bearer " + token, false, "token:operator"},
-		{"Bearer x", false, ""},
+		{w.token("owner"), service, "policy:owner"},
+		{w.token("reader"), service, ""},
+		{"", service, ""},
+		{"Bearer " + token, control, "token:operator"},
+		{"Bearer x", control, ""},
+		{"Bearer " + token, service, "token:operator"},
+		{"Bearer x", service, ""},
+		{w.token("owner"), manage, "policy:owner"},
+		{w.token("writer"), manage, ""},
+		{"Bearer " + token, manage, "token:operator"},
 	}
 	for _, tt := range tests {
 		r := request("/enrollments/a", tt.authorization)
 		ctx, c := audit.Begin(r.Context(), audit.Entry{})
 		r = r.WithContext(ctx)
-		if tt.control {
-			err = w.Control(r, "default")
-		} else {
-			err = w.Service(r, "default", dps.EnrollmentWrite)
-		}
+		err := tt.pass(r)
 		if got := c.Written(1, "", "").Principal; got != tt.want || (err == nil) != (tt.want != "") {
 			t.Errorf("principal = %q, %v; want %q", got, err, tt.want)
 		}
