@@ -9,6 +9,8 @@ SHELL       := bash
 
 GO       ?= go
 FUZZTIME ?= 10s
+SAMPLE   ?= 0
+SEED     ?= 1
 SHOTS    ?=
 ARGS     ?=
 VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
@@ -33,6 +35,10 @@ COVER_NAMES    := attest enroll register
 COVER_PACKAGES := $(COVER_NAMES:%=./internal/%)
 empty          :=
 COVER_PATTERN  := $(subst $(empty) $(empty),|,$(COVER_NAMES))
+
+# The packages that are mutated, each with other packages whose tests count, behind commas;
+# PACKAGES=internal/sas names others.
+PACKAGES := internal/sas internal/access internal/attest,test/pkits internal/register internal/hub/iothub internal/store/sqlite
 
 # Go's own limit of ten minutes for a package is too short for a busy machine with two cores.
 RACE_TIMEOUT := 30m
@@ -115,6 +121,11 @@ cover: ## tests of the rules under the race detector, with a floor for their cov
 fuzz: ## every fuzz target for FUZZTIME; the go command keeps what it finds in its cache
 	$(call say,every fuzz target for $(FUZZTIME))
 	@FUZZTIME=$(FUZZTIME) tools/fuzz.sh
+
+.PHONY: mutants
+mutants: $(PIP_STAMP) ## change the product in one place at a time; at least 95 % have to be noticed (PACKAGES, SAMPLE=200, SEED=2)
+	$(call say,mutants of $(PACKAGES))
+	@nice $(GO) run ./test/mutants -sample $(SAMPLE) -seed $(SEED) $(PACKAGES)
 
 .PHONY: interop
 interop: $(PIP_STAMP) $(NPM_STAMPS) $(MVN_STAMP) ## the official SDKs against a real service
