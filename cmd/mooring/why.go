@@ -297,20 +297,20 @@ func printDecision(out *tabwriter.Writer, d wire.Decision, record *wire.Registra
 	line("Remedy", onOneLine(d.Remedy))
 	line("Device received", onOneLine(d.Answer))
 	line("Tracking ID", printable(d.TrackingID))
-	line("From", printable(d.Remote)+" by "+d.Transport)
+	line("Address", printable(d.Remote)+", over "+d.Transport)
 	switch {
 	case d.EnrollmentID != "":
-		line("Reached", "individual enrollment "+printable(d.EnrollmentID))
+		line("Enrollment", "individual enrollment "+printable(d.EnrollmentID))
 	case d.EnrollmentGroupID != "":
-		line("Reached", "enrollment group "+printable(d.EnrollmentGroupID))
+		line("Enrollment", "enrollment group "+printable(d.EnrollmentGroupID))
 	}
-	line("Showed", shownText(d))
+	line("Credential", shownText(d))
 	if t := d.Evidence.Token; t != nil {
 		line("Token", fmt.Sprintf("for %s, until %s", printable(t.Resource), t.Expiry))
 	}
 	printHello(line, d.Evidence.ClientHello)
 	if chain := d.Evidence.Chain; len(chain) > 0 {
-		line("SHA-256 of leaf", chain[0].SHA256Thumbprint)
+		line("Leaf SHA-256", chain[0].SHA256Thumbprint)
 	}
 	if record != nil {
 		line("Record now", recordText(record))

@@ -33,7 +33,7 @@ func Enabled(d *dps.Decision, e dps.Enrollment) bool {
 	d.Refuse(name, e.Ref.String()+" is disabled", dps.Verdict{
 		Reason: dps.ReasonDisabled,
 		Answer: answerUnauthorized,
-		Remedy: fmt.Sprintf("enable the enrollment: mooring %s update %s --provisioning-status enabled", command, e.Ref.ID),
+		Remedy: fmt.Sprintf("Enable the enrollment: mooring %s update %s --provisioning-status enabled", command, e.Ref.ID),
 	})
 	return false
 }
@@ -43,7 +43,7 @@ func NoEvidence(d *dps.Decision) {
 	d.Refuse("evidence", "no client certificate and no token", dps.Verdict{
 		Reason: dps.ReasonNoEvidence,
 		Answer: answerUnauthorized,
-		Remedy: "configure the device to present its certificate in the TLS handshake, or to send a token signed with its symmetric key",
+		Remedy: "Configure the device to present its certificate in the TLS handshake, or to send a token signed with its symmetric key.",
 	})
 }
 
@@ -61,7 +61,7 @@ func SameProof(shown, registered string) *dps.Decision {
 	}
 	d.Refuse(name, shown, dps.Verdict{
 		Reason: dps.ReasonOperationOwner, Answer: answerUnauthorized,
-		Remedy: "poll with the certificate that the device registered with, or register again",
+		Remedy: "Poll with the certificate that the device registered with, or register again.",
 	})
 	return d
 }
@@ -73,7 +73,7 @@ func OtherKindOfProof(d *dps.Decision, shown, registered dps.AttestationType) {
 	detail := fmt.Sprintf("the device showed %s, and registered with %s", names[shown], names[registered])
 	d.Refuse("same evidence as at registration", detail, dps.Verdict{
 		Reason: dps.ReasonOperationOwner, Answer: answerUnauthorized,
-		Remedy: "poll with what the device registered with, or register again",
+		Remedy: "Poll with what the device registered with, or register again.",
 	})
 }
 
@@ -81,6 +81,6 @@ func OtherKindOfProof(d *dps.Decision, shown, registered dps.AttestationType) {
 func Gone(d *dps.Decision, ref dps.EntryRef) {
 	d.Entry = ref
 	d.Refuse("enrollment", ref.String()+" was deleted", dps.Verdict{
-		Reason: dps.ReasonNoEnrollment, Answer: answerUnauthorized, Remedy: "create the enrollment again, and register the device again",
+		Reason: dps.ReasonNoEnrollment, Answer: answerUnauthorized, Remedy: "Create the enrollment again, and register the device again.",
 	})
 }

@@ -91,7 +91,7 @@ func (c *climb) refuseOwnSigner(at *dead) bool {
 	}
 	c.a.d.Refuse("device certificate", "the presented certificate is that of the "+owner+", not a device certificate", dps.Verdict{
 		Reason: dps.ReasonSignerAsDevice, Answer: answerUnauthorized,
-		Remedy: "issue a device certificate with this CA, with the registration ID as its common name, and configure the device to present it",
+		Remedy: "Issue a device certificate with this CA, with the registration ID as its common name, and configure the device to present it.",
 	})
 	return true
 }
@@ -104,7 +104,8 @@ func (c *climb) refuseTooMany(child *node) {
 			dps.DistinguishedName(child.cert.RawIssuer), subject(child.cert), c.checks.wasted),
 		dps.Verdict{
 			Reason: dps.ReasonTooManySigners, Answer: answerCertificate,
-			Remedy: "issue certificates with authority and subject key identifiers, and delete CA certificates of this name that are no longer used",
+			Remedy: "Issue certificates with authority and subject key identifiers, " +
+				"and delete CA certificates of this name that are no longer used.",
 		},
 	)
 }
@@ -136,7 +137,7 @@ func (c *climb) refuseSignature(child *node, err error) {
 	if isMismatch(err) {
 		c.a.d.Refuse("signature", c.mismatch(child), dps.Verdict{
 			Reason: dps.ReasonSignature, Answer: answerMismatch,
-			Remedy: "find out which CA issued the certificate, and upload, enroll or present that CA's certificate",
+			Remedy: "Find out which CA issued the certificate, and upload, enroll or present that CA's certificate.",
 		})
 		return
 	}
@@ -162,13 +163,13 @@ func (a *attempt) refuseAlgorithm(child *node, err error) {
 	problem, _ := errors.AsType[*dps.SignatureError](err)
 	switch problem.Problem {
 	case dps.SignatureWeak:
-		v.Reason, v.Remedy = dps.ReasonWeakSignature, "issue the certificate with a SHA-256 signature"
+		v.Reason, v.Remedy = dps.ReasonWeakSignature, "Issue the certificate with a SHA-256 signature."
 	case dps.SignerKeyWeak:
-		v.Reason, v.Remedy = dps.ReasonWeakSignature, "issue the certificate with a CA that has a longer key"
+		v.Reason, v.Remedy = dps.ReasonWeakSignature, "Issue the certificate with a CA that has a longer key."
 	case dps.SignerKeyUnsupported:
-		v.Remedy = "issue the certificate with a CA that has an RSA, ECDSA or Ed25519 key"
+		v.Remedy = "Issue the certificate with a CA that has an RSA, ECDSA or Ed25519 key."
 	default:
-		v.Remedy = "issue the certificate with an RSA or ECDSA signature and SHA-256, SHA-384 or SHA-512"
+		v.Remedy = "Issue the certificate with an RSA or ECDSA signature and SHA-256, SHA-384 or SHA-512."
 	}
 	a.d.Refuse("signature", subject(child.cert)+" "+problem.Error(), v)
 }
@@ -176,10 +177,10 @@ func (a *attempt) refuseAlgorithm(child *node, err error) {
 func (c *climb) refuseNoEnrollment(top *node) {
 	detail := fmt.Sprintf("no individual enrollment %q, and no group for a certificate of its chain, which ends at %s",
 		c.a.ev.ID, subject(top.cert))
-	remedy := "create an individual enrollment with this certificate, or an enrollment group for a CA of its chain"
+	remedy := "Create an individual enrollment with this certificate, or an enrollment group for a CA of its chain."
 	if top == c.leaf {
 		detail = fmt.Sprintf("no individual enrollment %q, and no group for the certificate, which names itself as its issuer", c.a.ev.ID)
-		remedy = "create an individual enrollment with this certificate, or issue the device a certificate of a CA that is enrolled"
+		remedy = "Create an individual enrollment with this certificate, or issue the device a certificate of a CA that is enrolled."
 	}
 	c.a.d.Refuse("enrollment", detail, dps.Verdict{Reason: dps.ReasonNoEnrollment, Answer: answerUnauthorized, Remedy: remedy})
 }
@@ -190,7 +191,7 @@ func (c *climb) refuseUnverified(name dps.CAName) {
 		fmt.Sprintf("CA certificate %s is uploaded, but possession of its key was not proved", name),
 		dps.Verdict{
 			Reason: dps.ReasonCANotVerified, Answer: answerNoCA,
-			Remedy: "mooring certificate generate-verification-code --certificate-name " + string(name),
+			Remedy: "Prove possession; start with: mooring certificate generate-verification-code --certificate-name " + string(name),
 		},
 	)
 }
@@ -202,11 +203,11 @@ func (c *climb) refuseUnknownRoot(top *node) {
 			subject(top.cert), top.anchor.Group)
 	}
 	reason := dps.ReasonCANotVerified
-	remedy := "mooring certificate create --certificate-name NAME --path FILE (the certificate of " +
-		subject(top.cert) + "), then prove possession"
+	remedy := "Upload the certificate of " + subject(top.cert) + ", then prove possession: " +
+		"mooring certificate create --certificate-name NAME --path FILE"
 	if len(c.goal.names) > 0 {
 		detail, reason = fmt.Sprintf("the chain reaches none of the enrollment's CA certificates: %v", c.goal.names), dps.ReasonOtherCA
-		remedy = "issue the device a certificate of a CA that the enrollment names, and verify that CA certificate"
+		remedy = "Issue the device a certificate of a CA that the enrollment names, and verify that CA certificate."
 	}
 	c.a.d.Refuse("proof of possession", detail, dps.Verdict{Reason: reason, Answer: answerNoCA, Remedy: remedy})
 }
@@ -226,7 +227,7 @@ func (c *climb) refuseMissing(top *node) {
 	c.a.d.Refuse("chain", detail, dps.Verdict{
 		Reason: dps.ReasonIssuerMissing, Answer: answerNoCA,
 		Remedy: fmt.Sprintf(
-			"configure the device to send its intermediates, leaf first, up to an uploaded CA certificate, or upload %q: "+
+			"Configure the device to send its intermediates, leaf first, up to an uploaded CA certificate, or upload %q: "+
 				"mooring certificate create --certificate-name NAME --path FILE",
 			issuer,
 		),

@@ -31,17 +31,17 @@ func Token(d *dps.Decision, ev KeyEvidence, now time.Time) sas.Token {
 	token, err := sas.Parse(ev.Token)
 	switch {
 	case err != nil:
-		refuseToken(d, "token", err.Error(), dps.ReasonTokenMalformed, "generate the token with a device SDK")
+		refuseToken(d, "token", err.Error(), dps.ReasonTokenMalformed, "Generate the token with a device SDK.")
 	case !strings.EqualFold(token.Resource, ev.resource()):
 		refuseToken(d, "token resource", fmt.Sprintf("the token is for %q, not for %q", clip(token.Resource), ev.resource()),
-			dps.ReasonTokenResource, "use the same ID scope and registration ID in the token and in the connection")
+			dps.ReasonTokenResource, "Use the same ID scope and registration ID in the token and in the connection.")
 	case token.Expired(now):
 		refuseToken(
 			d,
 			"token expiry",
 			"expired at "+stamp(token.Expiry),
 			dps.ReasonTokenExpired,
-			"check the device's clock; tokens are accepted until 5 minutes after their expiry",
+			"Check the device's clock; tokens are accepted until 5 minutes after their expiry.",
 		)
 	default:
 		d.Pass("token", "for this device, until "+stamp(token.Expiry))
@@ -70,13 +70,13 @@ func IndividualKey(d *dps.Decision, token sas.Token, e dps.Enrollment) {
 	d.Entry = e.Ref
 	if e.Attestation.Type != dps.SymmetricKey {
 		refuseToken(d, "enrollment", fmt.Sprintf("%s uses the attestation %s, but the device sent a SAS token", e.Ref, e.Attestation.Type),
-			dps.ReasonOtherAttestation, "change the enrollment's attestation to symmetricKey, or delete the enrollment so that a group applies")
+			dps.ReasonOtherAttestation, "Change the enrollment's attestation to symmetricKey, or delete the enrollment so that a group applies.")
 		return
 	}
 	d.Pass("enrollment", e.Ref.String())
 	if !signed(token, *e.Attestation.SymmetricKey) {
 		refuseToken(d, "signature", "the token is not signed with a key of the "+e.Ref.String(),
-			dps.ReasonWrongKey, "configure the device with the primary or secondary key of its enrollment")
+			dps.ReasonWrongKey, "Configure the device with the primary or secondary key of its enrollment.")
 		return
 	}
 	d.Pass("signature", "by a key of the enrollment")
@@ -94,7 +94,7 @@ func GroupKey(d *dps.Decision, token sas.Token, id dps.RegistrationID, group dps
 	if group.Attestation.Type != dps.SymmetricKey {
 		refuseToken(d, "enrollment",
 			fmt.Sprintf("%s uses the attestation %s, but the device sent a SAS token", group.Ref, group.Attestation.Type),
-			dps.ReasonOtherAttestation, "register the device again with the group's attestation type")
+			dps.ReasonOtherAttestation, "Register the device again with the group's attestation type.")
 		return dps.KeyPair{}
 	}
 	d.Pass("enrollment", group.Ref.String())
@@ -106,7 +106,7 @@ func GroupKey(d *dps.Decision, token sas.Token, id dps.RegistrationID, group dps
 	}
 	refuseToken(d, "signature",
 		fmt.Sprintf("the token is not signed with a key that is derived for %q from the keys of the %s", id, group.Ref), dps.ReasonWrongKey,
-		"derive the device's key again: mooring enrollment-group compute-device-key, and register the device again")
+		"Derive the device's key again (mooring enrollment-group compute-device-key), and register the device again.")
 	return dps.KeyPair{}
 }
 
@@ -119,8 +119,8 @@ func NoGroup(d *dps.Decision, id dps.RegistrationID, groups int) {
 	}
 	d.Refuse("enrollment", detail, dps.Verdict{
 		Reason: dps.ReasonNoEnrollment, Answer: answerUnauthorized,
-		Remedy: "derive the device's key from its group's key and this registration ID (mooring enrollment-group compute-device-key), " +
-			"or enroll the device",
+		Remedy: "Derive the device's key from its group's key and this registration ID (mooring enrollment-group compute-device-key), " +
+			"or enroll the device.",
 	})
 }
 

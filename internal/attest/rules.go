@@ -37,13 +37,13 @@ func (a *attempt) maySign(c *x509.Certificate, intermediates int) bool {
 	switch {
 	case !c.BasicConstraintsValid || !c.IsCA:
 		detail = subject(c) + " is not marked CA:TRUE"
-		remedy = "issue this signer as a CA (basicConstraints CA:TRUE, keyUsage keyCertSign), or sign the device with one that is"
+		remedy = "Issue this signer as a CA (basicConstraints CA:TRUE, keyUsage keyCertSign), or sign the device with one that is."
 	case c.KeyUsage != 0 && c.KeyUsage&x509.KeyUsageCertSign == 0:
 		detail = subject(c) + " has a keyUsage without keyCertSign"
-		remedy = "issue this signer with keyUsage keyCertSign, or sign the device with a CA that has it"
+		remedy = "Issue this signer with keyUsage keyCertSign, or sign the device with a CA that has it."
 	case (c.MaxPathLen > 0 || c.MaxPathLenZero) && intermediates > c.MaxPathLen:
 		detail = fmt.Sprintf("%s allows %d CAs below it, the chain has %d", subject(c), c.MaxPathLen, intermediates)
-		remedy = "issue this signer with a greater pathlen in basicConstraints, or sign the device with a CA further up"
+		remedy = "Issue this signer with a greater pathlen in basicConstraints, or sign the device with a CA further up."
 	default:
 		return true
 	}
@@ -68,7 +68,7 @@ func (a *attempt) understood(c *x509.Certificate) bool {
 		return true
 	}
 	detail := fmt.Sprintf("%s has the critical extension %s, which is not supported", subject(c), c.UnhandledCriticalExtensions[unknown])
-	a.refuseRule("critical extensions", detail, "issue the certificate without this critical extension")
+	a.refuseRule("critical extensions", detail, "Issue the certificate without this critical extension.")
 	return false
 }
 
@@ -98,7 +98,7 @@ func (a *attempt) ruled(leaf *node, path []*node) {
 		return
 	default:
 		a.refuseRule("certificate policies", "a signer requires a certificate policy that is not in every certificate below it",
-			"issue the certificates below that signer with the policies that its policyConstraints require")
+			"Issue the certificates below that signer with the policies that its policyConstraints require.")
 		return
 	}
 	if constrained {
@@ -110,7 +110,7 @@ func (a *attempt) ruled(leaf *node, path []*node) {
 }
 
 func (a *attempt) refuseConstraint(detail string) {
-	a.refuseRule("name constraints", strings.TrimPrefix(detail, "x509: "), "issue the certificate within the name constraints of its signers")
+	a.refuseRule("name constraints", strings.TrimPrefix(detail, "x509: "), "Issue the certificate within the name constraints of its signers.")
 }
 
 func carries(path []*node, rule func(*x509.Certificate) bool) bool {

@@ -14,6 +14,7 @@ import (
 	"slices"
 	"testing"
 	"time"
+	"unicode"
 
 	"github.com/mooring-iot/mooring/internal/attest"
 	"github.com/mooring-iot/mooring/internal/dps"
@@ -224,6 +225,9 @@ func wellFormed(t testing.TB, d *dps.Decision) {
 	}
 	if d.Refused() && (d.Answer == "" || d.Remedy == "") {
 		t.Errorf("a refusal without answer or remedy: %v", d.LogValue())
+	}
+	if d.Refused() && !unicode.IsUpper([]rune(d.Remedy)[0]) {
+		t.Errorf("remedy %q is no sentence", d.Remedy)
 	}
 	if !d.Refused() && d.Answer+d.Remedy != "" {
 		t.Errorf("an acceptance with answer %q, remedy %q", d.Answer, d.Remedy)

@@ -81,7 +81,7 @@ func (a *attempt) presented() bool {
 	case n > MaxChain:
 		a.d.Refuse("chain length", fmt.Sprintf("%d certificates presented, at most %d are accepted", n, MaxChain), dps.Verdict{
 			Reason: dps.ReasonChainTooLong, Answer: answerCertificate,
-			Remedy: "configure the device to send only the leaf and the intermediates up to an uploaded CA certificate",
+			Remedy: "Configure the device to send only the leaf and the intermediates up to an uploaded CA certificate.",
 		})
 	default:
 		a.d.Pass("chain length", count(n))
@@ -109,7 +109,7 @@ func (a *attempt) named() bool {
 	}
 	a.d.Refuse(name, nameDetail(cn, a.ev.ID), dps.Verdict{
 		Reason: dps.ReasonNameMismatch, Answer: answerCertificate,
-		Remedy: "register with the leaf's common name, or issue the leaf for this registration ID",
+		Remedy: "Register with the leaf's common name, or issue the leaf for this registration ID.",
 	})
 	return false
 }
@@ -126,7 +126,7 @@ func nameDetail(cn string, id dps.RegistrationID) string {
 func (a *attempt) severalNames(names []string) bool {
 	a.d.Refuse("common name", fmt.Sprintf("the leaf has %d common names, %q, and must have one", len(names), names), dps.Verdict{
 		Reason: dps.ReasonNameMismatch, Answer: answerCertificate,
-		Remedy: "issue the leaf with the registration ID as its only common name",
+		Remedy: "Issue the leaf with the registration ID as its only common name.",
 	})
 	return false
 }
@@ -137,7 +137,7 @@ func (a *attempt) individual(e dps.Enrollment) dps.EntryRef {
 		detail := fmt.Sprintf("%s uses the attestation %s, but the device presented a certificate", e.Ref, e.Attestation.Type)
 		a.d.Refuse(name, detail, dps.Verdict{
 			Reason: dps.ReasonOtherAttestation, Answer: answerUnauthorized,
-			Remedy: "change the enrollment's attestation to X.509, or delete the enrollment so that a group applies",
+			Remedy: "Change the enrollment's attestation to X.509, or delete the enrollment so that a group applies.",
 		})
 		return e.Ref
 	}
@@ -157,7 +157,7 @@ func (a *attempt) pinned(e dps.Enrollment) {
 	if !e.Attestation.X509.Holds(print256) {
 		a.d.Refuse(name, fmt.Sprintf("the %s holds another certificate than the one presented, %s", e.Ref, print256), dps.Verdict{
 			Reason: dps.ReasonOtherCertificate, Answer: answerCertificate,
-			Remedy: "set the device's certificate as primary or secondary certificate of the enrollment",
+			Remedy: "Set the device's certificate as primary or secondary certificate of the enrollment.",
 		})
 		return
 	}
@@ -195,7 +195,7 @@ func (a *attempt) leafTaken(owner dps.EntryRef) dps.EntryRef {
 		fmt.Sprintf("the presented certificate belongs to the %s, not to registration ID %q", owner, a.ev.ID),
 		dps.Verdict{
 			Reason: dps.ReasonCertificateTaken, Answer: answerUnauthorized,
-			Remedy: "recreate the enrollment with the certificate's common name as its registration ID",
+			Remedy: "Recreate the enrollment with the certificate's common name as its registration ID.",
 		},
 	)
 	return owner
@@ -217,11 +217,11 @@ func (a *attempt) valid(c *x509.Certificate, leaf bool) bool {
 	case a.now.Before(c.NotBefore):
 		a.d.Refuse(name, fmt.Sprintf("%s is not valid before %s", subject(c), stamp(c.NotBefore)), dps.Verdict{
 			Reason: early, Answer: answerCertificate,
-			Remedy: "check the clocks of the server and of the CA, or reissue the certificate with an earlier start",
+			Remedy: "Check the clocks of the server and of the CA, or reissue the certificate with an earlier start.",
 		})
 	case a.now.After(c.NotAfter):
 		a.d.Refuse(name, fmt.Sprintf("%s expired at %s", subject(c), stamp(c.NotAfter)), dps.Verdict{
-			Reason: late, Answer: answerCertificate, Remedy: "renew the certificate",
+			Reason: late, Answer: answerCertificate, Remedy: "Renew the certificate.",
 		})
 	default:
 		a.d.Pass(name, subject(c)+" until "+stamp(c.NotAfter))

@@ -49,7 +49,7 @@ func TestRefusals(t *testing.T) {
 		},
 		{
 			name: "no enrollment", kind: dps.X509, device: func(t *testing.T, _ *world) *pki.Issued { return selfSigned(t, "sensor") },
-			reason: dps.ReasonNoEnrollment, checks: []string{"chain length: ok", "common name: ok", "enrollment: FAILED"}, remedy: "create",
+			reason: dps.ReasonNoEnrollment, checks: []string{"chain length: ok", "common name: ok", "enrollment: FAILED"}, remedy: "Create",
 		},
 		{
 			name: "unverified CA", kind: dps.X509, device: func(t *testing.T, w *world) *pki.Issued {
@@ -207,10 +207,10 @@ func TestPollNeedsTheSameProof(t *testing.T) {
 
 	_, err := w.Poll(t.Context(), w.request("sensor", w.leaf(t, "sensor")), rec.Operation)
 	fails(t, "another certificate", err, dps.Unauthorized, "Unauthorized")
-	checkRefusal(t, w, dps.ReasonOperationOwner, []string{"same evidence as at registration: FAILED"}, "poll with the certificate")
+	checkRefusal(t, w, dps.ReasonOperationOwner, []string{"same evidence as at registration: FAILED"}, "Poll with the certificate")
 	_, err = w.Poll(t.Context(), w.request("sensor", nil), rec.Operation)
 	fails(t, "no certificate", err, dps.Unauthorized)
-	checkRefusal(t, w, dps.ReasonOperationOwner, []string{"nothing shown"}, "poll with the certificate")
+	checkRefusal(t, w, dps.ReasonOperationOwner, []string{"nothing shown"}, "Poll with the certificate")
 	_, err = w.Poll(t.Context(), w.request("sensor", device), dps.NewOperationID())
 	fails(t, "unknown operation", err, dps.OperationNotFound)
 	_, err = w.Poll(t.Context(), w.request("other", device), rec.Operation)

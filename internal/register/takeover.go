@@ -35,9 +35,9 @@ func (e *heldError) Unwrap() error {
 
 // refuse ends a decision that was good so far.
 func (e *heldError) refuse(d *dps.Decision) {
-	remedy := "delete the registration record of " + string(e.move.From.ID) + ", or disable or delete the " + e.move.From.String()
+	remedy := "Delete the registration record of " + string(e.move.From.ID) + ", or disable or delete the " + e.move.From.String() + "."
 	if e.move.From.Operator() {
-		remedy = "delete the identity at the hub, or give the device another ID"
+		remedy = "Delete the identity at the hub, or give the device another ID."
 	}
 	d.Refuse(checkHolder, e.Error(), dps.Verdict{Reason: dps.ReasonIdentityHeld, Answer: "Unauthorized", Remedy: remedy})
 }
@@ -163,10 +163,11 @@ func (s *Service) keepMoves(ctx context.Context, r dps.Refusal, all []dps.Identi
 		r.Decision.Checks = append(r.Decision.Checks[:len(r.Decision.Checks):len(r.Decision.Checks)],
 			dps.Check{Name: checkHolder, OK: true, Detail: m.String() + " at " + string(m.HostName)})
 		r.Decision.Reason, r.Decision.Answer = dps.ReasonIdentityMoved, string(dps.Assigned)
-		r.Decision.Remedy = "if this was not intended, disable the " + m.To.String()
+		r.Decision.Remedy = "If this was not intended, disable the " + m.To.String()
 		if s.takeover != dps.TakeoverRefuse {
 			r.Decision.Remedy += " and start the service with --takeover refuse"
 		}
+		r.Decision.Remedy += "."
 		s.keep(r)
 		s.log.WarnContext(ctx, m.String(), "hub", string(m.HostName), "registrationId", string(r.ID), "remote", r.Remote, "trackingId", r.TrackingID)
 	}

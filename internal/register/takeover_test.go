@@ -134,7 +134,7 @@ func TestTakeoverRefused(t *testing.T) {
 	w := newRivals(t, dps.TakeoverRefuse)
 	w.registered(t, w.sensor)
 	line := dps.Holder{ID: "sensor", Entry: group("line")}
-	w.held(t, w.usurper, line, "belongs to enrollment group line", "delete the registration record of sensor", "disable or delete the enrollment group line")
+	w.held(t, w.usurper, line, "belongs to enrollment group line", "Delete the registration record of sensor", "disable or delete the enrollment group line")
 	_, err := w.LookUp(t.Context(), w.usurper)
 	fails(t, "look-up", err, dps.Unauthorized)
 	if r := w.one(t, "look-up"); r.Decision.Reason != dps.ReasonIdentityHeld {
@@ -211,7 +211,7 @@ func TestTakeoverOfAnOperatorsIdentity(t *testing.T) {
 		made := dps.NewHubDevice(dps.LinkedHub{Instance: in, ID: dps.EmbeddedHub}, dps.NewHubIdentity("sensor"), dps.Twin{}, w.clock())
 		must(t, w.store.CreateHubDevice(t.Context(), made))
 		if takeover == dps.TakeoverRefuse {
-			w.held(t, w.sensor, dps.Holder{}, "belongs to an operator", "delete the identity at the hub")
+			w.held(t, w.sensor, dps.Holder{}, "belongs to an operator", "Delete the identity at the hub")
 			continue
 		}
 		w.registered(t, w.sensor)
