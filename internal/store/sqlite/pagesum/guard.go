@@ -91,35 +91,43 @@ func (g *Guard) sum(page int64) uint32 {
 
 // pageWritten takes over the checksum of what was written to the database. A piece that is no
 // whole page leaves its page without one.
-func (g *Guard) pageWritten(b []byte, offset int64) {
+func (g *Guard) pageWritten(b []byte, offset int64) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if offset == 0 && len(b) >= 100 {
 		if size, ok := pageSizeOf(b); ok && size != g.pageSize {
 			g.pageSize = size
-			g.sums = sums{pageSize: size, header: true, cut: true, pending: g.sums.pending}
+			g.sums = sums{pageSize: size, header: true, pending: g.sums.pending}
 		}
 	}
 	size := g.pageSize
 	if size == 0 {
-		return
+		return nil
 	}
+	from, to := offset/size+1, (offset+int64(len(b))-1)/size+1
 	if int64(len(b)) == size && offset%size == 0 {
-		g.sums.set(offset/size+1, sumOf(b))
-		return
+		g.sums.set(from, sumOf(b))
+		return g.sums.writePages(g.file, from, from)
 	}
-	for page := offset/size + 1; page <= (offset+int64(len(b))-1)/size+1; page++ {
+	for page := from; page <= to; page++ {
 		g.sums.set(page, 0)
 	}
+	return g.sums.writePages(g.file, from, to)
 }
 
 // truncated forgets the checksums of pages that are gone.
-func (g *Guard) truncated(size int64) {
+func (g *Guard) truncated(size int64) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.pageSize != 0 {
-		g.sums.truncate((size + g.pageSize - 1) / g.pageSize)
+	if g.pageSize == 0 {
+		return nil
 	}
+	count := (size + g.pageSize - 1) / g.pageSize
+	if count >= int64(len(g.sums.pages)) {
+		return nil
+	}
+	g.sums.pages = g.sums.pages[:count]
+	return g.file.Truncate(sumsOffset + 4*count)
 }
 
 // wholeFrame checks a page that was read from the log: with the checksum that was kept when it was
@@ -247,12 +255,20 @@ func (g *Guard) logSynced() {
 	}
 }
 
+// logNotSynced forgets a commit whose sync failed: it may be lost, and its caller knows.
+func (g *Guard) logNotSynced() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.wal.committed = g.wal.marked
+}
+
 // logGone notes, durably, that there is no log.
 func (g *Guard) logGone() error {
 	g.mu.Lock()
-	defer g.mu.Unlock()
 	g.wal = walState{}
-	return errors.Join(g.writeMark(mark{}), g.file.Sync())
+	err := g.writeMark(mark{})
+	g.mu.Unlock()
+	return errors.Join(err, g.file.Sync())
 }
 
 func (g *Guard) writeMark(m mark) error {
@@ -306,24 +322,33 @@ func (g *Guard) scanBatch(b []byte, page, size int64) (pages, damaged int, err e
 		return 0, 0, fmt.Errorf("reading page %d of %s: %w", page, g.path, err)
 	}
 	pages = n / int(size)
+	added := false
 	for i := range pages {
 		one := b[int64(i)*size : int64(i+1)*size]
 		if g.sum(page+int64(i)) == 0 {
 			g.mu.Lock()
 			g.sums.set(page+int64(i), sumOf(one))
 			g.mu.Unlock()
+			added = true
 			continue
 		}
 		if !g.wholePage(one, page+int64(i)) {
 			damaged++
 		}
 	}
-	return pages, damaged, nil
+	if !added {
+		return pages, damaged, nil
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return pages, damaged, g.sums.writePages(g.file, page, page+int64(pages)-1)
 }
 
 // Missing returns how many pages have a checksum but are not in the file any more. Call it when Scan
 // may be called.
 func (g *Guard) Missing() (int64, error) {
+	g.writing.Lock() // the file and its checksums grow together
+	defer g.writing.Unlock()
 	info, err := os.Stat(g.path)
 	if err != nil {
 		return 0, err

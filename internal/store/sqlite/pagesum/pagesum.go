@@ -6,9 +6,9 @@
 // crash, and then drops everything behind the first frame that does not match. A byte that
 // changed on the disk is otherwise served as if it had been written.
 //
-// The checksums of the database file are in a file beside it (see sumsFile). They are written
-// before the database file is synced, so that every page that SQLite reads from the database
-// file has its checksum on the disk: a page that was written only in part is still in the log.
+// The checksums of the database file are in a file beside it (see sums). Each is written with its
+// page, as other processes may read the page from then on, and synced before the database file is:
+// a page that a crash left with another checksum, or written only in part, is still in the log.
 // The checksums of the log are in memory. Source: sqlite.org, wal.html and fileformat2.html,
 // section 4.
 package pagesum
@@ -112,10 +112,11 @@ func Open(o Options) (*Guard, error) {
 	if g.file, err = os.OpenFile(g.path+Suffix, os.O_RDWR|os.O_CREATE, 0o600); err != nil {
 		return nil, err
 	}
-	if err := g.load(); err != nil {
+	if err := enter(g); err != nil { // before load, which would end the locks of another one
 		return nil, errors.Join(err, g.file.Close())
 	}
-	if err := enter(g); err != nil {
+	if err := g.load(); err != nil {
+		leave(g)
 		return nil, errors.Join(err, g.file.Close())
 	}
 	return g, nil

@@ -23,18 +23,16 @@ const (
 	markOffset  = 512
 	markSize    = 24
 	sumsOffset  = 4096
-	blockSums   = 1024 // checksums in a block, which is written as a whole
 	maxSumsFile = 4 << 32
 )
 
-// sums are the checksums of the pages of a database file.
+// sums are the checksums of the pages of a database file. Those in the file are the same at any time,
+// synced or not: other processes read pages before they are synced, and go on when this one ends.
 type sums struct {
 	pageSize int64
 	pending  bool // a check of the whole is pending
 	pages    []uint32
-	dirty    map[int]bool // blocks to be written
-	header   bool         // the header is to be written
-	cut      bool         // the file is to be shortened
+	header   bool // the file has no header yet
 }
 
 func (s *sums) of(page int64) uint32 {
@@ -49,17 +47,6 @@ func (s *sums) set(page int64, sum uint32) {
 		s.pages = append(s.pages, 0)
 	}
 	s.pages[page-1] = sum
-	if s.dirty == nil {
-		s.dirty = make(map[int]bool)
-	}
-	s.dirty[int(page-1)/blockSums] = true
-}
-
-// truncate forgets the pages from the count on.
-func (s *sums) truncate(count int64) {
-	if count < int64(len(s.pages)) {
-		s.pages, s.cut = s.pages[:count], true
-	}
 }
 
 // readHeader returns the page size that a file of checksums is for.
@@ -107,36 +94,32 @@ func startAnew(file string) string {
 	return fmt.Sprintf("if another program changed the database on purpose, delete %s and start again", file)
 }
 
-// flush writes what changed of the checksums, durably.
+// flush makes the checksums durable.
 func (g *Guard) flush() error {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	s := &g.sums
-	if s.pageSize == 0 {
-		if s.pageSize = g.pageSize; s.pageSize == 0 {
-			return nil // nothing was ever written
-		}
+	if known, err := g.writeHeader(); err != nil || !known {
+		return err // where no page size is known, nothing was ever written
 	}
-	var errs []error
-	if s.cut {
-		errs = append(errs, g.file.Truncate(sumsOffset+4*int64(len(s.pages))))
-	}
-	errs = append(errs, s.writeHeader(g.file))
-	for block := range s.dirty {
-		errs = append(errs, s.writeBlock(g.file, block))
-	}
-	if err := errors.Join(append(errs, g.file.Sync())...); err != nil {
-		return err
-	}
-	s.dirty, s.cut = nil, false
-	return nil
+	return g.file.Sync()
 }
 
-func (s *sums) writeHeader(f io.WriterAt) error {
+func (g *Guard) writeHeader() (known bool, err error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.sums.pageSize == 0 {
+		g.sums.pageSize = g.pageSize
+	}
+	if g.sums.pageSize == 0 {
+		return false, nil
+	}
+	return true, g.sums.writeHeader(g.file)
+}
+
+// writeHeader writes the header. The first one makes the file as long as header and mark, and is
+// durable before anything follows it.
+func (s *sums) writeHeader(f *os.File) error {
 	b := make([]byte, sumsOffset)
-	n := headerSize
-	if !s.header { // the first write makes the file as long as its header and mark
-		b = b[:n]
+	if !s.header {
+		b = b[:headerSize]
 	}
 	copy(b, magic)
 	binary.BigEndian.PutUint32(b[16:], uint32(s.pageSize))
@@ -144,24 +127,28 @@ func (s *sums) writeHeader(f io.WriterAt) error {
 		binary.BigEndian.PutUint32(b[20:], 1)
 	}
 	binary.BigEndian.PutUint32(b[24:], sumOf(b[:24]))
-	_, err := f.WriteAt(b, 0)
-	if err == nil {
-		s.header = false
+	if _, err := f.WriteAt(b, 0); err != nil || !s.header {
+		return err
 	}
-	return err
+	if err := errors.Join(f.Truncate(sumsOffset), f.Sync()); err != nil {
+		return err
+	}
+	s.header = false
+	return nil
 }
 
-func (s *sums) writeBlock(f io.WriterAt, block int) error {
-	from := block * blockSums
-	to := min(from+blockSums, len(s.pages))
-	if from >= to {
-		return nil
+// writePages writes the checksums of pages, which the file needs a header for.
+func (s *sums) writePages(f *os.File, from, to int64) error {
+	if s.header {
+		if err := s.writeHeader(f); err != nil {
+			return err
+		}
 	}
-	b := make([]byte, 0, 4*blockSums)
-	for _, sum := range s.pages[from:to] {
+	b := make([]byte, 0, 4*(to-from+1))
+	for _, sum := range s.pages[from-1 : to] {
 		b = binary.BigEndian.AppendUint32(b, sum)
 	}
-	_, err := f.WriteAt(b, sumsOffset+4*int64(from))
+	_, err := f.WriteAt(b, sumsOffset+4*(from-1))
 	return err
 }
 

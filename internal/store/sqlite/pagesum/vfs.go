@@ -265,10 +265,13 @@ func fileWrite(tls *libc.TLS, file, buf uintptr, amount int32, offset int64) int
 	f.guard.writing.Lock()
 	defer f.guard.writing.Unlock()
 	rc := f.write(tls, file, buf, amount, offset)
-	if rc == lib.SQLITE_OK {
-		f.guard.pageWritten(b, offset)
+	if rc != lib.SQLITE_OK {
+		return rc
 	}
-	return rc
+	if err := f.guard.pageWritten(b, offset); err != nil {
+		return failure(err, lib.SQLITE_IOERR_WRITE)
+	}
+	return lib.SQLITE_OK
 }
 
 func fileTruncate(tls *libc.TLS, file uintptr, size int64) int32 {
@@ -278,11 +281,18 @@ func fileTruncate(tls *libc.TLS, file uintptr, size int64) int32 {
 			return failure(err, lib.SQLITE_IOERR_TRUNCATE)
 		}
 	}
-	rc := f.truncate(tls, file, size)
-	if rc == lib.SQLITE_OK && !f.log {
-		f.guard.truncated(size)
+	if f.log {
+		return f.truncate(tls, file, size)
 	}
-	return rc
+	f.guard.writing.Lock()
+	defer f.guard.writing.Unlock()
+	if rc := f.truncate(tls, file, size); rc != lib.SQLITE_OK {
+		return rc
+	}
+	if err := f.guard.truncated(size); err != nil {
+		return failure(err, lib.SQLITE_IOERR_TRUNCATE)
+	}
+	return lib.SQLITE_OK
 }
 
 func fileSync(tls *libc.TLS, file uintptr, flags int32) int32 {
@@ -296,6 +306,8 @@ func fileSync(tls *libc.TLS, file uintptr, flags int32) int32 {
 	rc := f.sync(tls, file, flags)
 	if rc == lib.SQLITE_OK {
 		f.guard.logSynced()
+	} else {
+		f.guard.logNotSynced()
 	}
 	return rc
 }

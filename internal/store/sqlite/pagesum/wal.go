@@ -113,7 +113,7 @@ type logScan struct {
 	chain   [][8]byte // SQLite's checksum in each whole frame
 	pending []uint32  // sums of frames behind the last whole commit
 	broken  bool      // a frame did not match
-	torn    bool      // a commit was seen behind the broken frame
+	before  []byte    // the checksum in the frame before, where that says it ends a commit; else nil
 }
 
 func (s *logScan) readHeader() bool {
@@ -159,9 +159,10 @@ func (s *logScan) matches(b []byte) bool {
 	return binary.BigEndian.Uint32(b) == s.sum[0] && binary.BigEndian.Uint32(b[4:]) == s.sum[1]
 }
 
-// readFrames reads whole frames, and then looks whether what follows was committed: SQLite
-// writes the frames of a commit only after the commit before it was synced, so that a frame behind a
-// commit says that this commit had been complete.
+// readFrames reads whole frames, and then looks whether what follows was committed: SQLite writes the
+// frames of a commit only after the commit before it was synced. A frame that continues the checksum of
+// the last one of a commit therefore says that this commit had been complete. Other frames behind a broken
+// one say nothing: they may be left from a commit that failed on a full disk.
 func (s *logScan) readFrames() error {
 	b := make([]byte, frameHeader+s.pageSize)
 	for {
@@ -203,17 +204,22 @@ func (s *logScan) frame(b []byte, ours bool) {
 	s.last = mark{salts: s.salts, frames: uint32(len(s.sums)), sum: sum}
 }
 
-// behind looks at a frame behind a broken one.
+// behind looks at a broken frame, or one behind it.
 func (s *logScan) behind(b []byte, ours bool) {
-	if !ours {
-		return
-	}
-	if s.torn {
+	if s.before != nil && ours && s.continues(b) {
 		s.lost = true
 	}
-	if binary.BigEndian.Uint32(b[4:]) != 0 {
-		s.torn = true
+	s.before = nil
+	if ours && binary.BigEndian.Uint32(b[4:]) != 0 {
+		s.before = append([]byte{}, b[16:24]...)
 	}
+}
+
+// continues reports whether the checksum in a frame follows from that in the frame before.
+func (s *logScan) continues(b []byte) bool {
+	sum := [2]uint32{binary.BigEndian.Uint32(s.before), binary.BigEndian.Uint32(s.before[4:])}
+	sum = logSum(s.order, logSum(s.order, sum, b[:8]), b[frameHeader:])
+	return sum == [2]uint32{binary.BigEndian.Uint32(b[16:]), binary.BigEndian.Uint32(b[20:])}
 }
 
 // check compares the log with the mark: everything up to the mark was committed.
