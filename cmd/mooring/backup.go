@@ -43,7 +43,10 @@ command started.
 
 The file is encrypted with a passphrase: from --passphrase-file, from MOORING_PASSPHRASE,
 or typed on the terminal. Without the passphrase the file cannot be read. Store it safely,
-separate from the file.`,
+separate from the file.
+
+The file is a tar archive, encrypted with age (age-encryption.org). Without mooring,
+'age -d FILE | tar -x' reads it.`,
 		Example: `  mooring backup /backups/mooring-monday.backup
   mooring backup --data /var/lib/mooring --passphrase-file /run/secrets/backup monday.backup`,
 		Args: oneFile,

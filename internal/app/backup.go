@@ -97,7 +97,7 @@ func (d dataDir) backup(ctx context.Context, store *sqlite.Store, passphrase []b
 	made.Schema, made.Records = shot.Schema(), records(shot.Counts())
 	made.Files = append(files, backup.File{Name: filepath.Base(d.database()), Size: shot.Size(), Mode: 0o600})
 	made.Size, err = backup.Create(ctx, made.File, backup.CreateOptions{
-		Passphrase: passphrase, KDF: backup.DefaultKDF(), Manifest: made.Manifest, Contents: append(contents, shot.Write),
+		Passphrase: passphrase, WorkFactor: backup.DefaultWorkFactor, Manifest: made.Manifest, Contents: append(contents, shot.Write),
 	})
 	return err
 }

@@ -27,6 +27,7 @@ import (
 	"github.com/mooring-iot/mooring/internal/dps"
 	"github.com/mooring-iot/mooring/internal/seal"
 	"github.com/mooring-iot/mooring/internal/store/sqlite"
+	"github.com/mooring-iot/mooring/test/oldbackup"
 )
 
 var phrase = []byte("correct horse battery staple")
@@ -127,6 +128,34 @@ func TestRestore(t *testing.T) {
 		}
 		checkSameService(t, before, target)
 	}
+}
+
+// A backup of format 1 is restored as well.
+func TestRestoreFormat1(t *testing.T) {
+	data := newData(t)
+	made, err := writeBackup(t, data)
+	must(t, err)
+	before, err := app.ReadInfo(t.Context(), data)
+	must(t, err)
+	b, err := backup.Open(t.Context(), made.File, phrase)
+	must(t, err)
+	dir := t.TempDir()
+	must(t, errors.Join(b.Extract(t.Context(), dir), b.Close()))
+	var files [][]byte
+	for _, f := range made.Files {
+		text, err := os.ReadFile(filepath.Join(dir, filepath.FromSlash(f.Name)))
+		must(t, err)
+		files = append(files, text)
+	}
+	content, err := oldbackup.Content(made.Manifest, files...)
+	must(t, err)
+	var old bytes.Buffer
+	must(t, oldbackup.Write(&old, phrase, oldbackup.KDF{Time: 1, Memory: 64, Threads: 4}, content))
+	file := filepath.Join(t.TempDir(), "old.backup")
+	must(t, os.WriteFile(file, old.Bytes(), 0o600))
+	target := filepath.Join(t.TempDir(), "data")
+	must(t, restore(t, file, target))
+	checkSameService(t, before, target)
 }
 
 func checkSameService(t *testing.T, before app.Info, target string) {
@@ -290,7 +319,9 @@ func TestRestoreRefusesWhatItDoesNotKnow(t *testing.T) {
 		{"no database", known, []string{"master.key"}, "lacks mooring.db"},
 	}
 	for _, tt := range tests {
-		o := backup.CreateOptions{Passphrase: phrase, KDF: backup.DefaultKDF(), Manifest: backup.Manifest{Version: "9.9.9", Schema: tt.schema}}
+		o := backup.CreateOptions{
+			Passphrase: phrase, WorkFactor: backup.DefaultWorkFactor, Manifest: backup.Manifest{Version: "9.9.9", Schema: tt.schema},
+		}
 		for _, name := range tt.files {
 			o.Manifest.Files = append(o.Manifest.Files, backup.File{Name: name, Mode: 0o600})
 			o.Contents = append(o.Contents, nothing)

@@ -18,7 +18,7 @@ type Content func(ctx context.Context, w io.Writer) error
 // CreateOptions are what Create needs; all are required.
 type CreateOptions struct {
 	Passphrase []byte
-	KDF        KDF
+	WorkFactor int // of scrypt: DefaultWorkFactor, except in tests
 	Manifest   Manifest
 	Contents   []Content // one for each file of the manifest
 }
@@ -33,11 +33,16 @@ func Create(ctx context.Context, path string, o CreateOptions) (size int64, err 
 		return 0, err
 	}
 	dir := filepath.Dir(path)
-	temp, err := os.CreateTemp(dir, "."+filepath.Base(path)+".*") // mode 0600
+	removeAbandoned(dir)
+	work, err := openWork(dir)
 	if err != nil {
 		return 0, err
 	}
-	defer func() { _ = os.Remove(temp.Name()) }() // its name, once it has two
+	defer func() { err = errors.Join(err, work.close()) }()
+	temp, err := os.OpenFile(work.file(), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return 0, err
+	}
 	err = write(ctx, temp, o)
 	if err == nil {
 		err = temp.Sync()
@@ -81,16 +86,16 @@ func write(ctx context.Context, f io.Writer, o CreateOptions) error {
 	if len(o.Contents) != len(o.Manifest.Files) {
 		return fmt.Errorf("%d contents for %d files", len(o.Contents), len(o.Manifest.Files))
 	}
-	out := bufio.NewWriterSize(f, 4*chunkSize)
-	s, err := newSealer(out, o.Passphrase, o.KDF)
+	out := bufio.NewWriterSize(f, bufferSize)
+	w, err := newWriter2(out, o)
 	if err != nil {
 		return err
 	}
-	if err := writeManifest(s, o.Manifest); err != nil {
-		return err
-	}
 	for i, file := range o.Manifest.Files {
-		counted := &counter{ctx: ctx, w: s, left: file.Size}
+		if err := w.next(file); err != nil {
+			return fmt.Errorf("copying %s: %w", file.Name, err)
+		}
+		counted := &counter{ctx: ctx, w: w.tar, left: file.Size}
 		if err := o.Contents[i](ctx, counted); err != nil {
 			return fmt.Errorf("copying %s: %w", file.Name, err)
 		}
@@ -98,11 +103,13 @@ func write(ctx context.Context, f io.Writer, o CreateOptions) error {
 			return fmt.Errorf("copying %s: it is %d bytes shorter than expected", file.Name, counted.left)
 		}
 	}
-	if err := s.close(); err != nil {
+	if err := w.close(); err != nil {
 		return err
 	}
 	return out.Flush()
 }
+
+const bufferSize = 256 << 10 // bytes
 
 // counter takes as many bytes as are left, until ctx ends.
 type counter struct {

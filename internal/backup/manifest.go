@@ -1,9 +1,7 @@
 package backup
 
 import (
-	"encoding/binary"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -63,7 +61,7 @@ func (m Manifest) check() error {
 	seen := make(map[string]bool)
 	for _, f := range m.Files {
 		switch {
-		case !fs.ValidPath(f.Name) || f.Name == "." || path.Clean(f.Name) != f.Name:
+		case !fs.ValidPath(f.Name) || f.Name == "." || f.Name == manifestName || path.Clean(f.Name) != f.Name:
 			return fmt.Errorf("a file that is named %q", f.Name)
 		case seen[f.Name]:
 			return fmt.Errorf("two files that are named %q", f.Name)
@@ -77,32 +75,9 @@ func (m Manifest) check() error {
 	return nil
 }
 
-// writeManifest writes the length and the JSON of m.
-func writeManifest(w io.Writer, m Manifest) error {
-	if err := m.check(); err != nil {
-		return err
-	}
-	text, err := json.Marshal(m)
-	if err != nil {
-		return err
-	}
-	if len(text) > maxManifest {
-		return fmt.Errorf("a manifest of %d bytes", len(text))
-	}
-	if err := binary.Write(w, binary.BigEndian, uint32(len(text))); err != nil {
-		return err
-	}
-	_, err = w.Write(text)
-	return err
-}
-
-// readManifest reads what writeManifest wrote.
-func readManifest(r io.Reader) (Manifest, error) {
+// readManifest reads the JSON of a manifest, which has that many bytes.
+func readManifest(r io.Reader, size int64) (Manifest, error) {
 	var m Manifest
-	var size uint32
-	if err := binary.Read(r, binary.BigEndian, &size); err != nil {
-		return m, short(err)
-	}
 	if size > maxManifest {
 		return m, fmt.Errorf("%w: a manifest of %d bytes", ErrNotBackup, size)
 	}
@@ -117,12 +92,4 @@ func readManifest(r io.Reader) (Manifest, error) {
 		return m, fmt.Errorf("%w: it has %w", ErrNotBackup, err)
 	}
 	return m, nil
-}
-
-// short says of content that ends too early that it is damaged.
-func short(err error) error {
-	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-		return ErrDamaged
-	}
-	return err
 }

@@ -1,6 +1,7 @@
 package backup
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -15,7 +16,7 @@ import (
 // Backup is an open backup file, every byte of which was found authentic.
 type Backup struct {
 	file     *os.File
-	keys     keys
+	open     unlocked
 	manifest Manifest
 }
 
@@ -42,11 +43,11 @@ func (b *Backup) verify(ctx context.Context, passphrase []byte) error {
 	if !info.Mode().IsRegular() {
 		return fmt.Errorf("%w: not a regular file", ErrNotBackup)
 	}
-	if b.keys, err = readHeader(b.file, passphrase); err != nil {
+	if b.open, err = unlock(b.file, passphrase); err != nil {
 		return err
 	}
 	nowhere := func(File) (io.WriteCloser, error) { return discard{}, nil }
-	b.manifest, err = read(ctx, newOpener(b.file, b.keys), nowhere)
+	b.manifest, err = b.read(ctx, nowhere)
 	return err
 }
 
@@ -67,16 +68,13 @@ func (b *Backup) Close() error { return b.file.Close() }
 // disk. It checks once more what it reads: a file that changed since Open is
 // ErrDamaged. On failure, what was written so far is left behind.
 func (b *Backup) Extract(ctx context.Context, dir string) error {
-	if _, err := b.file.Seek(int64(headerSize), io.SeekStart); err != nil {
-		return err
-	}
 	root, err := os.OpenRoot(dir)
 	if err != nil {
 		return err
 	}
 	defer root.Close()
 	create := func(f File) (io.WriteCloser, error) { return createFile(root, f) }
-	if _, err := read(ctx, newOpener(b.file, b.keys), create); err != nil {
+	if _, err := b.read(ctx, create); err != nil {
 		return fmt.Errorf("restoring %s: %w", b.file.Name(), err)
 	}
 	return b.syncDirs(dir)
@@ -121,36 +119,39 @@ func createFile(root *os.Root, f File) (io.WriteCloser, error) {
 }
 
 // read reads the whole content, each file into what create makes for it.
-func read(ctx context.Context, o *opener, create func(File) (io.WriteCloser, error)) (Manifest, error) {
-	m, err := readManifest(o)
+func (b *Backup) read(ctx context.Context, create func(File) (io.WriteCloser, error)) (Manifest, error) {
+	if _, err := b.file.Seek(0, io.SeekStart); err != nil {
+		return Manifest{}, err
+	}
+	a, err := b.open(bufio.NewReaderSize(b.file, chunkSize))
+	if err != nil {
+		return Manifest{}, err
+	}
+	m, err := a.manifest()
 	if err != nil {
 		return m, err
 	}
 	for _, f := range m.Files {
-		w, err := create(f)
-		if err != nil {
-			return m, err
-		}
-		if err := errors.Join(copyFile(ctx, w, o, f.Size), w.Close()); err != nil {
+		if err := readFile(ctx, a, f, create); err != nil {
 			return m, err
 		}
 	}
-	return m, atEnd(o)
+	return m, a.end()
+}
+
+func readFile(ctx context.Context, a archive, f File, create func(File) (io.WriteCloser, error)) error {
+	r, err := a.next(f)
+	if err != nil {
+		return err
+	}
+	w, err := create(f)
+	if err != nil {
+		return err
+	}
+	return errors.Join(copyFile(ctx, w, r, f.Size), w.Close())
 }
 
 func copyFile(ctx context.Context, w io.Writer, r io.Reader, size int64) error {
 	_, err := io.CopyN(&counter{ctx: ctx, w: w, left: size}, r, size)
 	return short(err)
-}
-
-// atEnd fails unless nothing is left, which the last chunk says.
-func atEnd(o *opener) error {
-	switch n, err := o.Read(make([]byte, 1)); {
-	case n > 0:
-		return fmt.Errorf("%w: it has data after the last file of its manifest", ErrNotBackup)
-	case errors.Is(err, io.EOF):
-		return nil
-	default:
-		return err
-	}
 }
