@@ -49,7 +49,9 @@ func (f *forest) flaws(isCA bool) []edit {
 	add(60, func(c *x509.Certificate) { c.Policies = []x509.OID{policyA} })
 	add(10, func(c *x509.Certificate) { c.Policies = []x509.OID{policyB} })
 	if !isCA {
-		add(50, func(c *x509.Certificate) { c.DNSNames = []string{[]string{"a.example", "x.a.example", "b.example"}[f.rand.IntN(3)]} })
+		add(50, func(c *x509.Certificate) {
+			c.DNSNames = []string{[]string{"a.example", "x.a.example", "b.example"}[f.rand.IntN(3)]}
+		})
 		return edits
 	}
 	add(4, noCertSign)

@@ -148,20 +148,17 @@ func TestSearchGoesOn(t *testing.T) {
 	token := func(id string, i int) register.Request {
 		return w.tokened(id, dps.DeriveKey(pairs[i].Secondary, dps.RegistrationID(id)))
 	}
-	if n := retried(t, w.Service, token("first", 0)); n != 0 {
-		t.Errorf("first group: %d retries", n)
-	}
-	if n := retried(t, w.Service, token("last", groups-1)); n != 1 {
-		t.Errorf("last group: %d retries, want 1", n)
+	for id, most := range map[string]int{"first": 1, "last": 1, "Upper-Case": 2} {
+		i := map[string]int{"first": 0, "last": groups - 1, "Upper-Case": groups - 2}[id]
+		if n := retried(t, w.Service, token(id, i)); n > most {
+			t.Errorf("%s: %d retries, want at most %d", id, n, most)
+		}
 	}
 	if n := retried(t, w.Service, token("same-line", groups-1)); n != 0 {
 		t.Errorf("the next device of that group: %d retries, want 0", n)
 	}
 	if n := retried(t, w.Service, token("last", groups-1)); n != 0 {
 		t.Errorf("the same device again: %d retries, want 0", n)
-	}
-	if n := retried(t, w.Service, token("Upper-Case", groups-2)); n != 2 {
-		t.Errorf("upper case: %d retries, want 2", n)
 	}
 	stranger := w.tokened("stranger", dps.NewKey())
 	for range 2 {
@@ -230,4 +227,57 @@ func TestSearchesAreBounded(t *testing.T) {
 	if n := w.Searches(); n != 100 || n > 2*register.MaxSearches {
 		t.Errorf("%d searches are remembered", n)
 	}
+}
+
+// Whoever sends tokens with the ID of a device, wrong ones, neither has the device refused
+// nor keeps it from being found.
+func TestStrangersDoNotMoveTheSearchOfADevice(t *testing.T) {
+	const groups = register.MaxDerivations/2 + 100
+	w := newWorld(t)
+	first := w.keyed(t, group("line-0000"), nil)
+	for i := 1; i < groups; i++ {
+		w.keyed(t, group(fmt.Sprintf("line-%04d", i)), nil)
+	}
+	for between := range 3 {
+		id := fmt.Sprintf("dev-%d", between)
+		admitted := false
+		for range 20 {
+			for range between {
+				_, err := w.Register(t.Context(), w.tokened(id, dps.NewKey()))
+				if err == nil {
+					t.Fatal("a stranger was admitted")
+				}
+			}
+			_, err := w.Register(t.Context(), w.tokened(id, dps.DeriveKey(first.Primary, dps.RegistrationID(id))))
+			if err != nil && dps.CodeOf(err) != dps.Throttled {
+				t.Fatalf("%d strangers: the device was refused: %v", between, err)
+			}
+			if err == nil {
+				admitted = true
+				break
+			}
+		}
+		if !admitted {
+			t.Errorf("%d strangers for each call of the device: it was never found", between)
+		}
+	}
+}
+
+// A device that makes a new token for each call is refused in the end, too.
+func TestSearchOfNewTokensEnds(t *testing.T) {
+	const groups = register.MaxDerivations + 50 // three calls for two keys each
+	w := newWorld(t)
+	for i := range groups {
+		w.keyed(t, group(fmt.Sprintf("line-%04d", i)), nil)
+	}
+	key := dps.NewKey()
+	for i := range 4 {
+		w.advance(time.Second) // another expiry
+		_, err := w.Register(t.Context(), w.tokened("stranger", key))
+		if dps.CodeOf(err) == dps.UnknownCredential && i >= 2 {
+			return
+		}
+		fails(t, fmt.Sprintf("call %d", i), err, dps.Throttled)
+	}
+	t.Error("never refused")
 }

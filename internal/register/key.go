@@ -61,7 +61,7 @@ func (s *Service) proveGroupKey(ctx context.Context, in dps.Instance, req Reques
 		return nil
 	}
 	for range 2 { // the second time if the group was changed after it was found
-		found, err := s.keyring.find(ctx, in.ID, req.ID, token)
+		found, err := s.keyring.find(ctx, in.ID, req, token)
 		switch {
 		case err != nil:
 			return err

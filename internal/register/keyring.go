@@ -2,6 +2,8 @@ package register
 
 import (
 	"context"
+	"math"
+	"math/rand/v2"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -9,6 +11,7 @@ import (
 
 	"github.com/mooring-iot/mooring/internal/attest"
 	"github.com/mooring-iot/mooring/internal/dps"
+	"github.com/mooring-iot/mooring/internal/keylock"
 	"github.com/mooring-iot/mooring/internal/sas"
 )
 
@@ -36,7 +39,8 @@ const (
 // read: the group itself is read from the store for each request.
 type keyring struct {
 	store    KeyGroups
-	mu       sync.Mutex
+	loads    keylock.Locks[dps.InstanceID] // that are being read
+	mu       sync.Mutex                    // guards rings, and found of each
 	rings    map[dps.InstanceID]*ring
 	searches searches
 
@@ -58,27 +62,28 @@ func newKeyring(store KeyGroups) *keyring {
 type search struct {
 	group  dps.EntryRef // zero if none yet
 	groups int          // how many there are
-	done   bool         // every group was tried, or one was found
+	done   bool         // every group was tried with this token, or one was found
 }
 
-// find looks for the group under which the device's key signed token.
-func (k *keyring) find(ctx context.Context, in dps.InstanceID, id dps.RegistrationID, token sas.Token) (search, error) {
+// find looks for the group under which the device's key signed the token of a request.
+func (k *keyring) find(ctx context.Context, in dps.InstanceID, req Request, token sas.Token) (search, error) {
 	r, err := k.ring(ctx, in)
 	if err != nil {
 		return search{}, err
 	}
-	who := deviceKey{in, id.Key()}
-	t := trial{ring: r, id: id, token: token, left: maxDerivations}
-	from := k.searches.at(who, r.version)
-	at, next := t.run(from)
-	k.derived.Add(int64(maxDerivations - t.left))
+	who := deviceKey{in, req.ID.Key()}
+	p := k.searches.at(who, r.version).with(dps.ThumbprintOf([]byte(string(req.ID)+" "+req.Evidence.Token)), len(r.groups))
+	t := trial{ring: r, id: req.ID, token: token, left: p.room()}
+	at, walked := t.run(p)
+	k.derived.Add(t.spent)
+	p = p.after(walked)
 	switch {
 	case at >= 0:
 		k.noteFound(in, r.version, at)
 		k.searches.forget(who)
 		return search{group: r.groups[at].Group, groups: len(r.groups), done: true}, nil
-	case next < len(r.groups):
-		k.searches.keep(who, progress{version: r.version, next: next})
+	case p.tried < len(r.groups):
+		k.searches.keep(who, p.of(r.version))
 		return search{groups: len(r.groups)}, nil
 	default:
 		k.searches.forget(who)
@@ -93,21 +98,39 @@ func (k *keyring) ring(ctx context.Context, in dps.InstanceID) (ring, error) {
 	if err != nil {
 		return ring{}, err
 	}
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if r := k.rings[in]; r != nil && r.version >= version {
-		return *r, nil
+	if r, ok := k.loaded(in, version); ok {
+		return r, nil
+	}
+	unlock, err := k.loads.Lock(ctx, in)
+	if err != nil {
+		return ring{}, err
+	}
+	defer unlock()
+	if r, ok := k.loaded(in, version); ok { // by who had the lock before
+		return r, nil
 	}
 	groups, err := k.store.KeyGroups(context.WithoutCancel(ctx), in)
 	if err != nil {
 		return ring{}, err
 	}
-	r := &ring{version: version, groups: make([]attest.GroupKeys, len(groups))}
+	r := ring{version: version, groups: make([]attest.GroupKeys, len(groups))}
 	for i, g := range groups {
 		r.groups[i] = attest.NewGroupKeys(g)
 	}
-	k.rings[in] = r
-	return *r, nil
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.rings[in] = &r
+	return r, nil
+}
+
+// loaded returns the groups in memory, unless they were changed before version.
+func (k *keyring) loaded(in dps.InstanceID, version int64) (ring, bool) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if r := k.rings[in]; r != nil && r.version >= version {
+		return *r, true
+	}
+	return ring{}, false
 }
 
 // noteFound has a group tried earlier from now on.
@@ -127,28 +150,33 @@ type trial struct {
 	ring  ring
 	id    dps.RegistrationID
 	token sas.Token
-	left  int // derivations
+	left  int64 // derivations
+	spent int64
 }
 
-// run tries the groups that were found last, and then those from the index `from` on. It
-// returns the index of the one that matched, else -1, and where to go on.
-func (t *trial) run(from int) (at, next int) {
-	if from == 0 {
-		for _, i := range t.ring.found {
-			if ok, room := t.try(i); ok || !room {
-				return t.outcome(ok, i), 0
-			}
+// run tries, with a new token, the groups that were found last, and then those where p
+// goes on. It returns the index of the one that matched, else -1, and how many of those
+// that p goes on with are dealt with.
+func (t *trial) run(p progress) (at, walked int) {
+	var first []int
+	if p.tried == 0 {
+		first = t.ring.found
+	}
+	for _, i := range first {
+		if ok, room := t.try(i); ok || !room {
+			return t.outcome(ok, i), 0
 		}
 	}
-	for i := from; i < len(t.ring.groups); i++ {
-		if from == 0 && slices.Contains(t.ring.found, i) {
+	for n := len(t.ring.groups); walked < n-p.tried; walked++ {
+		i := (p.next + walked) % n
+		if slices.Contains(first, i) {
 			continue
 		}
 		if ok, room := t.try(i); ok || !room {
-			return t.outcome(ok, i), i
+			return t.outcome(ok, i), walked
 		}
 	}
-	return -1, len(t.ring.groups)
+	return -1, walked
 }
 
 func (t *trial) outcome(ok bool, i int) int {
@@ -162,26 +190,73 @@ func (t *trial) outcome(ok bool, i int) int {
 // than is left.
 func (t *trial) try(i int) (ok, room bool) {
 	g := t.ring.groups[i]
-	cost := g.Derivations(t.id)
+	cost := int64(g.Derivations(t.id))
 	if cost > t.left {
 		return false, false
 	}
 	t.left -= cost
+	t.spent += cost
 	return g.Signed(t.token, t.id), true
 }
 
-// searches remembers how far the searches for devices' groups went.
+// progress is how far the search for a device's group went. Groups form a circle, and a
+// token is refused only after it was tried with all of them. Whoever sends other tokens
+// with a device's ID cannot choose where the search for the device goes on: with each
+// new token it begins anywhere. A device that makes a new token for each call is found,
+// or refused, by a call that tries all groups, once as many groups were tried for its ID:
+// on average a call costs at most twice its bound.
+type progress struct {
+	version int64
+	next    int            // index of the group to go on with
+	tried   int            // how many groups were tried with token
+	token   dps.Thumbprint // of the latest one, and the ID as it was spelled
+	groups  int            // how many there are
+	swept   int            // how many were tried for the ID, with whatever token
+}
+
+// with is p for a request with a token, among so many groups.
+func (p progress) with(token dps.Thumbprint, groups int) progress {
+	p.groups = groups
+	if p.token == token || groups == 0 {
+		return p
+	}
+	p.token, p.tried = token, 0
+	p.next = rand.IntN(groups) //nolint:gosec // nothing secret
+	return p
+}
+
+// room is how many derivations a request may cost.
+func (p progress) room() int64 {
+	if p.tried == 0 && p.swept >= p.groups {
+		return math.MaxInt64
+	}
+	return maxDerivations
+}
+
+// after is p when so many groups more were tried.
+func (p progress) after(walked int) progress {
+	if p.groups == 0 {
+		return p
+	}
+	p.next = (p.next + walked) % p.groups
+	p.tried += walked
+	p.swept += walked
+	return p
+}
+
+// of is p at a version of the groups.
+func (p progress) of(version int64) progress {
+	p.version = version
+	return p
+}
+
+// searches remembers the searches that did not end.
 type searches struct {
 	mu       sync.Mutex
 	now, old map[deviceKey]progress
 }
 
-type progress struct {
-	version int64
-	next    int // index of the group to go on with
-}
-
-func (s *searches) at(who deviceKey, version int64) int {
+func (s *searches) at(who deviceKey, version int64) progress {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	p, ok := s.now[who]
@@ -189,9 +264,9 @@ func (s *searches) at(who deviceKey, version int64) int {
 		p = s.old[who]
 	}
 	if p.version != version {
-		return 0
+		return progress{}
 	}
-	return p.next
+	return p
 }
 
 func (s *searches) keep(who deviceKey, p progress) {
