@@ -173,9 +173,15 @@ type Claim struct {
 type RegistrationChange struct {
 	Registration Registration
 	IfMatch      ETag // version of the record that it was made from; "" for none
-	Device       *HubDevice
-	DeviceMatch  ETag      // the same for Device
-	Removed      *HubStand // identity of an embedded hub that goes
+
+	// EntryMatch is the version of the enrollment that decided; "" if it does not matter. Commit
+	// compares it with what is stored: one that was disabled, changed or deleted meanwhile
+	// assigns nobody.
+	EntryMatch ETag
+
+	Device      *HubDevice
+	DeviceMatch ETag      // the same for Device
+	Removed     *HubStand // identity of an embedded hub that goes
 
 	// From is whose identity the assignment takes over: that of another device, or one that
 	// an operator created; nil: nobody's. Commit compares it with what is stored.

@@ -267,6 +267,62 @@ func TestConcurrentChanges(t *testing.T) {
 	}
 }
 
+// An enrollment that is changed after the device was attested, and before its assignment is
+// written, decides as it is then.
+func TestEnrollmentChangesDuringARequest(t *testing.T) {
+	for name, tt := range map[string]struct {
+		between func(t *testing.T, w *world)
+		want    dps.Code // 0: an outcome
+		status  dps.RegistrationStatus
+		reason  dps.Reason
+	}{
+		"deleted": {between: func(t *testing.T, w *world) {
+			must(t, w.enroll.Delete(t.Context(), in, group("line"), dps.Condition{}))
+		}, want: dps.UnknownCredential, reason: dps.ReasonNoEnrollment},
+		"disabled": {between: func(t *testing.T, w *world) {
+			w.change(t, group("line"), disabled)
+		}, status: dps.Disabled, reason: dps.ReasonDisabled},
+		"new keys": {between: func(t *testing.T, w *world) {
+			w.change(t, group("line"), func(e *dps.Enrollment) { *e.Attestation.SymmetricKey = dps.NewKeyPair() })
+		}, want: dps.UnknownCredential, reason: dps.ReasonNoEnrollment},
+		"still the same device": {between: func(t *testing.T, w *world) { w.change(t, group("line"), func(*dps.Enrollment) {}) }, status: dps.Assigned},
+		"disabled by an individual enrollment": {between: func(t *testing.T, w *world) {
+			w.keyed(t, individual("sensor"), nil)
+			w.change(t, group("line"), func(*dps.Enrollment) {})
+		}, want: dps.UnknownCredential, reason: dps.ReasonWrongKey},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			keys := w.keyed(t, group("line"), nil)
+			req := w.tokened("sensor", dps.DeriveKey(keys.Primary, "sensor"))
+			tries := 0
+			s := w.over(&overlay{Store: w.store, commit: func(dps.RegistrationChange) error {
+				if tries++; tries == 1 {
+					tt.between(t, w)
+				}
+				return nil
+			}})
+			_, err := s.Register(t.Context(), req)
+			if tt.want != dps.Code(0) {
+				fails(t, "registration", err, tt.want)
+				if _, err := w.store.Registration(t.Context(), in, "sensor"); dps.CodeOf(err) != dps.RegistrationNotFound {
+					t.Errorf("there is a record: %v", err)
+				}
+			} else {
+				must(t, err)
+				reg, err := w.store.Registration(t.Context(), in, "sensor")
+				must(t, err)
+				if reg.Status != tt.status || tt.status == dps.Disabled && reg.Assignment != nil {
+					t.Errorf("record = %+v", reg)
+				}
+			}
+			if o, n := w.outcomes.last(); n != 1 || o.Reason != tt.reason {
+				t.Errorf("%d outcomes, the last %+v", n, o)
+			}
+		})
+	}
+}
+
 // A failure of the store is no refusal: the device may come again.
 func TestStoreUnavailable(t *testing.T) {
 	down := dps.Errorf(dps.Unavailable, "Try again later.")

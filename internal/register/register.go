@@ -241,14 +241,16 @@ func (s *Service) Register(ctx context.Context, req Request) (Ticket, error) {
 	if err != nil {
 		return Ticket{}, err
 	}
-	if proved.refused() {
+	if !proved.refused() {
+		if wait := s.registrations.take(s.now()); wait > 0 {
+			return Ticket{}, throttled(wait)
+		}
+	}
+	reg, err := s.settle(ctx, in, req, &proved)
+	if errors.Is(err, errUnproved) {
 		s.observer.Registered(proved.kind, dps.Unassigned, proved.decision.Reason, s.now().Sub(start))
 		return Ticket{}, s.refuse(ctx, in.ID, req, proved.decision)
 	}
-	if wait := s.registrations.take(s.now()); wait > 0 {
-		return Ticket{}, throttled(wait)
-	}
-	reg, err := s.settle(ctx, in, req, proved)
 	if held, ok := errors.AsType[*heldError](err); ok {
 		held.refuse(proved.decision)
 		s.observer.Registered(proved.kind, dps.Unassigned, proved.decision.Reason, s.now().Sub(start))

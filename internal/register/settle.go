@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 
 	"github.com/mooring-iot/mooring/internal/attest"
 	"github.com/mooring-iot/mooring/internal/dps"
@@ -17,7 +18,13 @@ const maxAttempts = 128
 // settle works out the outcome of a proved registration and writes it, again and
 // again until no other writer came between. What has to be done at a hub over the
 // wire is left open.
-func (s *Service) settle(ctx context.Context, in dps.Instance, req Request, p proof) (dps.Registration, error) {
+//
+// Where the enrollment was changed meanwhile, the device is attested anew, and p is what
+// that shows; settle fails with errUnproved where the device is refused.
+func (s *Service) settle(ctx context.Context, in dps.Instance, req Request, p *proof) (dps.Registration, error) {
+	if p.refused() {
+		return dps.Registration{}, errUnproved
+	}
 	unlock, err := s.devices.Lock(ctx, deviceKey{in.ID, req.ID.Key()})
 	if err != nil {
 		return dps.Registration{}, err
@@ -26,7 +33,7 @@ func (s *Service) settle(ctx context.Context, in dps.Instance, req Request, p pr
 	for attempt := range maxAttempts {
 		var c dps.RegistrationChange
 		var joined bool
-		if c, joined, err = s.change(ctx, in, req, p, attempt == 0); err != nil || joined {
+		if c, joined, err = s.change(ctx, in, req, *p, attempt == 0); err != nil || joined {
 			return c.Registration, err
 		}
 		if err = s.store.Commit(ctx, c); err == nil {
@@ -42,8 +49,29 @@ func (s *Service) settle(ctx context.Context, in dps.Instance, req Request, p pr
 		if dps.CodeOf(err) != dps.ConcurrentChange {
 			return dps.Registration{}, err
 		}
+		if err := s.renew(ctx, in, req, p); err != nil {
+			return dps.Registration{}, err
+		}
 	}
 	return dps.Registration{}, err
+}
+
+// errUnproved is why nothing was written for a device that was refused.
+var errUnproved = errors.New("the device is refused")
+
+// renew attests a device anew where the enrollment that decided was changed.
+func (s *Service) renew(ctx context.Context, in dps.Instance, req Request, p *proof) error {
+	e, err := s.store.Enrollment(ctx, in.ID, p.entry.Ref)
+	switch code := dps.CodeOf(err); {
+	case err == nil && e.ETag == p.entry.ETag:
+		return nil
+	case err != nil && code != dps.EnrollmentNotFound && code != dps.GroupNotFound:
+		return err
+	}
+	if *p, err = s.prove(ctx, in, req); err == nil && p.refused() {
+		err = errUnproved
+	}
+	return err
 }
 
 // change works out what one registration writes; joined says that nothing is to be
@@ -62,6 +90,7 @@ func (s *Service) change(
 		return c, false, err
 	}
 	c = dps.RegistrationChange{Registration: s.next(in, req, p, prev), IfMatch: prev.ETag, WasOpen: prev.Status == dps.Assigning}
+	c.EntryMatch = p.entry.ETag
 	c.TrackingID, c.Remote = req.TrackingID, req.Remote
 	if p.disabled() {
 		c.Registration.Status = dps.Disabled

@@ -234,7 +234,7 @@ func (j *job) question() question {
 
 // change is the record of a job, to be written as its next version.
 func (j *job) change() dps.RegistrationChange {
-	c := dps.RegistrationChange{Registration: j.reg, IfMatch: j.reg.ETag, WasOpen: true}
+	c := dps.RegistrationChange{Registration: j.reg, IfMatch: j.reg.ETag, EntryMatch: j.sub.entry.ETag, WasOpen: true}
 	c.Registration.ETag = dps.NewETag()
 	c.TrackingID, c.Remote = j.work.TrackingID, j.work.Remote
 	return c

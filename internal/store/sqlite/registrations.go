@@ -138,6 +138,9 @@ func (s *Store) Commit(ctx context.Context, c dps.RegistrationChange) error {
 }
 
 func (s *Store) commitRegistration(t tx, c dps.RegistrationChange) error {
+	if err := unchangedEntry(t, c); err != nil {
+		return err
+	}
 	old, err := replaced(t, c)
 	if err != nil {
 		return err
@@ -165,6 +168,22 @@ func (s *Store) commitRegistration(t tx, c dps.RegistrationChange) error {
 		return err
 	}
 	return s.commitWork(t, c)
+}
+
+// unchangedEntry fails with ConcurrentChange where the enrollment that decided is not as c
+// says.
+func unchangedEntry(t tx, c dps.RegistrationChange) error {
+	if c.EntryMatch == "" {
+		return nil
+	}
+	ref := c.Registration.Entry
+	var n int
+	err := t.row(context.Background(), `SELECT count(*) FROM enrollments WHERE instance = $1 AND kind = $2 AND id_key = $3 AND etag = $4`,
+		string(c.Registration.Instance), string(ref.Kind), ref.Key(), string(c.EntryMatch)).Scan(&n)
+	if err == nil && n == 0 {
+		return changedMeanwhile()
+	}
+	return err
 }
 
 // replaced returns the record that c replaces, nil if it is a new one.

@@ -51,6 +51,20 @@ var registrationCases = []testCase{
 		same(t, "device", read[dps.HubDevice](t)(w.HubDevice(t.Context(), here, dps.EmbeddedHub, "sensor")), d)
 	}},
 	{"at a wrong version nothing at all is written", nothingWritten},
+	{"an enrollment that was changed assigns nobody", func(t *testing.T, w *world) {
+		e := w.put(t, enrollment(group("line"), byKeys()))
+		reg, d := registration("sensor"), device("sensor")
+		reg.Entry = e.Ref
+		change := dps.RegistrationChange{Registration: reg, Device: &d, EntryMatch: dps.NewETag()}
+		fails(t, "another version", w.Commit(t.Context(), change), dps.ConcurrentChange)
+		change.EntryMatch = e.ETag
+		must(t, w.DeleteEnrollment(t.Context(), here, e.Ref, e.ETag))
+		fails(t, "deleted", w.Commit(t.Context(), change), dps.ConcurrentChange)
+		_, err := w.HubDevice(t.Context(), here, dps.EmbeddedHub, "sensor")
+		fails(t, "device", err, dps.DeviceNotFound)
+		w.put(t, e)
+		w.commit(t, change)
+	}},
 	{"an identity at a hub that is not there", func(t *testing.T, w *world) {
 		reg, d := registration("sensor"), device("sensor")
 		d.Hub = "ghost"
