@@ -50,7 +50,7 @@ func (a *attempt) nodesOf() (leaf *node, others []*node) {
 		}
 	}
 	for i := range a.known.Anchors {
-		add(newNode(a.known.Anchors[i].Certificate, &a.known.Anchors[i]))
+		add(a.known.Anchors[i].inChain())
 	}
 	for _, cert := range a.ev.Chain[1:] {
 		add(newNode(cert, nil))

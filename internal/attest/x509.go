@@ -3,6 +3,7 @@ package attest
 import (
 	"crypto/x509"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -19,10 +20,37 @@ type X509Evidence struct {
 	Chain []*x509.Certificate // leaf first, as presented
 }
 
-// Anchor is a stored certificate, decoded.
+// Anchor is a stored certificate, decoded. It is not changed any more: several requests
+// may use one at the same time.
 type Anchor struct {
 	dps.Anchor
 	Certificate *x509.Certificate
+
+	node *node // nil: not made yet
+}
+
+// NewAnchor decodes a stored certificate, with all that is compared of it.
+func NewAnchor(stored dps.Anchor) (Anchor, error) {
+	cert, err := stored.Certificate.Parse()
+	if err != nil {
+		return Anchor{}, err
+	}
+	a := &Anchor{Anchor: stored, Certificate: cert}
+	n := newNode(cert, a)
+	return Anchor{Anchor: stored, Certificate: cert, node: n}, nil
+}
+
+// Subject returns the name of the certificate as dps.NameKey.
+func (a *Anchor) Subject() string { return a.inChain().subject }
+
+// Issuer returns the name of the issuer as dps.NameKey.
+func (a *Anchor) Issuer() string { return a.inChain().issuer }
+
+func (a *Anchor) inChain() *node {
+	if a.node != nil {
+		return a.node
+	}
+	return newNode(a.Certificate, a)
 }
 
 // Known is what the store says about a device that presents certificates.
@@ -186,7 +214,12 @@ func (a *attempt) selfSigned(leaf *node) bool {
 
 func (a *attempt) referenced(e dps.Enrollment) {
 	x := e.Attestation.X509
-	a.follow(goal{accept: func(an *Anchor) bool { return an.Verified && x.Refers(an.CA) }, names: x.CAReferences()})
+	a.follow(goal{
+		accept: func(an *Anchor) bool {
+			return an.Verified && (x.Refers(an.CA) || slices.ContainsFunc(an.Also, x.Refers))
+		},
+		names: x.CAReferences(),
+	})
 }
 
 func (a *attempt) leafTaken(owner dps.EntryRef) dps.EntryRef {

@@ -119,7 +119,8 @@ func signedBy(leaf *x509.Certificate, c CACertificate) error {
 // certificate, the signing certificate of an enrollment group, or both at once.
 type Anchor struct {
 	Certificate Certificate
-	CA          CAName // name of the uploaded CA certificate, "" if it is none
-	Verified    bool   // possession of the CA's key was proved
-	Group       string // ID of the enrollment group that it decides for, "" if none
+	CA          CAName   // name of the uploaded CA certificate, "" if it is none
+	Also        []CAName // its other names, where it was uploaded several times
+	Verified    bool     // possession of the CA's key was proved
+	Group       string   // ID of the enrollment group that it decides for, "" if none
 }

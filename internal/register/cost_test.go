@@ -43,6 +43,11 @@ func (w *work) Anchors(ctx context.Context, in dps.InstanceID, subjects [][]byte
 	return found, err
 }
 
+func (w *work) SignerChanges(ctx context.Context, in dps.InstanceID) (int64, error) {
+	w.rows++
+	return w.Store.SignerChanges(ctx, in)
+}
+
 func (w *work) GroupChanges(ctx context.Context, in dps.InstanceID) (int64, error) {
 	w.rows++
 	return w.Store.GroupChanges(ctx, in)

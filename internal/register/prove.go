@@ -2,8 +2,6 @@ package register
 
 import (
 	"context"
-	"crypto/x509"
-	"errors"
 
 	"github.com/mooring-iot/mooring/internal/attest"
 	"github.com/mooring-iot/mooring/internal/dps"
@@ -107,63 +105,6 @@ func (s *Service) known(ctx context.Context, in dps.InstanceID, req Request) (at
 			known.LeafOwner = &owner
 		}
 	}
-	known.Anchors, err = s.anchors(ctx, in, chain)
+	known.Anchors, err = s.signers.above(ctx, in, chain)
 	return known, err
-}
-
-// anchors returns the stored certificates that can stand above chain: those with
-// the name of an issuer, then the issuers of these, and so on.
-func (s *Service) anchors(ctx context.Context, in dps.InstanceID, chain []*x509.Certificate) ([]attest.Anchor, error) {
-	var all []attest.Anchor
-	asked := make(map[string]bool)
-	wanted := issuersOf(chain, asked)
-	if leaf := chain[0]; leaf.IsCA && !asked[dps.NameKey(leaf.RawSubject)] {
-		wanted = append(wanted, leaf.RawSubject) // a device may present a CA's certificate as its own
-	}
-	for range attest.MaxChain {
-		if len(wanted) == 0 {
-			break
-		}
-		found, err := s.store.Anchors(ctx, in, wanted)
-		if err != nil {
-			return nil, err
-		}
-		parsed, err := parseAnchors(found)
-		if err != nil {
-			return nil, err
-		}
-		all = append(all, parsed...)
-		certs := make([]*x509.Certificate, len(parsed))
-		for i, a := range parsed {
-			certs[i] = a.Certificate
-		}
-		wanted = issuersOf(certs, asked)
-	}
-	return all, nil
-}
-
-// issuersOf returns the issuer names of certs that were not asked for yet.
-func issuersOf(certs []*x509.Certificate, asked map[string]bool) [][]byte {
-	var names [][]byte
-	for _, c := range certs {
-		if key := dps.NameKey(c.RawIssuer); !asked[key] {
-			asked[key] = true
-			names = append(names, c.RawIssuer)
-		}
-	}
-	return names
-}
-
-func parseAnchors(found []dps.Anchor) ([]attest.Anchor, error) {
-	parsed := make([]attest.Anchor, 0, len(found))
-	var failed error
-	for _, a := range found {
-		cert, err := a.Certificate.Parse()
-		if err != nil {
-			failed = errors.Join(failed, err)
-			continue
-		}
-		parsed = append(parsed, attest.Anchor{Anchor: a, Certificate: cert})
-	}
-	return parsed, failed
 }

@@ -95,6 +95,9 @@ type Records interface {
 	// Anchors returns the stored certificates that have one of the subjects (DER).
 	Anchors(ctx context.Context, in dps.InstanceID, subjects [][]byte) ([]dps.Anchor, error)
 
+	// SignerChanges returns a number that grows with each change of what Anchors returns.
+	SignerChanges(ctx context.Context, in dps.InstanceID) (int64, error)
+
 	// CertificateOwner returns the enrollment that holds a certificate; ok is
 	// false when none does.
 	CertificateOwner(ctx context.Context, in dps.InstanceID, t dps.Thumbprint) (ref dps.EntryRef, ok bool, err error)
@@ -209,6 +212,7 @@ type Service struct {
 	recent        *recent
 	links         *attest.Links
 	keyring       *keyring
+	signers       *signers
 }
 
 // New returns a Service.
@@ -219,7 +223,7 @@ func New(o Options) *Service {
 		home:     cmp.Or(o.Home, dps.DefaultInstance),
 		budget:   cmp.Or(o.HubBudget, DefaultHubBudget), webhookBudget: cmp.Or(o.WebhookBudget, DefaultWebhookBudget),
 		registrations: newRateLimit(o.Rate), polls: newPollLimit(),
-		recent: &recent{}, links: &attest.Links{}, keyring: newKeyring(o.Store),
+		recent: &recent{}, links: &attest.Links{}, keyring: newKeyring(o.Store), signers: &signers{store: o.Store},
 	}
 	s.line = newLine(s)
 	return s

@@ -155,6 +155,14 @@ func inUse(name dps.CAName, users []dps.EntryRef) error {
 	return dps.Errorf(dps.Conflict, "The CA certificate %s is in use by %s; change or delete these first.", name, strings.Join(names, ", "))
 }
 
+// SignerChanges counts the changes of what Anchors returns: while it is the same, Anchors
+// returns the same.
+func (s *Store) SignerChanges(ctx context.Context, in dps.InstanceID) (int64, error) {
+	var changes int64
+	err := s.readers.row(ctx, `SELECT coalesce(max(changes), 0) FROM signer_changes WHERE instance = $1`, string(in)).Scan(&changes)
+	return changes, storeError(err)
+}
+
 // Anchors returns the stored certificates that have one of the subjects (DER): CA
 // certificates and the certificates of groups, each certificate once.
 func (s *Store) Anchors(ctx context.Context, in dps.InstanceID, subjects [][]byte) ([]dps.Anchor, error) {
@@ -200,8 +208,14 @@ func mergeAnchors(found []dps.Anchor) []dps.Anchor {
 			continue
 		}
 		m := &merged[i]
-		if m.CA == "" || (a.Verified && !m.Verified) {
+		switch {
+		case a.CA == "" || a.CA == m.CA:
+		case m.CA == "":
 			m.CA, m.Verified = a.CA, a.Verified
+		case a.Verified && !m.Verified:
+			m.CA, m.Verified, m.Also = a.CA, true, append(m.Also, m.CA)
+		default:
+			m.Also = append(m.Also, a.CA)
 		}
 		if m.Group == "" {
 			m.Group = a.Group

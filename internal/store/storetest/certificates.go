@@ -296,7 +296,8 @@ var anchorCases = []testCase{
 		ca2 := ca
 		ca2.Verified, ca2.ETag = true, dps.NewETag()
 		must(t, w.PutCACertificate(t.Context(), ca2, ca.ETag))
-		same(t, "merged", w.anchors(t, cert), []dps.Anchor{{Certificate: cert, CA: "root", Verified: true, Group: "line"}})
+		same(t, "merged", w.anchors(t, cert),
+			[]dps.Anchor{{Certificate: cert, CA: "root", Also: []dps.CAName{"copy"}, Verified: true, Group: "line"}})
 	}},
 	{"a reference makes a group's anchor", func(t *testing.T, w *world) {
 		cert := certificate(t, "root")

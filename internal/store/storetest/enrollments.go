@@ -71,6 +71,42 @@ var enrollmentCases = []testCase{
 		same(t, "both, by ID", list(w.KeyGroups(t.Context(), here)), []dps.Enrollment{a, b})
 		same(t, "of the other instance", list(w.KeyGroups(t.Context(), there)), []dps.Enrollment(nil))
 	}},
+	{"changes of signers are counted", func(t *testing.T, w *world) {
+		changes := read[int64](t)
+		before, other := changes(w.SignerChanges(t.Context(), here)), changes(w.SignerChanges(t.Context(), there))
+		grew := func(what string, want bool) {
+			t.Helper()
+			now := changes(w.SignerChanges(t.Context(), here))
+			if now < before || (now > before) != want {
+				t.Errorf("%s: the count went from %d to %d", what, before, now)
+			}
+			before = now
+		}
+		grew("nothing", false)
+		w.put(t, enrollment(individual("c"), byCertificate(certificate(t, "c"))))
+		w.put(t, enrollment(group("keys"), byKeys()))
+		w.commitNew(t, "sensor")
+		grew("what signs nobody", false)
+		ca := w.upload(t, "root", certificate(t, "root"))
+		grew("a new CA certificate", true)
+		old := ca.ETag
+		ca.Verified, ca.ETag = !ca.Verified, dps.NewETag()
+		must(t, w.PutCACertificate(t.Context(), ca, old))
+		grew("a verified one", true)
+		e := w.put(t, enrollment(group("line"), byReference("root")))
+		grew("a reference", true)
+		must(t, w.DeleteEnrollment(t.Context(), here, e.Ref, e.ETag))
+		grew("no reference", true)
+		e = w.put(t, enrollment(group("line"), byCertificate(certificate(t, "line"))))
+		grew("a certificate of a group", true)
+		must(t, w.DeleteEnrollment(t.Context(), here, e.Ref, e.ETag))
+		grew("its deletion", true)
+		must(t, w.DeleteCACertificate(t.Context(), here, "root", ca.ETag))
+		grew("the deletion of the CA certificate", true)
+		if now := changes(w.SignerChanges(t.Context(), there)); now != other {
+			t.Errorf("the count of the other instance went from %d to %d", other, now)
+		}
+	}},
 	{"changes of groups are counted", func(t *testing.T, w *world) {
 		changes := read[int64](t)
 		before, other := changes(w.GroupChanges(t.Context(), here)), changes(w.GroupChanges(t.Context(), there))
