@@ -14,7 +14,9 @@ import (
 
 // FuzzLocal holds that a browser is never sent to another site after it signed in.
 func FuzzLocal(f *testing.F) {
-	for _, seed := range []string{"/", "/audit?id=a", "//x", "///x", "////x", `/\x`, "https://x", "javascript:alert(1)", "/%2f/x", "/\t/x", ""} {
+	for _, seed := range []string{
+		"/", "/audit?id=a", "//x", "///x", "////x", `/\x`, "https://x", "javascript:alert(1)", "/%2f/x", "/\t/x", "",
+	} {
 		f.Add(seed)
 	}
 	base := &url.URL{Scheme: "http", Host: "portal.example", Path: "/sign-in"}

@@ -165,9 +165,10 @@ func skip(skipped map[string]map[int]bool, out []byte) (more bool) {
 	return more
 }
 
-// quiet returns the flags under which failing tests leave nothing in the source tree.
+// quiet returns the flags under which failing tests leave nothing in the source tree, and
+// random ones are the same each time.
 func (s *subject) quiet(ctx context.Context, t suite) []string {
-	flags := []string{"-rapid.nofailfile"}
+	flags := []string{"-rapid.nofailfile", "-rapid.seed=1"}
 	if s.command(ctx, t, 0, append(flags, "-test.list", "^$")...).Run() != nil {
 		return nil
 	}
@@ -199,14 +200,14 @@ func (s *subject) observe(ctx context.Context) (failing []string, err error) {
 			if strings.HasPrefix(name, "Benchmark") || name == "" {
 				continue
 			}
-			t, err := s.watch(ctx, suite, name)
+			t, passed, err := s.watch(ctx, suite, name)
 			switch {
 			case err != nil:
 				return nil, err
-			case t == nil:
-				failing = append(failing, name)
+			case passed:
+				s.tests = append(s.tests, t)
 			default:
-				s.tests = append(s.tests, *t)
+				failing = append(failing, name)
 			}
 		}
 	}
@@ -214,25 +215,21 @@ func (s *subject) observe(ctx context.Context) (failing []string, err error) {
 	return failing, ctx.Err()
 }
 
-// watch runs one test without a mutant. It returns nil if that fails.
-func (s *subject) watch(ctx context.Context, in suite, name string) (*test, error) {
+// watch runs one test without a mutant.
+func (s *subject) watch(ctx context.Context, in suite, name string) (t test, passed bool, err error) {
 	reached := filepath.Join(s.work, "reached")
 	cmd := s.command(ctx, in, 0, append(in.flags[:len(in.flags):len(in.flags)], "-test.run", "^"+name+"$", "-test.timeout", trial.String())...)
 	cmd.Env = append(cmd.Env, "MUTANT_REACHED="+reached)
 	begun := time.Now()
-	failed := cmd.Run() != nil
-	t := &test{suite: in, name: name, took: time.Since(begun)}
-	var err error
+	passed = cmd.Run() == nil
+	t = test{suite: in, name: name, took: time.Since(begun)}
 	if t.reaches, err = readReached(reached); err != nil {
-		return nil, err
+		return t, false, err
 	}
 	if err := os.Remove(reached); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return nil, err
+		return t, false, err
 	}
-	if failed {
-		return nil, nil //nolint:nilnil // neither a test nor an error of ours
-	}
-	return t, nil
+	return t, passed, nil
 }
 
 func readReached(path string) (map[int]bool, error) {
