@@ -121,7 +121,7 @@ func TestDetailsOfChains(t *testing.T) {
 			known: attest.Known{Individual: names("other", ""), Anchors: []attest.Anchor{verified(root, "root")}},
 			ref:   individual, reason: dps.ReasonOtherCA, answer: noCA, check: "proof of possession",
 			detail: "reaches none of the enrollment's CA certificates: [other]",
-			remedy: "issue the device a certificate of a CA that the enrollment names",
+			remedy: "the device a certificate of a CA that the enrollment names",
 		},
 		{
 			name: "a root of the same name was not presented", chain: chain(device(t, "dev", impostor)),
