@@ -119,7 +119,9 @@ func (w *portalWorld) post(path string, pairs ...string) string {
 func (w *portalWorld) signIn() {
 	w.t.Helper()
 	w.post("/sign-in", "password", w.info.PortalPassword)
-	if text := w.post("/password", "current", w.info.PortalPassword, "password", chosenPassword, "repeated", chosenPassword); !strings.Contains(
+	text := w.post("/password",
+		"current", w.info.PortalPassword, "password", chosenPassword, "repeated", chosenPassword)
+	if !strings.Contains(
 		text,
 		"Overview",
 	) {

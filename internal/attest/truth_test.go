@@ -284,10 +284,10 @@ func otherName(t testing.TB, critical bool) edit {
 	return extensionOf(critical, value, 2, 5, 29, 17)
 }
 
-// directoryLimit are name constraints on directory names.
-func directoryLimit(t testing.TB, critical bool, tag int, organization string) edit {
+// directoryLimit are name constraints on directory names, with the organization Contoso.
+func directoryLimit(t testing.TB, critical bool, tag int) edit {
 	t.Helper()
-	name := marshal(t, pkix.RDNSequence{{{Type: asn1.ObjectIdentifier{2, 5, 4, 10}, Value: organization}}})
+	name := marshal(t, pkix.RDNSequence{{{Type: asn1.ObjectIdentifier{2, 5, 4, 10}, Value: "Contoso"}}})
 	base := asn1.RawValue{Class: asn1.ClassContextSpecific, Tag: 4, IsCompound: true, Bytes: name}
 	subtrees := asn1.RawValue{Class: asn1.ClassContextSpecific, Tag: tag, IsCompound: true, Bytes: marshal(t, []asn1.RawValue{base})}
 	return extensionOf(critical, marshal(t, []asn1.RawValue{subtrees}), 2, 5, 29, 30)
@@ -327,9 +327,9 @@ func TestRules(t *testing.T) {
 	strict := ca(t, "Strict", root, requirePolicy(t), policy)
 	strictRoot := ca(t, "Root", nil, requirePolicy(t))
 	strictAnchor := ca(t, "Anchor", root, requirePolicy(t))
-	plant := ca(t, "Plant", root, directoryLimit(t, true, 0, "Contoso"))
-	lax := ca(t, "Lax", root, directoryLimit(t, false, 0, "Contoso"))
-	barred := ca(t, "Barred", root, directoryLimit(t, true, 1, "Contoso"))
+	plant := ca(t, "Plant", root, directoryLimit(t, true, 0))
+	lax := ca(t, "Lax", root, directoryLimit(t, false, 0))
+	barred := ca(t, "Barred", root, directoryLimit(t, true, 1))
 	odd := ca(t, "Odd", root, otherNameLimit(t))
 	short := ca(t, "Short", root, pathLen(0))
 	rolled := caOf(t, "Short", newKey(t), short, pathLen(0)) // self-issued: a new key for the same CA

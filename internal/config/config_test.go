@@ -82,14 +82,16 @@ func TestEverySource(t *testing.T) {
 	want := config.Config{
 		Data: "/d", Hostnames: []string{"a.example", "192.0.2.1"},
 		HTTPS: listen(t, "off"), MQTT: listen(t, "127.0.0.1:1"), Portal: listen(t, "[::1]:0"), RegistrationRate: 7, ManagementRate: 8,
-		TLSCert: "c.pem", TLSKey: "k.pem", TLSCompat: true, AuditRetention: 36 * time.Hour, HubRates: config.HubRates{PerMinute: 8}, HubCA: "h.pem",
+		TLSCert: "c.pem", TLSKey: "k.pem", TLSCompat: true, AuditRetention: 36 * time.Hour,
+		HubRates: config.HubRates{PerMinute: 8}, HubCA: "h.pem",
 		DecisionRetention: 48 * time.Hour, DecisionLimit: 500,
 		LogLevel: slog.LevelError, LogFormat: config.LogJSON,
 		Networks: []config.Network{
 			{Prefix: netip.MustParsePrefix("10.20.0.0/16"), Locations: []string{"West Europe", "northeurope"}},
 			{Prefix: netip.MustParsePrefix("2001:db8::/32"), Locations: []string{"eastus"}},
 		},
-		Takeover: config.TakeoverRefuse, WebhookBudget: 90 * time.Second, WebhookAllow: []config.WebhookTarget{config.WebhookHTTP, config.WebhookLoopback},
+		Takeover: config.TakeoverRefuse, WebhookBudget: 90 * time.Second,
+		WebhookAllow: []config.WebhookTarget{config.WebhookHTTP, config.WebhookLoopback},
 	}
 	tests := []struct {
 		name, file string

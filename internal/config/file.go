@@ -46,7 +46,8 @@ func parseFile(name string, content []byte) (map[string]*given, []error) {
 		case key.Kind != yaml.ScalarNode:
 			problems = append(problems, errors.New(at+"a key must be a plain word"))
 		case !ok:
-			problems = append(problems, fmt.Errorf("%sunknown key %q%s", at, key.Value, plaintext.DidYouMean(key.Value, slices.Sorted(maps.Keys(known)))))
+			hint := plaintext.DidYouMean(key.Value, slices.Sorted(maps.Keys(known)))
+			problems = append(problems, fmt.Errorf("%sunknown key %q%s", at, key.Value, hint))
 		case lines[f.Name] > 0:
 			problems = append(problems, fmt.Errorf("%s%s: duplicate key, first in line %d", at, f.Name, lines[f.Name]))
 		default:

@@ -33,7 +33,10 @@ func TestHubRates(t *testing.T) {
 			t.Errorf("%+v (-want +got):\n%s", tt.source, diff)
 		}
 	}
-	for _, text := range []string{"", "fast", "-1", "1.5", "60000001", "a.example", "a.example=", "=5", "a_b=5", "a.example:443=5", "a.example=x", "5,6", "a.example=1,A.example=2", "5,"} {
+	for _, text := range []string{
+		"", "fast", "-1", "1.5", "60000001", "a.example", "a.example=", "=5", "a_b=5", "a.example:443=5", "a.example=x",
+		"5,6", "a.example=1,A.example=2", "5,",
+	} {
 		_, err := source{args: []string{"--hub-rate=" + text}}.load(t)
 		if err == nil || !strings.HasPrefix(err.Error(), "--hub-rate: ") {
 			t.Errorf("%q: error = %v", text, err)

@@ -16,7 +16,10 @@ func TestRetention(t *testing.T) {
 			t.Errorf("%q: %v, %v; want %v", text, got.AuditRetention, err, want)
 		}
 	}
-	for _, text := range []string{"", "90", "d", "-1d", "-1h", "1.5d", "90 d", "90days", "36501d", "99999999d", "876001h", "9999999h", "forever", "+1d", "1d12h"} {
+	for _, text := range []string{
+		"", "90", "d", "-1d", "-1h", "1.5d", "90 d", "90days", "36501d", "99999999d", "876001h", "9999999h",
+		"forever", "+1d", "1d12h",
+	} {
 		_, err := source{args: []string{"--audit-retention=" + text}}.load(t)
 		if err == nil || !strings.HasPrefix(err.Error(), "--audit-retention: ") {
 			t.Errorf("%q: error = %v", text, err)

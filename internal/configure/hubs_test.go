@@ -94,7 +94,11 @@ func TestLinking(t *testing.T) {
 	// Nothing changes: nobody is asked, nobody is told. Neither without hubs.
 	m.hubs = append(m.hubs, change.Link...)
 	for _, d := range []dps.InstanceDraft{
-		hubs(dps.HubDraft{HostName: "hub"}, dps.HubDraft{HostName: "plant", KeyName: "iothubowner", Key: draft.Key}, dps.HubDraft{HostName: "own"}),
+		hubs(
+			dps.HubDraft{HostName: "hub"},
+			dps.HubDraft{HostName: "plant", KeyName: "iothubowner", Key: draft.Key},
+			dps.HubDraft{HostName: "own"},
+		),
 		{},
 	} {
 		if r, err = s.Update(t.Context(), dps.DefaultInstance, d, dps.Condition{}); err != nil || len(r.Hubs) != 3 {
@@ -143,8 +147,8 @@ func TestCheckedBeforeTheWrite(t *testing.T) {
 
 	draft := hubs(plant("good"))
 	draft.SkipCheck = true
-	if _, err := configure.New(configure.Options{Store: m, Checker: c}).Update(t.Context(), dps.DefaultInstance, draft, dps.Condition{}); err != nil ||
-		m.writes != 1 {
+	s = configure.New(configure.Options{Store: m, Checker: c})
+	if _, err := s.Update(t.Context(), dps.DefaultInstance, draft, dps.Condition{}); err != nil || m.writes != 1 {
 		t.Errorf("without a check: %v, %d writes", err, m.writes)
 	}
 }

@@ -229,7 +229,7 @@ func TestUnlinkEmbedded(t *testing.T) {
 		p.putHubs(t, none),
 		409,
 		"Conflict",
-		"holds 1 devices, which would be lost. To delete the devices too, name the hub in the header Mooring-Delete-Devices.",
+		"has 1 devices, which would be deleted. Delete or move them first. To delete the devices too, name the hub in the header Mooring-Delete-Devices.",
 	)
 	refuses(
 		t,
@@ -391,5 +391,5 @@ func TestSlowCheck(t *testing.T) {
 	r := httptest.NewRequest("PUT", servicePath+"?api-version=2022-02-05", strings.NewReader(string(body))).WithContext(ctx)
 	r.Header.Set("Authorization", p.bearer(t))
 	p.ServeHTTP(res, r)
-	refuses(t, "a hub that does not answer", res, 400, "InvalidArgument", "properties.iotHubs[0].connectionString: no answer in time")
+	refuses(t, "a hub that does not answer", res, 400, "InvalidArgument", "properties.iotHubs[0].connectionString: timed out")
 }

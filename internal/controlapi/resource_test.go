@@ -202,7 +202,11 @@ func TestResource(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" || res.Code != 200 {
 		t.Errorf("status %d (-want +got):\n%s", res.Code, diff)
 	}
-	for _, path := range []string{groupPath + servicesPath, subscriptionPath + servicesPath, strings.ToUpper(subscriptionPath) + strings.ToLower(servicesPath) + "/"} {
+	for _, path := range []string{
+		groupPath + servicesPath,
+		subscriptionPath + servicesPath,
+		strings.ToUpper(subscriptionPath) + strings.ToLower(servicesPath) + "/",
+	} {
 		list := answerOf[map[string][]map[string]any](t, p.call(t, "GET", path, ""))
 		if diff := cmp.Diff([]map[string]any{want}, list["value"]); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", path, diff)
@@ -282,7 +286,9 @@ func TestEveryOperationNeedsTheToken(t *testing.T) {
 	}
 	for _, op := range operations {
 		method, path, _ := strings.Cut(op, " ")
-		for name, header := range map[string]string{"none": "", "foreign": "Bearer " + foreign, "expired": "Bearer " + expired, "SAS": "SharedAccessSignature sr=x"} {
+		for name, header := range map[string]string{
+			"none": "", "foreign": "Bearer " + foreign, "expired": "Bearer " + expired, "SAS": "SharedAccessSignature sr=x",
+		} {
 			refuses(t, op+" "+name, p.raw(method, path, `{"tags":{"a":"b"}}`, "Authorization", header), 401, "AuthenticationFailed", "")
 		}
 	}
@@ -393,7 +399,7 @@ func TestRefusedMembers(t *testing.T) {
 		{`{"tags":{"a<b":"c"}}`, "tags: a name"},
 		{`{"tags":{"":"c"}}`, "tags: a name"},
 		{`{"tags":{"a":"` + strings.Repeat("x", 257) + `"}}`, "tags: the value"},
-		{`{"tags":{"a":"1","A":"2"}}`, "case does not count"},
+		{`{"tags":{"a":"1","A":"2"}}`, "case is ignored"},
 		{`{"tags":{"a":1}}`, "tags"},
 		{`{"tags":{` + strings.TrimSuffix(repeated(51, `"t%d":"",`), ",") + `}}`, "the limit is 50"},
 		{`{"properties":[]}`, "properties"},

@@ -3,10 +3,11 @@
 // # What is kept
 //
 // There is one entry for each device, reason and source: repeated refusals are one entry
-// with a count, the first and the latest time, and the details of the latest refusal. Entries are kept for a time, and their number is limited for each
-// device, for each source, for all whose device is unknown, and in total; the oldest are
-// removed first. A flood of refusals takes a bounded space, and one source alone cannot
-// displace the entries of others.
+// with a count, the first and the latest time, and the details of the latest refusal.
+// Entries are kept for a time, and their number is limited for each device, for each
+// source, for all whose device is unknown, and in total; the oldest are removed first.
+// A flood of refusals takes a bounded space, and one source alone cannot displace the
+// entries of others.
 //
 // # What it costs
 //

@@ -533,7 +533,9 @@ func TestFreshNames(t *testing.T) {
 }
 
 func TestEnrollmentDisabled(t *testing.T) {
-	for status, want := range map[dps.ProvisioningStatus]bool{dps.StatusEnabled: false, dps.StatusNull: false, "": false, dps.StatusDisabled: true} {
+	for status, want := range map[dps.ProvisioningStatus]bool{
+		dps.StatusEnabled: false, dps.StatusNull: false, "": false, dps.StatusDisabled: true,
+	} {
 		if got := (dps.Enrollment{Status: status}).Disabled(); got != want {
 			t.Errorf("Disabled with %q = %v", status, got)
 		}

@@ -228,8 +228,10 @@ func TestCAWarnings(t *testing.T) {
 		"not a CA":  {signed(t, nil, notCA), []string{"certificate: the certificate is not a CA certificate"}},
 		"no keyUse": {signed(t, nil, noCertSign), []string{"certificate: the certificate must not sign certificates"}},
 		"says none": {signed(t, nil, noExtensions), []string{"certificate: the certificate is not a CA certificate"}},
-		"and expired": {signed(t, nil, func(c *x509.Certificate) { notCA(c); c.NotAfter = w.now.Add(-time.Minute) }),
-			[]string{"certificate: the certificate is not a CA certificate", "certificate: the certificate expired at "}},
+		"and expired": {
+			signed(t, nil, func(c *x509.Certificate) { notCA(c); c.NotAfter = w.now.Add(-time.Minute) }),
+			[]string{"certificate: the certificate is not a CA certificate", "certificate: the certificate expired at "},
+		},
 	} {
 		got := w.CAWarnings(dps.CACertificate{Name: "x", Certificate: tt.cert})
 		if !slices.EqualFunc(got, tt.warn, strings.HasPrefix) {

@@ -204,7 +204,8 @@ func TestDryRun(t *testing.T) {
 			register.DryRunQuestion{ID: "sensor", CallWebhook: true, Payload: json.RawMessage(`7`)},
 			nil,
 			register.DryRunAnswer{
-				Outcome: register.WouldMove, Policy: dps.Custom, Candidates: both, Hub: far, DeviceID: "sensor", Substatus: dps.DeviceDataMigrated, Data: register.DataMigrated, Current: here,
+				Outcome: register.WouldMove, Policy: dps.Custom, Candidates: both, Hub: far, DeviceID: "sensor",
+				Substatus: dps.DeviceDataMigrated, Data: register.DataMigrated, Current: here,
 				Payload: json.RawMessage(`{"a":1}`),
 			},
 			"webhook: the webhook chose far.example.com",
@@ -225,7 +226,9 @@ func TestDryRun(t *testing.T) {
 			nil,
 			register.DryRunAnswer{
 				Outcome: register.WouldFail, Policy: dps.Static, Candidates: both,
-				Failure: &dps.Failure{Code: dps.NoHub, Message: "Static allocation needs exactly one hub: the enrollment's iotHubs names none, and 2 hubs are linked."},
+				Failure: &dps.Failure{
+					Code: dps.NoHub, Message: "Static allocation needs exactly one hub: the enrollment's iotHubs names none, and 2 hubs are linked.",
+				},
 			},
 			"failed: Static allocation needs exactly one hub",
 		},
@@ -258,7 +261,8 @@ func TestDryRun(t *testing.T) {
 				t.Errorf("the webhook was called: %v", called)
 			}
 			if tt.q.CallWebhook &&
-				(f.asked.CurrentHub != hostName || f.asked.CurrentID != "sensor" || string(f.asked.Payload) != string(tt.q.Payload) || len(f.asked.LinkedHubs) != 2) {
+				(f.asked.CurrentHub != hostName || f.asked.CurrentID != "sensor" ||
+					string(f.asked.Payload) != string(tt.q.Payload) || len(f.asked.LinkedHubs) != 2) {
 				t.Errorf("asked %+v", f.asked)
 			}
 		})
@@ -278,7 +282,8 @@ func TestDryRunAsksUnderNever(t *testing.T) {
 	w, s, f := dryWorld(t)
 	w.group(t, func(e *dps.Enrollment) {
 		e.Placement = dps.Placement{
-			Policy: dps.Custom, Custom: &dps.CustomAllocation{WebhookURL: "https://f.example.com", APIVersion: "1"}, Reprovision: &dps.ReprovisionPolicy{},
+			Policy: dps.Custom, Custom: &dps.CustomAllocation{WebhookURL: "https://f.example.com", APIVersion: "1"},
+			Reprovision: &dps.ReprovisionPolicy{},
 		}
 	})
 	q := register.DryRunQuestion{ID: "sensor", APIVersion: apiVersion, CallWebhook: true}

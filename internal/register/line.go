@@ -132,7 +132,8 @@ type item struct {
 
 func newLine(s *Service) *line {
 	return &line{
-		service: s, owner: uuid.NewString(), most: maxWaiting, items: make(map[deviceKey]*item), places: make(map[placeKey]*item), lanes: make(map[laneKey]*lane),
+		service: s, owner: uuid.NewString(), most: maxWaiting,
+		items: make(map[deviceKey]*item), places: make(map[placeKey]*item), lanes: make(map[laneKey]*lane),
 	}
 }
 

@@ -52,7 +52,8 @@ func TestEveryRefusalIsKept(t *testing.T) {
 	r := k.one(t, "register")
 	want := dps.SummarizeChain(device.Chain).Chain[0]
 	if r.Instance != in || r.ID != "stranger" || r.TrackingID != req.TrackingID || r.Remote != req.Remote || !r.Time.Equal(w.now) ||
-		r.Transport != dps.MQTTWebSocket || r.Attestation != dps.X509 || r.Decision.Reason != dps.ReasonNameMismatch || r.Decision.Entry != (dps.EntryRef{}) ||
+		r.Transport != dps.MQTTWebSocket || r.Attestation != dps.X509 ||
+		r.Decision.Reason != dps.ReasonNameMismatch || r.Decision.Entry != (dps.EntryRef{}) ||
 		r.Evidence.Presented != len(device.Chain) || r.Evidence.Chain[0] != want {
 		t.Errorf("kept %+v", r)
 	}

@@ -58,7 +58,8 @@ func TestRefusals(t *testing.T) {
 				w.put(t, group("unproved"), dps.X509Attestation{CAPrimary: "unproved"}, nil)
 				return issue(t, pki.Request{Kind: pki.Device, CommonName: "sensor", Issuer: ca.Issuer()})
 			},
-			reason: dps.ReasonCANotVerified, checks: []string{"chain length: ok", "common name: ok", "enrollment: ok", "proof of possession: FAILED"},
+			reason: dps.ReasonCANotVerified,
+			checks: []string{"chain length: ok", "common name: ok", "enrollment: ok", "proof of possession: FAILED"},
 			remedy: "mooring certificate generate-verification-code --certificate-name unproved",
 		},
 		{

@@ -218,7 +218,8 @@ type Service struct {
 // New returns a Service.
 func New(o Options) *Service {
 	s := &Service{
-		store: o.Store, hubs: o.Hubs, webhook: o.Webhook, observer: o.Observer, decisions: o.Decisions, log: o.Log, now: o.Now, networks: o.Networks,
+		store: o.Store, hubs: o.Hubs, webhook: o.Webhook, observer: o.Observer, decisions: o.Decisions,
+		log: o.Log, now: o.Now, networks: o.Networks,
 		takeover: cmp.Or(o.Takeover, dps.TakeoverAllow),
 		home:     cmp.Or(o.Home, dps.DefaultInstance),
 		budget:   cmp.Or(o.HubBudget, DefaultHubBudget), webhookBudget: cmp.Or(o.WebhookBudget, DefaultWebhookBudget),

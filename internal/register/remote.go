@@ -36,36 +36,55 @@ func (s *Service) placeRemote(r *run, j *job, pl plan) (verdict, error) {
 	if err != nil {
 		return verdict{}, err
 	}
+	p, err := s.putIdentity(ctx, r, j, pl, twin)
+	if err != nil {
+		return verdict{}, err
+	}
+	c := leave(j.change(), pl)
+	c.From = p.from
+	assign(&c.Registration, pl.to, p.id, arrival(p.outcome, pl, migrated))
+	v, err := s.finish(r.acting, j, c)
+	if err != nil && !p.outcome.Existed {
+		j.fresh = pl.to.ID
+	}
+	return v, err
+}
+
+// placed is an identity that a hub over the wire has now.
+type placed struct {
+	id      dps.DeviceID
+	from    *dps.Holder // who had it before; nil: nobody
+	outcome PutOutcome
+}
+
+// putIdentity claims the identity of a device at the hub that it moves to, and writes it
+// there with its twin.
+func (s *Service) putIdentity(ctx context.Context, r *run, j *job, pl plan, twin dps.Twin) (placed, error) {
 	id := j.sub.identity(desiredDeviceID(j.sub.entry, j.reg))
 	taken, err := s.taken(ctx, j, pl.to, id.DeviceID)
 	if err != nil {
-		return verdict{}, err
+		return placed{}, err
 	}
 	claim := s.claim(j.item, dps.HubStand{Hub: pl.to.ID, DeviceID: id.DeviceID}, dps.Placing)
 	claim.From = taken.from
 	before, err := s.store.ClaimPlace(ctx, claim)
 	if err != nil {
-		return verdict{}, err
+		return placed{}, err
 	}
 	stale := !before.Kept && (before.State == dps.Leaving || before.Stale || j.fresh == pl.to.ID)
 	ours := before.State == dps.Placing && before.ID.Key() == j.reg.ID.Key()
-	outcome, err := hub.Put(ctx, Put{HubIdentity: id, Twin: twin, Ours: ours, Fresh: stale, New: taken.mustBeNew})
+	outcome, err := s.hubs.Hub(pl.to).Put(ctx, Put{HubIdentity: id, Twin: twin, Ours: ours, Fresh: stale, New: taken.mustBeNew})
 	if dps.CodeOf(err) == dps.DeviceExists {
 		err = taken.held
 	}
 	if err != nil {
-		return verdict{}, s.notPlaced(r, claim, before, outcome, err)
+		return placed{}, s.notPlaced(r, claim, before, outcome, err)
 	}
-	c := leave(j.change(), pl)
-	if c.From = taken.from; c.From == nil && outcome.Existed && taken.operator {
-		c.From = &dps.Holder{}
+	from := taken.from
+	if from == nil && outcome.Existed && taken.operator {
+		from = &dps.Holder{}
 	}
-	assign(&c.Registration, pl.to, id.DeviceID, arrival(outcome, pl, migrated))
-	v, err := s.finish(r.acting, j, c)
-	if err != nil && !outcome.Existed {
-		j.fresh = pl.to.ID
-	}
-	return v, err
+	return placed{id: id.DeviceID, from: from, outcome: outcome}, nil
 }
 
 // takenPlace says whose identity a device gets at a hub over the wire.
@@ -100,7 +119,8 @@ func (s *Service) notPlaced(r *run, claim dps.Claim, before dps.Remnant, outcome
 		return err
 	}
 	if failure := s.store.NotPlaced(r.acting, claim); failure != nil {
-		s.log.WarnContext(r.acting, "cannot drop the claim on a hub identity that was not created", "registrationId", string(claim.ID), "err", failure)
+		s.log.WarnContext(r.acting, "cannot drop the claim on a hub identity that was not created",
+			"registrationId", string(claim.ID), "err", failure)
 	}
 	return err
 }
@@ -255,27 +275,17 @@ func (s *Service) arrive(r *run, j *job, pl plan) (verdict, error) {
 	if err != nil && dps.CodeOf(err) != dps.DeviceNotFound {
 		return verdict{}, err
 	}
-	there := err == nil
+	absent := err != nil
 	s.begin(j)
 	ctx, cancel := context.WithTimeout(r.acting, stepTime)
 	defer cancel()
-	if !there {
+	if absent {
 		twin, migrated, err := s.firstTwin(ctx, j, pl)
 		if err != nil {
 			return verdict{}, err
 		}
 		if migrated {
-			c := leave(j.change(), pl)
-			if c.From, err = s.takes(r.acting, j.reg, pl.to, id.DeviceID, false); err != nil {
-				return verdict{}, err
-			}
-			if twin.Reported == nil {
-				twin.Reported = []byte(`{}`) // a twin that was moved has its section, if an empty one
-			}
-			device := dps.NewHubDevice(pl.to, id, twin, s.now())
-			c.Device = &device
-			assign(&c.Registration, pl.to, id.DeviceID, dps.DeviceDataMigrated)
-			return s.finish(r.acting, j, c)
+			return s.bringTwin(r, j, pl, id, twin)
 		}
 	}
 	pl.migrate = false
@@ -283,6 +293,23 @@ func (s *Service) arrive(r *run, j *job, pl plan) (verdict, error) {
 	if err != nil {
 		return verdict{}, err
 	}
+	return s.finish(r.acting, j, c)
+}
+
+// bringTwin creates the identity of a device in an embedded hub, with the twin that it
+// had on the hub that it leaves.
+func (s *Service) bringTwin(r *run, j *job, pl plan, id dps.HubIdentity, twin dps.Twin) (verdict, error) {
+	c := leave(j.change(), pl)
+	var err error
+	if c.From, err = s.takes(r.acting, j.reg, pl.to, id.DeviceID, false); err != nil {
+		return verdict{}, err
+	}
+	if twin.Reported == nil {
+		twin.Reported = []byte(`{}`) // a twin that was moved has its section, if an empty one
+	}
+	device := dps.NewHubDevice(pl.to, id, twin, s.now())
+	c.Device = &device
+	assign(&c.Registration, pl.to, id.DeviceID, dps.DeviceDataMigrated)
 	return s.finish(r.acting, j, c)
 }
 

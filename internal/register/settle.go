@@ -96,48 +96,71 @@ func (s *Service) change(
 		c.Registration.Status = dps.Disabled
 		return c, false, nil
 	}
-	var open *dps.Work
-	if c.WasOpen {
-		if open, err = s.openWork(ctx, prev); err != nil {
-			return c, false, err
-		}
-		if open != nil && sameCall(*open, req) && prev.Entry == p.entry.Ref && prev.Evidence == p.evidence {
-			c.Registration = prev
-			return c, true, nil
-		}
-	}
-	hubs, err := s.store.Hubs(ctx, in.ID)
+	open, err := s.openWork(ctx, prev)
 	if err != nil {
 		return c, false, err
 	}
+	if open != nil && sameCall(*open, req) && prev.Entry == p.entry.Ref && prev.Evidence == p.evidence {
+		c.Registration = prev
+		return c, true, nil
+	}
+	c, err = s.decide(ctx, in, req, p, before{prev, open}, c, first)
+	return c, false, err
+}
+
+// before is what was stored of a device when it registered.
+type before struct {
+	record dps.Registration // zero without one
+	open   *dps.Work        // what an open registration still has to do; else nil
+}
+
+// decide selects the hub of a device that proved itself, and makes c place it there or
+// leave the registration open.
+func (s *Service) decide(
+	ctx context.Context,
+	in dps.Instance,
+	req Request,
+	p proof,
+	was before,
+	c dps.RegistrationChange,
+	first bool,
+) (dps.RegistrationChange, error) {
+	prev := was.record
+	hubs, err := s.store.Hubs(ctx, in.ID)
+	if err != nil {
+		return c, err
+	}
 	if err := s.mayReplace(ctx, prev, p.entry.Ref, hubs); err != nil {
-		return c, false, err
+		return c, err
 	}
 	pl, err := s.plan(question{
 		in: in, id: req.ID, entry: p.entry, assignment: prev.Assignment, apiVersion: req.APIVersion, remote: remoteAddr(req.Remote), hubs: hubs,
 	})
 	switch {
 	case dps.CodeOf(err) == dps.NoHub:
-		return failed(c, err), false, nil
+		return failed(c, err), nil
 	case err != nil:
-		return c, false, err
+		return c, err
 	case pl.webhook() || !pl.local():
 		if !pl.webhook() {
 			_, err = s.takes(ctx, c.Registration, pl.to, desiredDeviceID(p.entry, c.Registration), false)
 		}
 		if err == nil {
-			c, err = s.open(c, req, p, pl, open)
+			c, err = s.open(c, req, p, pl, was.open)
 		}
-		return c, false, err
+		return c, err
 	}
 	c, err = s.place(ctx, c, subject{entry: p.entry, auth: p.hubAuth}, pl, first)
 	c.Moves = moves(prev, c, hubs)
-	return c, false, err
+	return c, err
 }
 
-// openWork returns what a record that is Assigning still has to do; nil if that was
-// done meanwhile.
+// openWork returns what a record still has to do; nil if it is not Assigning, or if that
+// was done meanwhile.
 func (s *Service) openWork(ctx context.Context, reg dps.Registration) (*dps.Work, error) {
+	if reg.Status != dps.Assigning {
+		return nil, nil
+	}
 	w, err := s.store.Work(ctx, reg.Instance, reg.ID)
 	if dps.CodeOf(err) == dps.OperationNotFound {
 		return nil, nil
@@ -197,7 +220,9 @@ func (s *Service) open(c dps.RegistrationChange, req Request, p proof, pl plan, 
 	c.Registration.Status = dps.Assigning
 	c.Work = &dps.Work{
 		Instance: c.Registration.Instance, ID: req.ID, Operation: c.Registration.Operation,
-		APIVersion: req.APIVersion, Remote: req.Remote, TrackingID: req.TrackingID, Transport: req.Transport, Payload: req.Payload, Hub: pl.to.ID, Since: s.now(),
+		APIVersion: req.APIVersion, Payload: req.Payload,
+		Remote: req.Remote, TrackingID: req.TrackingID, Transport: req.Transport,
+		Hub: pl.to.ID, Since: s.now(),
 	}
 	if p.kind == dps.X509 && pl.webhook() {
 		c.Work.Certificate = &dps.Certificate{DER: req.Evidence.Chain[0].Raw}

@@ -169,7 +169,8 @@ func (s *Service) keepMoves(ctx context.Context, r dps.Refusal, all []dps.Identi
 		}
 		r.Decision.Remedy += "."
 		s.keep(r)
-		s.log.WarnContext(ctx, m.String(), "hub", string(m.HostName), "registrationId", string(r.ID), "remote", r.Remote, "trackingId", r.TrackingID)
+		s.log.WarnContext(ctx, m.String(), "hub", string(m.HostName),
+			"registrationId", string(r.ID), "remote", r.Remote, "trackingId", r.TrackingID)
 	}
 }
 

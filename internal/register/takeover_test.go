@@ -134,7 +134,8 @@ func TestTakeoverRefused(t *testing.T) {
 	w := newRivals(t, dps.TakeoverRefuse)
 	w.registered(t, w.sensor)
 	line := dps.Holder{ID: "sensor", Entry: group("line")}
-	w.held(t, w.usurper, line, "belongs to enrollment group line", "Delete the registration record of sensor", "disable or delete the enrollment group line")
+	w.held(t, w.usurper, line, "belongs to enrollment group line",
+		"Delete the registration record of sensor", "disable or delete the enrollment group line")
 	_, err := w.LookUp(t.Context(), w.usurper)
 	fails(t, "look-up", err, dps.Unauthorized)
 	if r := w.one(t, "look-up"); r.Decision.Reason != dps.ReasonIdentityHeld {
@@ -347,7 +348,8 @@ func TestRemoteTakeoverRefused(t *testing.T) {
 			h.devices["valve"] = standing{HubIdentity: dps.HubIdentity{DeviceID: "valve", Authentication: foreign}}
 		})
 		rec := w.finished(t, w.request("valve", w.leaf(t, "valve")))
-		if rec.Status != dps.Failed || rec.Failure.Code != dps.Unauthorized || !strings.Contains(rec.Failure.Message, "valve belongs to another") {
+		if rec.Status != dps.Failed || rec.Failure.Code != dps.Unauthorized ||
+			!strings.Contains(rec.Failure.Message, "valve belongs to another") {
 			t.Errorf("an operator's: %+v, %+v", rec, rec.Failure)
 		}
 		w.settled(t)
@@ -398,13 +400,16 @@ func TestDryRunOfATakeover(t *testing.T) {
 		w := newRivals(t, takeover)
 		got, err := w.DryRun(t.Context(), in, register.DryRunQuestion{ID: "sensor", Entry: group("supplier"), APIVersion: apiVersion})
 		must(t, err)
-		if got.Outcome != want || !strings.Contains(steps(got), "identity sensor would move from enrollment group line to enrollment group supplier") {
+		if got.Outcome != want ||
+			!strings.Contains(steps(got), "identity sensor would move from enrollment group line to enrollment group supplier") {
 			t.Errorf("%s: %s, %s", takeover, got.Outcome, steps(got))
 		}
-		w.put(t, individual("pump"), dps.X509Attestation{Primary: certificateOf(selfSigned(t, "pump"))}, func(e *dps.Enrollment) { e.DeviceID = "sensor" })
+		w.put(t, individual("pump"), dps.X509Attestation{Primary: certificateOf(selfSigned(t, "pump"))},
+			func(e *dps.Enrollment) { e.DeviceID = "sensor" })
 		got, err = w.DryRun(t.Context(), in, register.DryRunQuestion{ID: "pump", APIVersion: apiVersion})
 		must(t, err)
-		if takeover == dps.TakeoverAllow && got.Outcome != register.WouldAssign || takeover == dps.TakeoverRefuse && got.Outcome != register.WouldFail ||
+		if takeover == dps.TakeoverAllow && got.Outcome != register.WouldAssign ||
+			takeover == dps.TakeoverRefuse && got.Outcome != register.WouldFail ||
 			!strings.Contains(steps(got), "from enrollment group line (device sensor) to individual enrollment pump") {
 			t.Errorf("%s: %s, %s", takeover, got.Outcome, steps(got))
 		}

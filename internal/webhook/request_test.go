@@ -58,7 +58,8 @@ func TestRequest(t *testing.T) {
 		Enrollment: dps.Enrollment{
 			Ref: dps.EntryRef{Kind: dps.Group, ID: "fleet-a"}, Status: dps.StatusEnabled,
 			Attestation:  dps.Attestation{Type: dps.SymmetricKey, SymmetricKey: &keys},
-			Capabilities: &dps.Capabilities{}, ETag: "IjFhMDBiMmMzLTAwMDAtMDMwMC0wMDAwLTY1ZjAwMDAwMDAwMCI=", Created: at, Updated: at.Add(90 * time.Minute),
+			Capabilities: &dps.Capabilities{}, ETag: "IjFhMDBiMmMzLTAwMDAtMDMwMC0wMDAwLTY1ZjAwMDAwMDAwMCI=",
+			Created: at, Updated: at.Add(90 * time.Minute),
 			Placement: dps.Placement{
 				Policy: dps.Custom, IotHubs: []dps.HostName{"hub-a.example", "hub-b.example"},
 				Reprovision: &dps.ReprovisionPolicy{UpdateHubAssignment: true, MigrateDeviceData: true},

@@ -137,8 +137,9 @@ func TestOutcomes(t *testing.T) {
 			want: register.WebhookAnswer{Hub: "hub-a.example", Payload: json.RawMessage(`{"a":[1,null]}`)},
 		},
 		{
-			name: "twin, members in another case", handle: write(200, `{"IoTHubHostname": "hub-a.example", "InitialTwin": {"tags": {"site": "k1"}}, "PAYLOAD": null, "more": 1}`),
-			want: register.WebhookAnswer{Hub: "hub-a.example", Twin: json.RawMessage(`{"tags":{"site":"k1"}}`)},
+			name:   "twin, members in another case",
+			handle: write(200, `{"IoTHubHostname": "hub-a.example", "InitialTwin": {"tags": {"site": "k1"}}, "PAYLOAD": null, "more": 1}`),
+			want:   register.WebhookAnswer{Hub: "hub-a.example", Twin: json.RawMessage(`{"tags":{"site":"k1"}}`)},
 		},
 		{
 			name: "another media type, a byte order mark", want: register.WebhookAnswer{Hub: "hub-a.example"},

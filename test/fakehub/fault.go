@@ -35,7 +35,8 @@ const (
 // Kinds returns every way to fail.
 func Kinds() []Kind {
 	return []Kind{
-		Refuse, ResetBefore, ResetAfter, Throttle, Fail, FailAfter, WrongKey, Deleted, Slow, Hang, Trickle, Huge, Garbage, Redirect, WithoutTwin, NoBulk,
+		Refuse, ResetBefore, ResetAfter, Throttle, Fail, FailAfter, WrongKey, Deleted, Slow, Hang, Trickle,
+		Huge, Garbage, Redirect, WithoutTwin, NoBulk,
 	}
 }
 

@@ -392,7 +392,8 @@ func (w *hubWorld) arrived(ctx context.Context, d *hubDevice, op operation) erro
 	d.times, d.asked = d.times+1, 0
 	d.mark++
 	mark := map[string]any{"mark": d.mark}
-	if _, err := h.control(ctx, http.MethodPatch, "/twins/"+d.deviceID, fakehub.Twin{Tags: mark, Desired: mark, Reported: mark}, nil); err != nil {
+	marked := fakehub.Twin{Tags: mark, Desired: mark, Reported: mark}
+	if _, err := h.control(ctx, http.MethodPatch, "/twins/"+d.deviceID, marked, nil); err != nil {
 		return err
 	}
 	d.hub, d.came = h.HostName, state.Substatus

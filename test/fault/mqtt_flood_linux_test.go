@@ -97,7 +97,8 @@ func (s *service) connectMQTT(ctx context.Context, leaf *pki.Issued, keepAlive u
 	if _, err := d.ask(s.connectPacket(leaf.Certificate.Subject.CommonName, keepAlive)); err != nil {
 		return nil, errors.Join(err, conn.Close())
 	}
-	if _, err := d.ask(&packet.Subscribe{PacketID: 1, Subscriptions: []packet.Subscription{{Filter: "$dps/registrations/res/#"}}}); err != nil {
+	answers := []packet.Subscription{{Filter: "$dps/registrations/res/#"}}
+	if _, err := d.ask(&packet.Subscribe{PacketID: 1, Subscriptions: answers}); err != nil {
 		return nil, errors.Join(err, conn.Close())
 	}
 	return d, nil

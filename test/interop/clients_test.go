@@ -92,8 +92,10 @@ func TestMosquittoClients(t *testing.T) {
 		{"subscription", "", "", false, []string{"mosquitto_sub", "-t", "$dps/registrations/res/#", "-E"}},
 		{"another subscription", "denied", "subscription-refused", false, []string{"mosquitto_sub", "-t", "devices/#", "-W", "10"}},
 		{"request without a subscription", "connection was lost", "not-subscribed", true, []string{"mosquitto_pub", "-t", register, "-m", "{}"}},
-		{"$rid eaten by the shell", "connection was lost", "topic-unknown", true,
-			[]string{"mosquitto_pub", "-t", "/registrations/PUT/iotdps-register/?=1", "-m", "{}"}},
+		{
+			"$rid eaten by the shell", "connection was lost", "topic-unknown", true,
+			[]string{"mosquitto_pub", "-t", "/registrations/PUT/iotdps-register/?=1", "-m", "{}"},
+		},
 		{"QoS 2", "connection was lost", "qos-2", true, []string{"mosquitto_pub", "-t", register, "-m", "{}", "-q", "2"}},
 		{"MQTT 3.1", "protocol version", "mqtt-version", true, []string{"mosquitto_pub", "-t", register, "-m", "{}", "-V", "mqttv31"}},
 	}

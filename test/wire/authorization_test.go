@@ -201,7 +201,9 @@ func TestEveryVersion(t *testing.T) {
 		}
 		w.must(t, "GET", "/enrollments/press-0042?api-version="+v, "")
 	}
-	for _, v := range []string{"2018-09-01-preview", "2018-11-01", "2019-03-31", "2021-06-01", "2021-10-01", "2021-11-01-preview", "2025-07-01-preview"} {
+	for _, v := range []string{
+		"2018-09-01-preview", "2018-11-01", "2019-03-31", "2021-06-01", "2021-10-01", "2021-11-01-preview", "2025-07-01-preview",
+	} {
 		if !slices.Contains(wire.DeviceVersions, v) {
 			t.Errorf("device: %s is unknown", v)
 		}

@@ -116,7 +116,9 @@ func TestCertificateWarnings(t *testing.T) {
 	individual, group, ca := certificateMembers[0], certificateMembers[1], certificateMembers[2]
 
 	refused := w.sendCertificate(t, group.method, group.path, fmt.Sprintf(group.body, leaf.pem()))
-	w.isBad(t, refused, badInput{member: group.member, rules: "is not a CA certificate: its basicConstraints do not say CA:TRUE; no device could register"})
+	w.isBad(t, refused, badInput{
+		member: group.member, rules: "is not a CA certificate: its basicConstraints do not say CA:TRUE; no device could register",
+	})
 
 	const mismatch = `attestation.x509.clientCertificates.secondary: the certificate's common name "press-1" is not the registration ID "line"`
 	for _, tt := range []struct {
@@ -183,7 +185,8 @@ func TestImportReadsCertificatesAlike(t *testing.T) {
 		if err := json.Unmarshal([]byte(r.body), &result); err != nil || r.status != 200 {
 			t.Fatalf("%s: %d %s", kind, r.status, r.body)
 		}
-		if result.Created != 1 || len(result.Refused) != 1 || !strings.Contains(result.Refused[0].Message, "block 1 (TRUSTED CERTIFICATE, line 1)") {
+		if result.Created != 1 || len(result.Refused) != 1 ||
+			!strings.Contains(result.Refused[0].Message, "block 1 (TRUSTED CERTIFICATE, line 1)") {
 			t.Errorf("%s: %s", kind, r.body)
 		}
 		if len(result.Warnings) != 1 || result.Warnings[0].ID != "press-2" ||

@@ -80,13 +80,15 @@ var keyRefusals = []keyRefusal{
 		},
 	},
 	{
-		name: "by-tpm", reason: "other-attestation", setUp: `{"registrationId": "by-tpm", "attestation": {"type": "tpm", "tpm": {"endorsementKey": "AToAAQALAAMAsgAg"}}}`,
+		name: "by-tpm", reason: "other-attestation",
+		setUp: `{"registrationId": "by-tpm", "attestation": {"type": "tpm", "tpm": {"endorsementKey": "AToAAQALAAMAsgAg"}}}`,
 		token: func(w *world, key []byte) string {
 			return sas.Sign(w.info.IDScope+"/registrations/by-tpm", "registration", key, time.Now().Add(time.Hour))
 		},
 	},
 	{
-		name: "disabled", reason: "disabled", setUp: `{"registrationId": "disabled", "provisioningStatus": "disabled", "attestation": {"type": "symmetricKey", "symmetricKey": {"primaryKey": %q, "secondaryKey": %q}}}`,
+		name: "disabled", reason: "disabled",
+		setUp: `{"registrationId": "disabled", "provisioningStatus": "disabled", "attestation": {"type": "symmetricKey", "symmetricKey": {"primaryKey": %q, "secondaryKey": %q}}}`,
 		token: func(w *world, key []byte) string {
 			return sas.Sign(w.info.IDScope+"/registrations/disabled", "registration", key, time.Now().Add(time.Hour))
 		},

@@ -15,7 +15,9 @@ import (
 // writers between the pages: every record that did not change comes exactly once.
 func TestPageTokensOutliveRestarts(t *testing.T) {
 	t.Parallel()
-	for _, order := range []string{"", " ORDER BY registrationId DESC", " ORDER BY lastUpdatedDateTimeUtc", " ORDER BY lastUpdatedDateTimeUtc DESC"} {
+	for _, order := range []string{
+		"", " ORDER BY registrationId DESC", " ORDER BY lastUpdatedDateTimeUtc", " ORDER BY lastUpdatedDateTimeUtc DESC",
+	} {
 		t.Run("order"+order, func(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t)

@@ -165,7 +165,9 @@ func TestReprovisioning(t *testing.T) {
 	w := newWorld(t, "--hub-rate", "0", "--hub-ca", joined(t, fakes.caFile, other.info.CAFile))
 	sites := w.embed(t, "near.example")
 	w.link(t, fakes.sites["plant-a.example"], fakes.sites["plant-b.example"], others["far-a.example"], others["far-b.example"])
-	for _, more := range []map[string]*hubSite{fakes.sites, {"far-a.example": others["far-a.example"], "far-b.example": others["far-b.example"]}} {
+	for _, more := range []map[string]*hubSite{
+		fakes.sites, {"far-a.example": others["far-a.example"], "far-b.example": others["far-b.example"]},
+	} {
 		for name, s := range more {
 			sites[name] = s
 		}
@@ -348,7 +350,8 @@ func TestHubUnlinkedWhileRegistrationsWait(t *testing.T) {
 	w.put(t, chosen.path, chosen.members)
 	for n := 0; ; n++ {
 		chosen.id = fmt.Sprintf("press-%d", 100+n)
-		if a := w.must(t, "POST", wire.AllocatePath, `{"registrationId": "`+chosen.id+`", "enrollmentGroupId": "line-1"}`); a["iotHubHostName"] == plant.host {
+		question := `{"registrationId": "` + chosen.id + `", "enrollmentGroupId": "line-1"}`
+		if a := w.must(t, "POST", wire.AllocatePath, question); a["iotHubHostName"] == plant.host {
 			break
 		}
 	}

@@ -14,7 +14,9 @@ func TestOneWriterWins(t *testing.T) {
 	t.Parallel()
 	const writers, rounds = 64, 5
 	w := newWorld(t)
-	for _, target := range []struct{ path, id string }{{"/enrollments/press", "registrationId"}, {"/enrollmentGroups/line", "enrollmentGroupId"}} {
+	for _, target := range []struct{ path, id string }{
+		{"/enrollments/press", "registrationId"}, {"/enrollmentGroups/line", "enrollmentGroupId"},
+	} {
 		name := target.path[strings.LastIndex(target.path, "/")+1:]
 		body := func(round, writer int) string {
 			return fmt.Sprintf(

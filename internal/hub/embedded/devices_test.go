@@ -233,7 +233,8 @@ func TestStatistics(t *testing.T) {
 	t.Parallel()
 	w := newWorld("a", "b", "c")
 	w.do("PUT", "/devices/b"+version, `{"status":"disabled"}`, "If-Match", "*")
-	if res := w.get("/statistics/devices" + version); res.Body.String() != `{"totalDeviceCount":3,"enabledDeviceCount":2,"disabledDeviceCount":1}` {
+	const counts = `{"totalDeviceCount":3,"enabledDeviceCount":2,"disabledDeviceCount":1}`
+	if res := w.get("/statistics/devices" + version); res.Body.String() != counts {
 		t.Errorf("devices: %s", res.Body)
 	}
 	if res := w.get("/statistics/service" + version); res.Body.String() != `{"connectedDeviceCount":0}` {

@@ -207,7 +207,8 @@ func authentications(t *testing.T, w World) {
 }
 
 func ids(t *testing.T, w World) {
-	for _, id := range []dps.DeviceID{"A-z:0.1", "100%", "a%2Fb", "a_#*?!(),=@;$'", "a+b", "Dev", "dev", ".", "..", dps.DeviceID(strings.Repeat("x", 128))} {
+	longest := dps.DeviceID(strings.Repeat("x", 128))
+	for _, id := range []dps.DeviceID{"A-z:0.1", "100%", "a%2Fb", "a_#*?!(),=@;$'", "a+b", "Dev", "dev", ".", "..", longest} {
 		want := identity(id, selfSigned("A"))
 		if w.put(t, register.Put{HubIdentity: want, Twin: twin(strings.ReplaceAll(string(id), `"`, ""), "", "")}) {
 			t.Errorf("%s existed", id)

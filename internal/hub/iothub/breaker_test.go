@@ -139,7 +139,8 @@ func TestBreaker(t *testing.T) {
 				states = append(states, line)
 			}
 		}
-		if diff := cmp.Diff([]string{"hub.example is unknown", "hub.example is up", "hub.example is down", "hub.example is up"}, states); diff != "" {
+		want := []string{"hub.example is unknown", "hub.example is up", "hub.example is down", "hub.example is up"}
+		if diff := cmp.Diff(want, states); diff != "" {
 			t.Errorf("states (-want +got):\n%s", diff)
 		}
 	})

@@ -50,7 +50,9 @@ func TestSecretsThatAreSentBack(t *testing.T) {
 			}
 			plain, _ := url.QueryUnescape(signature)
 			said := dps.MessageOf(err) + err.Error() + hub.Health().LastError
-			for what, secret := range map[string]string{"signature": plain, "primary key": keys.Primary.Base64(), "secondary key": keys.Secondary.Base64()} {
+			for what, secret := range map[string]string{
+				"signature": plain, "primary key": keys.Primary.Base64(), "secondary key": keys.Secondary.Base64(),
+			} {
 				if strings.Contains(said, secret) || strings.Contains(said, write(secret)) || strings.Contains(said, signature) {
 					t.Errorf("%s, %d: the %s is told: %.200s", name, status, what, said)
 				}

@@ -246,7 +246,8 @@ func TestNoSecretsLeave(t *testing.T) {
 	}
 	all := said.String() + log.String()
 	for _, secret := range []string{
-		string(hubKey), base64.StdEncoding.EncodeToString(hubKey), p.Authentication.Keys.Primary.Base64(), p.Authentication.Keys.Secondary.Base64(), "sig=",
+		string(hubKey), base64.StdEncoding.EncodeToString(hubKey),
+		p.Authentication.Keys.Primary.Base64(), p.Authentication.Keys.Secondary.Base64(), "sig=",
 	} {
 		if strings.Contains(all, secret) {
 			t.Errorf("%q is in\n%s", secret, all)

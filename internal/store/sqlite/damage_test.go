@@ -225,7 +225,8 @@ func TestFlippedByteWhileOpen(t *testing.T) {
 	reader, err := sqlite.OpenReadOnly(p.path, p.key, p.now)
 	must(t, err)
 	defer reader.Close()
-	if e, err := reader.Enrollment(t.Context(), dps.DefaultInstance, dps.EntryRef{Kind: dps.Individual, ID: "device"}); !errors.Is(err, sqlite.ErrDamaged) {
+	ref := dps.EntryRef{Kind: dps.Individual, ID: "device"}
+	if e, err := reader.Enrollment(t.Context(), dps.DefaultInstance, ref); !errors.Is(err, sqlite.ErrDamaged) {
 		t.Errorf("enrollment = %+v, %v, want ErrDamaged", e, err)
 	}
 	mu.Lock()

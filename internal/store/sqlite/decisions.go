@@ -214,7 +214,8 @@ func (b *decisionBatch) put(e decision.Entry) (added bool, err error) {
 	}
 	d := e.Decision
 	var count int64
-	err = b.row(context.Background(), `INSERT INTO decisions (instance, id_key, reason, source, time, first, count, tracking_id, registration_id,
+	err = b.row(context.Background(), `INSERT INTO decisions (
+		instance, id_key, reason, source, time, first, count, tracking_id, registration_id,
 		entry_kind, entry_key, entry_id, attestation, transport, remote, body)
 		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)
 		ON CONFLICT (instance, id_key, reason, source) DO UPDATE SET time = excluded.time, first = min(first, excluded.first),
@@ -415,7 +416,10 @@ func scanDecision(row scanner) (decision.Entry, error) {
 	e.Decision.Reason, e.Decision.Entry = dps.Reason(reason), dps.EntryRef{Kind: dps.EntryKind(kind), ID: entry}
 	e.Evidence = body.evidence()
 	if m := body.Move; m != nil {
-		e.Move = &dps.IdentityMove{HostName: dps.HostName(m.HostName), DeviceID: dps.DeviceID(m.DeviceID), From: m.From.holder(), To: m.To.holder()}
+		e.Move = &dps.IdentityMove{
+			HostName: dps.HostName(m.HostName), DeviceID: dps.DeviceID(m.DeviceID),
+			From: m.From.holder(), To: m.To.holder(),
+		}
 	}
 	return e, nil
 }

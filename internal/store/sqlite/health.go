@@ -65,6 +65,8 @@ func (s *Store) Damage() error {
 	return s.health.damage()
 }
 
+func (h health) damaged() bool { return h.damage() != nil }
+
 func (h health) damage() error {
 	if h.state == nil {
 		return nil
@@ -149,7 +151,7 @@ func (s *Store) checkAll(ctx context.Context) error {
 	if missing > 0 {
 		s.health.note(fmt.Errorf("%w: the last %d pages of the file are missing", ErrDamaged, missing))
 	}
-	if s.Damage() != nil {
+	if s.health.damaged() {
 		return nil // SQLite would only find it again
 	}
 	return s.checkTables(ctx)

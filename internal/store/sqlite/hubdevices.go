@@ -11,7 +11,8 @@ import (
 )
 
 const deviceColumns = `SELECT instance, hub, device_id, generation, auth_type, primary_thumbprint, secondary_thumbprint, keys,
-	iot_edge, disabled, status_reason, status_updated, parent, tags, desired, reported, twin_version, stamps, etag, created, updated FROM hub_devices`
+	iot_edge, disabled, status_reason, status_updated, parent, tags, desired, reported, twin_version, stamps,
+	etag, created, updated FROM hub_devices`
 
 // HubDevice returns an identity with its twin. It fails with DeviceNotFound.
 func (s *Store) HubDevice(ctx context.Context, in dps.InstanceID, hub dps.HubID, id dps.DeviceID) (dps.HubDevice, error) {

@@ -117,7 +117,9 @@ func unlinkHub(t tx, u dps.HubUnlink) error {
 		return err
 	}
 	if devices > 0 && !u.DeleteDevices {
-		return dps.Errorf(dps.Conflict, "The embedded hub %s has %d devices, which would be deleted. Delete or move them first.", u.Hub.HostName, devices)
+		return dps.Errorf(
+			dps.Conflict, "The embedded hub %s has %d devices, which would be deleted. Delete or move them first.", u.Hub.HostName, devices,
+		)
 	}
 	for _, text := range []string{
 		`DELETE FROM hub_devices WHERE instance = $1 AND hub = $2`,

@@ -95,8 +95,9 @@ func TestMigrateHubs(t *testing.T) {
 		`INSERT INTO instances (id, scope, allocation, token_key, created) VALUES ('default', '0ne0000000A', 'static', $1, $2)`,
 		`INSERT INTO hubs (instance, id, kind, host_name, weight, apply_policy) VALUES ('default', 'embedded', 'embedded', 'Hub.example.com', 7, 1)`,
 		`INSERT INTO registrations (instance, id_key, id, entry_kind, entry_key, entry_id, attestation, evidence, status, substatus, hub, device_id,
-			error_code, error_message, operation, etag, created, updated) VALUES ('default', 'sensor', 'Sensor', 'group', 'line', 'Line', 'x509', 'x509:1',
-			'assigned', 'initialAssignment', 'embedded', 'Sensor', '', '', '5.1', 'etag', $2, $2)`,
+			error_code, error_message, operation, etag, created, updated)
+			VALUES ('default', 'sensor', 'Sensor', 'group', 'line', 'Line', 'x509', 'x509:1', 'assigned',
+			'initialAssignment', 'embedded', 'Sensor', '', '', '5.1', 'etag', $2, $2)`,
 	} {
 		_, err := db.ExecContext(t.Context(), text, tokenKey, start.UnixNano())
 		must(t, err)
@@ -155,7 +156,8 @@ func TestMigrateHubDevices(t *testing.T) {
 		`INSERT INTO instances (id, scope, allocation, token_key, created) VALUES ('default', '0ne0000000A', 'static', x'', 0)`,
 		`INSERT INTO hubs (instance, id, kind, host_name, weight, apply_policy) VALUES ('default', 'embedded', 'embedded', 'localhost', 1, 1)`,
 		`INSERT INTO hub_devices (instance, hub, device_id, generation, auth_type, primary_thumbprint, secondary_thumbprint, iot_edge, tags, desired, etag, created, updated)
-			VALUES ('default', 'embedded', 'dev', '7', 'selfSigned', 'AB', 'CD', 1, '{"t":1}', '{"d":{"e":1}}', 'ZQ==', 1772366400000000000, 1772366460000000000)`,
+			VALUES ('default', 'embedded', 'dev', '7', 'selfSigned', 'AB', 'CD', 1, '{"t":1}', '{"d":{"e":1}}', 'ZQ==',
+			1772366400000000000, 1772366460000000000)`,
 	} {
 		_, err := db.ExecContext(t.Context(), text)
 		must(t, err)
@@ -306,8 +308,9 @@ func TestMigrateHolders(t *testing.T) {
 		updated    int
 	}{{"sensor", "sensor", 5}, {"pump", "sensor", 7}, {"valve", "sensor", 6}, {"fan", "fan", 9}, {"old", "fan", 3}, {"alone", "renamed", 1}} {
 		_, err := db.ExecContext(t.Context(), `INSERT INTO registrations (instance, id_key, id, entry_kind, entry_key, entry_id, attestation, evidence,
-			status, substatus, hub, device_id, error_code, error_message, operation, etag, created, updated) VALUES ('default', $1, $1, 'group', 'line',
-			'Line', 'x509', '', 'assigned', 'initialAssignment', 'embedded', $2, '', '', '5.' || $1, 'etag', 1, $3)`, r.id, r.device, r.updated)
+			status, substatus, hub, device_id, error_code, error_message, operation, etag, created, updated)
+			VALUES ('default', $1, $1, 'group', 'line', 'Line', 'x509', '', 'assigned',
+			'initialAssignment', 'embedded', $2, '', '', '5.' || $1, 'etag', 1, $3)`, r.id, r.device, r.updated)
 		must(t, err)
 	}
 	must(t, db.Close())
@@ -317,7 +320,8 @@ func TestMigrateHolders(t *testing.T) {
 	} {
 		reg, err := s.Registration(t.Context(), dps.DefaultInstance, id)
 		must(t, err)
-		if reg.Assignment.TakenBy != want || reg.Assignment.Entry != (dps.EntryRef{Kind: dps.Group, ID: "Line"}) || reg.Entry != reg.Assignment.Entry {
+		if reg.Assignment.TakenBy != want || reg.Assignment.Entry != (dps.EntryRef{Kind: dps.Group, ID: "Line"}) ||
+			reg.Entry != reg.Assignment.Entry {
 			t.Errorf("%s: %+v, want it taken by %q", id, reg.Assignment, want)
 		}
 	}

@@ -178,7 +178,9 @@ func exerciseHub(t *testing.T, store *sqlite.Store, was dps.HubDevice) {
 		t.Fatal(err)
 	}
 	yes, no := true, false
-	for _, f := range []dps.HubDeviceFilter{{}, {ID: "dev"}, {Prefix: "d"}, {Edge: &yes}, {Edge: &no}, {Parent: "ms-azure-iot-edge://x"}, {Edge: &yes, Prefix: "d"}} {
+	for _, f := range []dps.HubDeviceFilter{
+		{}, {ID: "dev"}, {Prefix: "d"}, {Edge: &yes}, {Edge: &no}, {Parent: "ms-azure-iot-edge://x"}, {Edge: &yes, Prefix: "d"},
+	} {
 		if _, err := store.FindHubDevices(ctx, was.Instance, was.Hub, f, "a", 10); err != nil {
 			t.Fatal(err)
 		}

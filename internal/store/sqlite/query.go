@@ -86,7 +86,8 @@ func inBody(path []string) bool {
 const queryColumns = `SELECT e.id, e.body, e.secrets, e.etag, e.created, e.updated`
 
 // stateColumns are those of a registration that may not be there.
-const stateColumns = `, r.id, r.status, r.substatus, r.hub, r.device_id, r.error_code, r.error_message, r.error_number, r.etag, r.created, r.updated, r.payload`
+const stateColumns = `, r.id, r.status, r.substatus, r.hub, r.device_id,
+	r.error_code, r.error_message, r.error_number, r.etag, r.created, r.updated, r.payload`
 
 const (
 	enrollmentTable = ` FROM enrollments e`
@@ -245,7 +246,8 @@ func (r *stateRow) registration() *dps.Registration {
 	}
 	reg := registrationRow{
 		ID: r.id.String, Status: r.status.String, Substatus: r.substatus.String, Hub: r.hub.String, DeviceID: r.device.String,
-		ErrorCode: r.code.String, ErrorMessage: r.message.String, ErrorNumber: int(r.number.Int64), ETag: r.etag.String, Created: r.created.Int64, Updated: r.updated.Int64, Payload: r.payload,
+		ErrorCode: r.code.String, ErrorMessage: r.message.String, ErrorNumber: int(r.number.Int64),
+		ETag: r.etag.String, Created: r.created.Int64, Updated: r.updated.Int64, Payload: r.payload,
 	}.registration()
 	return &reg
 }
@@ -313,7 +315,8 @@ func (s *Store) DeleteRegistration(ctx context.Context, in dps.InstanceID, id dp
 		}
 		// The device of an open registration was told of no hub.
 		return t.exec(
-			`UPDATE remnants SET state = 'leaving', stale = 0, owner = '', due = max($1, busy_until) WHERE instance = $2 AND id_key = $3 AND state = 'placing'`,
+			`UPDATE remnants SET state = 'leaving', stale = 0, owner = '', due = max($1, busy_until)
+			WHERE instance = $2 AND id_key = $3 AND state = 'placing'`,
 			s.now().UnixNano(),
 			string(in),
 			id.Key(),

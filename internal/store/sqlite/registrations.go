@@ -220,7 +220,8 @@ func putRegistration(t tx, reg dps.Registration, ifMatch dps.ETag) error {
 		return unlessExists(
 			t.affect(`INSERT INTO registrations (instance, id_key, id, entry_kind, entry_key, entry_id, attestation, evidence, status, substatus,
 			hub, device_id, error_code, error_message, error_number, operation, etag, created, updated, payload, latest_kind, latest_id, taken_by)
-			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23) ON CONFLICT DO NOTHING`,
+			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23)
+			ON CONFLICT DO NOTHING`,
 				r.Instance, reg.ID.Key(), r.ID, r.EntryKind, r.entryKey(), r.EntryID, r.Attestation, r.Evidence, r.Status, r.Substatus,
 				r.Hub, r.DeviceID, r.ErrorCode, r.ErrorMessage, r.ErrorNumber, r.Operation, r.ETag, r.Created, r.Updated, r.Payload,
 				r.LatestKind, r.LatestID, r.TakenBy),
@@ -229,8 +230,8 @@ func putRegistration(t tx, reg dps.Registration, ifMatch dps.ETag) error {
 	return unlessExists(
 		t.affect(
 			`UPDATE registrations SET entry_kind = $1, entry_key = $2, entry_id = $3, attestation = $4, evidence = $5, status = $6, substatus = $7,
-		hub = $8, device_id = $9, error_code = $10, error_message = $11, operation = $12, etag = $13, updated = $14, error_number = $15, payload = $16,
-		latest_kind = $17, latest_id = $18, taken_by = $19
+		hub = $8, device_id = $9, error_code = $10, error_message = $11, operation = $12, etag = $13, updated = $14,
+		error_number = $15, payload = $16, latest_kind = $17, latest_id = $18, taken_by = $19
 		WHERE instance = $20 AND id_key = $21 AND etag = $22`,
 			r.EntryKind,
 			r.entryKey(),

@@ -132,7 +132,8 @@ func EndSessions(ctx context.Context, path string) (err error) {
 	defer func() { err = errors.Join(err, db.Close()) }()
 	db.SetMaxOpenConns(1) // whoever closes the last connection empties the log of changes
 	var known int
-	if err := db.QueryRowContext(ctx, `SELECT COUNT(*) FROM sqlite_schema WHERE type = 'table' AND name = 'portal_sessions'`).Scan(&known); err != nil ||
+	found := db.QueryRowContext(ctx, `SELECT COUNT(*) FROM sqlite_schema WHERE type = 'table' AND name = 'portal_sessions'`)
+	if err := found.Scan(&known); err != nil ||
 		known == 0 {
 		return err
 	}

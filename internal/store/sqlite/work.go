@@ -36,7 +36,8 @@ func (s *Store) commitWork(t tx, c dps.RegistrationChange) error {
 			return err
 		}
 	} else if c.WasOpen {
-		if err := t.exec(`DELETE FROM work WHERE instance = $1 AND id_key = $2`, string(c.Registration.Instance), c.Registration.ID.Key()); err != nil {
+		reg := c.Registration
+		if err := t.exec(`DELETE FROM work WHERE instance = $1 AND id_key = $2`, string(reg.Instance), reg.ID.Key()); err != nil {
 			return err
 		}
 	}
@@ -66,7 +67,8 @@ func putWork(t tx, w dps.Work) error {
 		return err
 	}
 	return t.exec(`INSERT INTO work (instance, id_key, operation, hub, since, body) VALUES ($1, $2, $3, $4, $5, $6)
-		ON CONFLICT (instance, id_key) DO UPDATE SET operation = excluded.operation, hub = excluded.hub, since = excluded.since, body = excluded.body`,
+		ON CONFLICT (instance, id_key) DO UPDATE SET
+		operation = excluded.operation, hub = excluded.hub, since = excluded.since, body = excluded.body`,
 		string(w.Instance), w.ID.Key(), string(w.Operation), string(w.Hub), w.Since.UnixNano(), string(body))
 }
 
@@ -84,7 +86,8 @@ func scanWork(row scanner) (dps.Work, error) {
 	}
 	w := dps.Work{
 		Instance: dps.InstanceID(in), ID: dps.RegistrationID(r.ID), Operation: dps.OperationID(operation),
-		APIVersion: r.APIVersion, Remote: r.Remote, TrackingID: r.TrackingID, Transport: dps.Transport(r.Transport), KeyOf: dps.RegistrationID(r.KeyOf), Payload: r.Payload,
+		Remote: r.Remote, TrackingID: r.TrackingID, Transport: dps.Transport(r.Transport),
+		APIVersion: r.APIVersion, KeyOf: dps.RegistrationID(r.KeyOf), Payload: r.Payload,
 		Hub: dps.HubID(hub), Twin: r.Twin, Returned: r.Returned, Since: fromNanos(since),
 	}
 	if r.Certificate != nil {
@@ -110,7 +113,8 @@ func (s *Store) OpenWork(ctx context.Context) ([]dps.Work, error) {
 	return collect(rows, err, scanWork)
 }
 
-const remnantColumns = `SELECT instance, hub, device_id, id, state, stale, since, attempts, due, last_error, owner, busy_until FROM remnants`
+const remnantColumns = `SELECT instance, hub, device_id, id, state, stale, since, attempts, due, last_error, owner, busy_until
+	FROM remnants`
 
 func scanRemnant(row scanner) (dps.Remnant, error) {
 	var in, hub, device, id, state string
@@ -157,7 +161,8 @@ func (s *Store) settleRemnants(t tx, c dps.RegistrationChange) error {
 			)
 		default:
 			err = t.exec(
-				`UPDATE remnants SET state = 'leaving', stale = 0, owner = '', since = $1, due = max($1, busy_until) WHERE instance = $2 AND hub = $3 AND device_id = $4`,
+				`UPDATE remnants SET state = 'leaving', stale = 0, owner = '', since = $1, due = max($1, busy_until)
+				WHERE instance = $2 AND hub = $3 AND device_id = $4`,
 				s.now().UnixNano(),
 				string(r.Instance),
 				string(r.Hub),
@@ -181,7 +186,8 @@ func (s *Store) leave(t tx, reg dps.Registration, stand dps.HubStand) error {
 	return t.exec(
 		`INSERT INTO remnants (instance, hub, device_id, id_key, id, state, stale, since, attempts, due, last_error, owner, busy_until)
 		SELECT $1, $2, $3, $4, $5, 'leaving', 0, $6, 0, $6, '', '', 0 FROM hubs WHERE instance = $1 AND id = $2
-		ON CONFLICT (instance, hub, device_id) DO UPDATE SET state = 'leaving', stale = 0, owner = '', id_key = excluded.id_key, id = excluded.id, due = max($6, busy_until)`,
+		ON CONFLICT (instance, hub, device_id) DO UPDATE SET state = 'leaving', stale = 0, owner = '',
+		id_key = excluded.id_key, id = excluded.id, due = max($6, busy_until)`,
 		string(reg.Instance),
 		string(stand.Hub),
 		string(stand.DeviceID),
@@ -331,7 +337,8 @@ func (s *Store) Removed(ctx context.Context, c dps.Claim) error {
 func (s *Store) NotRemoved(ctx context.Context, c dps.Claim, why string, due time.Time) error {
 	return s.change(ctx, func(t tx) error {
 		return t.exec(
-			`UPDATE remnants SET attempts = attempts + 1, last_error = $1, due = $2 WHERE instance = $3 AND hub = $4 AND device_id = $5 AND state = 'leaving'`,
+			`UPDATE remnants SET attempts = attempts + 1, last_error = $1, due = $2
+			WHERE instance = $3 AND hub = $4 AND device_id = $5 AND state = 'leaving'`,
 			why,
 			due.UnixNano(),
 			string(c.Instance),

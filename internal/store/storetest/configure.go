@@ -71,7 +71,8 @@ var configureCases = []testCase{
 		twin := dps.Policy{Instance: here, Name: "twin", Rights: dps.ServiceConfig, Keys: dps.NewKeyPair()}
 		changed := in
 		changed.Allocation, changed.ETag = dps.Static, dps.NewETag()
-		if err := w.Configure(t.Context(), dps.InstanceChange{Instance: changed, IfMatch: in.ETag, Policies: []dps.Policy{twin, twin}}); err == nil {
+		change := dps.InstanceChange{Instance: changed, IfMatch: in.ETag, Policies: []dps.Policy{twin, twin}}
+		if err := w.Configure(t.Context(), change); err == nil {
 			t.Error("stored two policies of one name")
 		}
 		same(t, "instance", w.instance(t, here), in)

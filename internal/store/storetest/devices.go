@@ -92,7 +92,8 @@ var deviceCases = []testCase{
 		second := device("sensor")
 		fails(t, "again", w.CreateHubDevice(t.Context(), second), dps.DeviceExists, "sensor")
 		same(t, "device", w.hubDevice(t, "sensor"), d)
-		if err := w.CreateHubDevice(t.Context(), dps.NewHubDevice(dps.LinkedHub{Instance: here, ID: "ghost"}, dps.HubIdentity{DeviceID: "x"}, dps.Twin{}, start)); err == nil {
+		ghost := dps.LinkedHub{Instance: here, ID: "ghost"}
+		if err := w.CreateHubDevice(t.Context(), dps.NewHubDevice(ghost, dps.HubIdentity{DeviceID: "x"}, dps.Twin{}, start)); err == nil {
 			t.Error("created at a hub that is not there")
 		}
 	}},

@@ -85,7 +85,8 @@ var holderCases = []testCase{
 		off.Status, off.Entry = dps.Disabled, individual("sensor")
 		w.commit(t, dps.RegistrationChange{Registration: off, IfMatch: reg.ETag})
 		same(t, "record", read[dps.Registration](t)(w.Registration(t.Context(), here, "sensor")), off)
-		found := read[[]dps.Registration](t)(w.QueryRegistrations(t.Context(), here, "line", parsed(t, "SELECT *", query.Registrations()), 10, nil))
+		all := parsed(t, "SELECT *", query.Registrations())
+		found := read[[]dps.Registration](t)(w.QueryRegistrations(t.Context(), here, "line", all, 10, nil))
 		same(t, "in its group", found, []dps.Registration{off})
 	}},
 	{"a move is recorded once in an hour", func(t *testing.T, w *world) {

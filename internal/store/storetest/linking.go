@@ -48,7 +48,8 @@ var linkingCases = []testCase{
 		in, again := w.instance(t, here), remoteHub("PLANT.example.com")
 		changed := in
 		changed.ETag = dps.NewETag()
-		if err := w.Configure(t.Context(), dps.InstanceChange{Instance: changed, IfMatch: in.ETag, Hubs: dps.HubsChange{Link: []dps.LinkedHub{again}}}); err == nil {
+		change := dps.InstanceChange{Instance: changed, IfMatch: in.ETag, Hubs: dps.HubsChange{Link: []dps.LinkedHub{again}}}
+		if err := w.Configure(t.Context(), change); err == nil {
 			t.Error("linked two hubs of one name")
 		}
 		same(t, "instance", w.instance(t, here), in)

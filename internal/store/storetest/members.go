@@ -78,7 +78,9 @@ func attested(certificates string) []string {
 	for _, slot := range []string{"primary", "secondary"} {
 		above := "attestation.x509." + certificates + "." + slot
 		all = append(all, above, above+".info")
-		for _, member := range []string{"subjectName", "issuerName", "sha1Thumbprint", "sha256Thumbprint", "serialNumber", "notBeforeUtc", "notAfterUtc", "version"} {
+		for _, member := range []string{
+			"subjectName", "issuerName", "sha1Thumbprint", "sha256Thumbprint", "serialNumber", "notBeforeUtc", "notAfterUtc", "version",
+		} {
 			all = append(all, above+".info."+member)
 		}
 	}
@@ -119,7 +121,8 @@ func byThumbprint(t *testing.T, w *world) {
 	other := enrollment(individual("other"), byCertificate(c))
 	other.Instance = there
 	w.put(t, other)
-	primary, secondary := "attestation.x509.clientCertificates.primary.info.sha256Thumbprint = ", "attestation.x509.clientCertificates.secondary.info.sha256Thumbprint = "
+	primary := "attestation.x509.clientCertificates.primary.info.sha256Thumbprint = "
+	secondary := "attestation.x509.clientCertificates.secondary.info.sha256Thumbprint = "
 	for where, found := range map[string]bool{
 		primary + "'" + c.Thumbprint().String() + "'":                                                                                 true,
 		secondary + "'" + d.Thumbprint().String() + "'":                                                                               true,

@@ -46,7 +46,11 @@ var queryCases = []testCase{
 			APIVersion: "2021-10-01",
 		}
 		w.put(t, e)
-		for _, text := range []string{"*", "SELECT * WHERE registrationId = 'SENSOR'", "SELECT * WHERE customAllocationDefinition.webhookUrl = 'https://x/?****'", "SELECT * WHERE initialTwin.tags.a = 1"} {
+		for _, text := range []string{
+			"*", "SELECT * WHERE registrationId = 'SENSOR'",
+			"SELECT * WHERE customAllocationDefinition.webhookUrl = 'https://x/?****'",
+			"SELECT * WHERE initialTwin.tags.a = 1",
+		} {
 			same(t, text, w.find(t, dps.Individual, text, 10), []dps.Enrollment{e})
 		}
 	}},

@@ -22,7 +22,8 @@ func (w *world) opened(t *testing.T, id dps.RegistrationID) (dps.Registration, d
 
 func workOf(reg dps.Registration) dps.Work {
 	return dps.Work{
-		Instance: here, ID: reg.ID, Operation: reg.Operation, APIVersion: "2021-06-01", Remote: "192.0.2.1:4711", TrackingID: "t-1", Transport: dps.MQTT,
+		Instance: here, ID: reg.ID, Operation: reg.Operation, APIVersion: "2021-06-01",
+		Remote: "192.0.2.1:4711", TrackingID: "t-1", Transport: dps.MQTT,
 		KeyOf:       reg.ID,
 		Certificate: &dps.Certificate{DER: []byte("certificate")}, Payload: []byte(`{"model":"x"}`),
 		Hub: hub, Twin: []byte(`{"tags":{}}`), Returned: []byte(`{"n":1}`), Since: start,
