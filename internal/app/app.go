@@ -191,7 +191,7 @@ func (a *App) bootstrap(ctx context.Context) error {
 	}
 	if slices.ContainsFunc(hubs, func(h dps.LinkedHub) bool { return h.HostName.Equal(host) }) {
 		return fmt.Errorf(
-			"--hostname: the first embedded hub would be called %s, as another linked hub is; unlink one of them while the service runs as %s",
+			"--hostname: the first embedded hub would get the name %s of another linked hub; unlink one of them while the service runs as %s",
 			host,
 			hubs[i].HostName,
 		)

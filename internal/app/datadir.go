@@ -84,7 +84,7 @@ func (d dataDir) masterKeyFile() string { return filepath.Join(d.path, "master.k
 // master key sealed.
 func (d dataDir) explain(err error) error {
 	if errors.Is(err, seal.ErrOpen) {
-		return fmt.Errorf("%s and %s do not belong together: put the files of one installation, or of one backup, together: %w",
+		return fmt.Errorf("%s and %s do not match: use the files of one installation or of one backup: %w",
 			d.masterKeyFile(), d.database(), err)
 	}
 	return err

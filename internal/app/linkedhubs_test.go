@@ -94,7 +94,7 @@ func TestHostNameOfAnotherHub(t *testing.T) {
 	own, policy := dps.NewEmbeddedHub(dps.DefaultInstance, dps.NewHubID(), "hub-a.example")
 	linkIn(t, data, dps.HubsChange{Link: []dps.LinkedHub{own}, Policies: []dps.HubPolicy{policy}})
 	err := startAs(t, data, "HUB-a.example")
-	if err == nil || !strings.Contains(err.Error(), "--hostname: the first embedded hub would be called hub-a.example") {
+	if err == nil || !strings.Contains(err.Error(), "--hostname: the first embedded hub would get the name hub-a.example of another linked hub") {
 		t.Errorf("error = %v", err)
 	}
 	linkIn(t, data, dps.HubsChange{Unlink: []dps.HubUnlink{{Hub: own}}})

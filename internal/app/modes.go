@@ -45,7 +45,7 @@ func (d dataDir) protect(log *slog.Logger) error {
 		return err
 	}
 	if own && os.Chmod(d.path, 0o700) == nil {
-		log.Warn("the data directory was open to other users; its mode was changed", "directory", d.path,
+		log.Warn("the data directory was accessible to other users; its mode was changed", "directory", d.path,
 			"from", fmt.Sprintf("%04o", mode), "to", "0700")
 		return nil
 	}
@@ -108,7 +108,7 @@ func (d dataDir) protectFile(path string, mode fs.FileMode, log *slog.Logger) er
 	switch {
 	case strings.HasSuffix(path, ".key.pem") && inTLS:
 		if mode&anyOthers != 0 {
-			return fmt.Errorf("%s is open to other users (mode %04o); run: chmod 600 %[1]s", path, mode)
+			return fmt.Errorf("%s is accessible to other users (mode %04o); run: chmod 600 %[1]s", path, mode)
 		}
 		return nil
 	case path == d.masterKeyFile():
@@ -124,9 +124,9 @@ func (d dataDir) protectFile(path string, mode fs.FileMode, log *slog.Logger) er
 		return nil
 	}
 	if err := os.Chmod(path, mode&^forbidden); err != nil {
-		return fmt.Errorf("%s is open to other users (mode %04o): %w", path, mode, err)
+		return fmt.Errorf("%s is accessible to other users (mode %04o): %w", path, mode, err)
 	}
-	log.Warn("a file was open to other users; its mode was changed", "file", path,
+	log.Warn("a file was accessible to other users; its mode was changed", "file", path,
 		"from", fmt.Sprintf("%04o", mode), "to", fmt.Sprintf("%04o", mode&^forbidden))
 	return nil
 }
@@ -192,9 +192,9 @@ func (d dataDir) removeStages(log *slog.Logger) error {
 
 func removeLeftover(path string, log *slog.Logger) error {
 	if err := os.RemoveAll(path); err != nil {
-		return fmt.Errorf("removing what an interrupted command left: %w", err)
+		return fmt.Errorf("removing temporary files of an interrupted command: %w", err)
 	}
-	log.Warn("removed what an interrupted command left", "path", path)
+	log.Warn("removed temporary files of an interrupted command", "path", path)
 	return nil
 }
 

@@ -40,7 +40,7 @@ func (d dataDir) checkPieces(recreate []config.Part, ownTLS bool) error {
 		return d.beginFirstStart()
 	}
 	if !slices.Contains(recreate, config.PartDatabase) {
-		return fmt.Errorf("--data: %s %s, but the directory was in use: it holds %s. %s; or start with a new, empty database: "+
+		return fmt.Errorf("--data: %s %s, but the directory was in use: it contains %s. %s; or start with a new, empty database: "+
 			"mooring serve --data %s --recreate database", d.database(), state, strings.Join(left, ", "), d.restoreHint(), d.path)
 	}
 	if err := d.setAside(); err != nil {
@@ -143,7 +143,7 @@ func (d dataDir) setAside() error {
 	for _, suffix := range []string{"", "-wal", "-shm", pagesum.Suffix} {
 		path := d.database() + suffix
 		if err := os.Rename(path, path+".lost"); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("setting aside what is left of the lost database: %w", err)
+			return fmt.Errorf("renaming the files of the lost database: %w", err)
 		}
 	}
 	return nil
@@ -154,7 +154,7 @@ func (d dataDir) mayCreate(recreate []config.Part) error {
 	if exists(d.firstStartFile()) || slices.Contains(recreate, config.PartDatabase) {
 		return nil
 	}
-	return fmt.Errorf("--data: %s holds no service: its tables are empty. %s; or start a new service in it: "+
+	return fmt.Errorf("--data: %s contains no service: its tables are empty. %s; or start a new service in it: "+
 		"mooring serve --data %s --recreate database", d.database(), d.restoreHint(), d.path)
 }
 
@@ -165,7 +165,7 @@ func (d dataDir) checkDatabase() error {
 	case state == "":
 		return nil
 	case len(d.pieces()) == 0:
-		return fmt.Errorf("%s holds no database: no service has run on it; start one with: mooring serve --data %s", d.path, d.path)
+		return fmt.Errorf("%s contains no database; start a service with: mooring serve --data %s", d.path, d.path)
 	}
 	return fmt.Errorf("%s %s. %s", d.database(), state, d.restoreHint())
 }

@@ -125,7 +125,7 @@ func TestPiecesOfTwoInstallations(t *testing.T) {
 	}
 	must(t, os.Remove(filepath.Join(one, "mooring.db-sums")))
 	_, err = tryApp(t, one)
-	if err == nil || !strings.Contains(err.Error(), "master.key") || !strings.Contains(err.Error(), "do not belong together") {
+	if err == nil || !strings.Contains(err.Error(), "master.key") || !strings.Contains(err.Error(), "do not match") {
 		t.Errorf("another's database: %v", err)
 	}
 }

@@ -108,7 +108,7 @@ func (d dataDir) checkManifest(m backup.Manifest) error {
 	}
 	if m.Schema > known {
 		return fmt.Errorf(
-			"made by mooring %s, whose schema has version %d, and this program knows %d: restore it with that program or a newer one",
+			"created by mooring %s with schema version %d; this program supports version %d: restore it with that version of mooring or a newer one",
 			m.Version,
 			m.Schema,
 			known,
@@ -118,7 +118,7 @@ func (d dataDir) checkManifest(m backup.Manifest) error {
 	for _, f := range m.Files {
 		i := slices.Index(needed, f.Name)
 		if i < 0 && path.Dir(f.Name) != filepath.Base(d.tls()) {
-			return fmt.Errorf("made by mooring %s, and contains the file %s, which this version does not support", m.Version, f.Name)
+			return fmt.Errorf("created by mooring %s, and contains the file %s, which this version does not support", m.Version, f.Name)
 		}
 		if i >= 0 {
 			needed = slices.Delete(needed, i, i+1)
@@ -138,7 +138,7 @@ func extract(ctx context.Context, b *backup.Backup, dir string) error {
 	}
 	database := dataDir{path: dir}.database()
 	if err := sqlite.EndSessions(ctx, database); err != nil {
-		return fmt.Errorf("%s: signing out who was signed in at the portal: %w", database, err)
+		return fmt.Errorf("%s: ending the portal sessions: %w", database, err)
 	}
 	return nil
 }

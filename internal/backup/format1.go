@@ -49,7 +49,7 @@ func (k kdf) check() error {
 	const maxTime, maxMemory, maxThreads = 16, 512 << 10, 16
 	if k.time < 1 || k.time > maxTime || k.threads < 1 || k.threads > maxThreads ||
 		k.memory < 8*uint32(k.threads) || k.memory > maxMemory {
-		return fmt.Errorf("%w: its key would cost %d passes over %d KiB in %d threads", ErrNotBackup, k.time, k.memory, k.threads)
+		return fmt.Errorf("%w: its key derivation requires %d passes over %d KiB in %d threads", ErrNotBackup, k.time, k.memory, k.threads)
 	}
 	return nil
 }

@@ -62,9 +62,9 @@ func (m Manifest) check() error {
 	for _, f := range m.Files {
 		switch {
 		case !fs.ValidPath(f.Name) || f.Name == "." || f.Name == manifestName || path.Clean(f.Name) != f.Name:
-			return fmt.Errorf("a file that is named %q", f.Name)
+			return fmt.Errorf("a file named %q", f.Name)
 		case seen[f.Name]:
-			return fmt.Errorf("two files that are named %q", f.Name)
+			return fmt.Errorf("two files named %q", f.Name)
 		case f.Size < 0:
 			return fmt.Errorf("a size of %d bytes", f.Size)
 		case f.Mode != f.Mode.Perm():

@@ -24,7 +24,7 @@ func (m *Metrics) Hubs() *HubMetrics {
 			"outcome",
 		),
 		state: prometheus.NewGaugeVec(prometheus.GaugeOpts{
-			Name: "mooring_hub_up", Help: "Whether a linked hub answers (1) or is down (0); absent until it was called.",
+			Name: "mooring_hub_up", Help: "1 if a linked hub is up, 0 if it is down; absent until its first call.",
 		}, []string{"hub"}),
 	}
 	m.registry.MustRegister(h.state)

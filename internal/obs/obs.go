@@ -56,7 +56,7 @@ func NewMetrics(version string) *Metrics {
 		"outcome",
 		"reason",
 	)
-	m.attestations = m.counters("mooring_attestations_total", "Attestations, by kind and whether they held.", "kind", "result")
+	m.attestations = m.counters("mooring_attestations_total", "Attestations, by kind and result.", "kind", "result")
 	m.registering = m.histograms(
 		"mooring_registration_seconds",
 		"Time from a registration's arrival to its durable outcome.",
@@ -90,11 +90,11 @@ func NewMetrics(version string) *Metrics {
 	m.panics = m.counters("mooring_panics_total", "Panics that were caught, by where: http, mqtt, worker, writer.", "where")
 	m.accepted = m.counters("mooring_connections_accepted_total", "Connections accepted, by listener.", "listener")
 	m.damage = prometheus.NewCounter(prometheus.CounterOpts{
-		Name: "mooring_store_damage_total", Help: "Places in the database or its log that were found damaged. Restore a backup when it is not 0.",
+		Name: "mooring_store_damage_total", Help: "Damaged pages found in the database or its log. Restore a backup if it is not 0.",
 	})
 	m.writes = prometheus.NewCounter(prometheus.CounterOpts{Name: "mooring_store_writes_total", Help: "Changes committed by the store."})
 	m.groupSize = prometheus.NewHistogram(prometheus.HistogramOpts{
-		Name: "mooring_store_group_size", Help: "Changes carried by one commit.", Buckets: prometheus.ExponentialBuckets(1, 2, 10),
+		Name: "mooring_store_group_size", Help: "Changes per commit.", Buckets: prometheus.ExponentialBuckets(1, 2, 10),
 	})
 	m.commitTime = prometheus.NewHistogram(prometheus.HistogramOpts{
 		Name: "mooring_store_commit_seconds", Help: "Time of one commit.", Buckets: latencyBuckets,

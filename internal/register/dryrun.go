@@ -390,7 +390,7 @@ func (d *dryRun) spelling() dps.RegistrationID {
 // not asked.
 func (d *dryRun) found(ctx context.Context, hub dps.LinkedHub) error {
 	if hub.Kind != dps.KindEmbedded {
-		d.step(StepIdentity, "hubs over the wire are not queried for an existing identity")
+		d.step(StepIdentity, "remote hubs are not queried for an existing identity")
 		return nil
 	}
 	_, err := d.service.store.HubDevice(ctx, d.in.ID, hub.ID, d.answer.DeviceID)

@@ -110,7 +110,7 @@ func TestDryRun(t *testing.T) {
 				Substatus:  dps.InitialAssignment,
 				Data:       register.DataInitial,
 			},
-			"network: 10.1.2.3 is in 10.0.0.0/8, near westeurope; location: westeurope: far.example.com; hub: far.example.com: the only remaining candidate; identity: hubs over the wire are not queried",
+			"network: 10.1.2.3 is in 10.0.0.0/8, near westeurope; location: westeurope: far.example.com; hub: far.example.com: the only remaining candidate; identity: remote hubs are not queried",
 		},
 		{
 			"it stays by its policy", static(hostName),

@@ -69,7 +69,7 @@ func checkMode(f *os.File) error {
 	}
 	const others = 0o077
 	if mode := info.Mode().Perm(); mode&others != 0 && runtime.GOOS != "windows" { // which has no such bits
-		return fmt.Errorf("%s is open to other users (mode %04o); run: chmod 600 %[1]s", f.Name(), mode)
+		return fmt.Errorf("%s is accessible to other users (mode %04o); run: chmod 600 %[1]s", f.Name(), mode)
 	}
 	return nil
 }

@@ -60,7 +60,7 @@ func (k *Key) Open(sealed, aad []byte) ([]byte, error) {
 		return nil, ErrOpen
 	}
 	if sealed[0] != version {
-		return nil, fmt.Errorf("sealed value has version %d, and this program knows %d: %w", sealed[0], version, ErrOpen)
+		return nil, fmt.Errorf("sealed value has version %d, and this program supports %d: %w", sealed[0], version, ErrOpen)
 	}
 	plain, err := k.aead.Open(nil, nil, sealed[1:], bind(aad))
 	if err != nil {

@@ -45,7 +45,7 @@ func asDevice(r *http.Request) error {
 	if err != nil || token.KeyName != "" || !strings.Contains(strings.ToLower(token.Resource), "/devices/") {
 		return nil //nolint:nilerr // the guard explains what is no token
 	}
-	return dps.Errorf(dps.NotOffered, "Devices cannot connect to an embedded hub; it has their identities and twins for services only.")
+	return dps.Errorf(dps.NotOffered, "Devices cannot connect to an embedded hub; it only stores identities and twins for services.")
 }
 
 func notOffered(what string) operation {

@@ -4,6 +4,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/mooring-iot/mooring/internal/dps"
 )
@@ -37,7 +38,7 @@ func (q statement) selects(member string) bool { return slices.Contains(q.member
 const maxStatement = 16 << 10
 
 // supported ends every refusal.
-const supported = "this hub knows SELECT * or SELECT deviceId, deviceScope FROM devices, with WHERE and conditions on " +
+const supported = "this hub supports SELECT * or SELECT deviceId, deviceScope FROM devices, with WHERE and conditions on " +
 	"capabilities.iotEdge, deviceId and parentScopes joined by AND"
 
 var tokenPattern = regexp.MustCompile(`^\s*([A-Za-z_$][A-Za-z0-9_$.]*|'(?:[^']|'')*'|"(?:[^"]|"")*"|[*,=()])`)
@@ -47,7 +48,7 @@ func parseStatement(text string) (statement, error) {
 	if len(text) > maxStatement {
 		return statement{}, dps.Invalidf("query", "is longer than %d bytes", maxStatement)
 	}
-	p := &statementParser{rest: text, size: len(text)}
+	p := &statementParser{all: text, rest: text}
 	p.next()
 	q := p.statement()
 	return q, p.err
@@ -56,7 +57,7 @@ func parseStatement(text string) (statement, error) {
 // statementParser is a recursive descent over the tokens. The first error stays.
 type statementParser struct {
 	rest string
-	size int
+	all  string
 	tok  string // "" at the end
 	at   int    // byte where tok begins
 	err  error
@@ -64,14 +65,14 @@ type statementParser struct {
 
 func (p *statementParser) fail(want string) {
 	if p.err == nil {
-		p.err = dps.Invalidf("query", "at byte %d: want %s; %s", p.at+1, want, supported)
+		p.err = dps.Invalidf("query", "at character %d: want %s; %s", utf8.RuneCountInString(p.all[:p.at])+1, want, supported)
 	}
 	p.tok, p.rest = "", ""
 }
 
 func (p *statementParser) next() {
 	trimmed := strings.TrimLeft(p.rest, " \t\r\n")
-	p.at = p.size - len(trimmed)
+	p.at = len(p.all) - len(trimmed)
 	p.tok = ""
 	if trimmed == "" {
 		p.rest = ""

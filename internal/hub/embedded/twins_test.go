@@ -201,8 +201,10 @@ func TestQueryRefuses(t *testing.T) {
 		"SELECT * FROM devices; DROP", "SELECT deviceId, FROM devices", "SELECT * FROM devices WHERE STARTS_WITH(status, 'a')", "SELECT * FROM devices WHERE STARTS_WITH(deviceId 'a')", "SELECT *, deviceId FROM devices",
 	} {
 		body, _ := json.Marshal(map[string]string{"query": query})
-		refused(t, query, w.do("POST", "/devices/query"+version, string(body)), 400, "ArgumentInvalid", "query", "this hub knows")
+		refused(t, query, w.do("POST", "/devices/query"+version, string(body)), 400, "ArgumentInvalid", "query", "this hub supports")
 	}
+	umlaut := `{"query":"SELECT * FROM devices WHERE deviceId = 'ä' OR deviceId = 'b'"}`
+	refused(t, "after a character of two bytes", w.do("POST", "/devices/query"+version, umlaut), 400, "ArgumentInvalid", "at character 44: want")
 	long, _ := json.Marshal(map[string]string{"query": "SELECT * FROM devices" + strings.Repeat(" ", 17<<10)})
 	refused(t, "long", w.do("POST", "/devices/query"+version, string(long)), 400, "ArgumentInvalid", "longer")
 	body := `{"query":"SELECT * FROM devices"}`

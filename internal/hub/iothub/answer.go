@@ -30,7 +30,7 @@ type refused struct {
 
 // Error returns the refusal for the log.
 func (r *refused) Error() string {
-	return fmt.Sprintf("the hub answered %d %s %d: %s", r.status, r.name, r.number, r.words)
+	return fmt.Sprintf("the hub returned %d %s %d: %s", r.status, r.name, r.number, r.words)
 }
 
 // is reports whether the hub gave this code, in whichever form.

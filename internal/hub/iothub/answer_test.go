@@ -55,7 +55,7 @@ func TestErrorForms(t *testing.T) {
 		{name: "bulk, status 200", status: 200, body: bulk("400004"), code: dps.HubRefused, number: 400004},
 		{name: "bulk, no code", status: 400, body: bulk("null"), code: dps.HubRefused},
 		{name: "bulk, throttled", status: 400, body: bulk("429001"), code: dps.Throttled, number: 429001, after: 10 * time.Second},
-		{name: "bulk, the hub's own failure", status: 400, body: bulk("500001"), code: dps.HubUnavailable, number: 500001, words: "it answered 400"},
+		{name: "bulk, the hub's own failure", status: 400, body: bulk("500001"), code: dps.HubUnavailable, number: 500001, words: "it returned 400"},
 		{name: "bulk as a whole", status: 400, body: oldForm, code: dps.HubRefused, number: 401002},
 
 		{name: "throttled", status: 429, header: code("ThrottlingException"), body: "slow down", code: dps.Throttled, number: 429001, after: 10 * time.Second},
@@ -63,9 +63,9 @@ func TestErrorForms(t *testing.T) {
 		{name: "throttled, nothing to wait for", status: 429, header: map[string]string{"Retry-After": "0"}, body: "slow down", code: dps.Throttled, after: time.Second},
 		{name: "throttled for ever", status: 429, header: map[string]string{"Retry-After": "99999999999"}, body: "slow down", code: dps.Throttled, after: 15 * time.Minute},
 
-		{name: "server error", status: 500, header: code("ServerError"), body: "oh", code: dps.HubUnavailable, number: 500001, words: "it answered 500: oh"},
-		{name: "busy, with a time", status: 503, header: map[string]string{"Retry-After": "5"}, body: "oh", code: dps.HubUnavailable, after: 5 * time.Second, words: "it answered 503: oh"},
-		{name: "timeout", status: 408, body: "oh", code: dps.HubUnavailable, words: "it answered 408: oh"},
+		{name: "server error", status: 500, header: code("ServerError"), body: "oh", code: dps.HubUnavailable, number: 500001, words: "it returned 500: oh"},
+		{name: "busy, with a time", status: 503, header: map[string]string{"Retry-After": "5"}, body: "oh", code: dps.HubUnavailable, after: 5 * time.Second, words: "it returned 503: oh"},
+		{name: "timeout", status: 408, body: "oh", code: dps.HubUnavailable, words: "it returned 408: oh"},
 		{name: "redirect", status: 307, header: map[string]string{"Location": "https://elsewhere.example/"}, code: dps.HubUnavailable, words: "redirects are not followed"},
 
 		{name: "no JSON", status: 200, body: "<html>", code: dps.HubUnavailable, words: "malformed answer"},

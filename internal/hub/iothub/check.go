@@ -77,7 +77,7 @@ func (h *hub) problem(r *refused, right string) string {
 	case r.status == http.StatusUnauthorized, r.status == http.StatusForbidden:
 		return fmt.Sprintf("policy %q of hub %s lacks the right %s (%s)", policy, name, right, r.words)
 	case r.status == http.StatusNotFound:
-		return fmt.Sprintf("%s does not speak the registry REST of an IoT hub (it answered 404: %s)", h.door.endpoint, r.words)
+		return fmt.Sprintf("%s does not implement the registry REST API of an IoT hub (it returned 404: %s)", h.door.endpoint, r.words)
 	}
 	return strings.TrimSuffix(fmt.Sprintf("hub %s refuses (%d %s): %s", name, r.status, r.name, r.words), ": ")
 }

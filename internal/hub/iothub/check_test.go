@@ -140,7 +140,7 @@ func TestCheckOfWhatIsNoGoodHub(t *testing.T) {
 		want  string
 	}{
 		{fakehub.Fault{Kind: fakehub.Deleted}, dps.HubRefused, "there is no hub hub.example at hub.example"},
-		{fakehub.Fault{Kind: fakehub.Fail}, dps.HubUnavailable, "hub hub.example cannot be used: it answered 500"},
+		{fakehub.Fault{Kind: fakehub.Fail}, dps.HubUnavailable, "hub hub.example cannot be used: it returned 500"},
 		{fakehub.Fault{Kind: fakehub.Throttle}, dps.Throttled, "Throttling"},
 		{fakehub.Fault{Kind: fakehub.Garbage}, dps.HubUnavailable, "malformed answer"},
 		{fakehub.Fault{Kind: fakehub.Redirect}, dps.HubUnavailable, "redirects are not followed"},
@@ -150,7 +150,7 @@ func TestCheckOfWhatIsNoGoodHub(t *testing.T) {
 		checkProblem(t, string(tt.fault.Kind), poolOf(direct(hub), nil).Check(t.Context(), someLink), tt.code, tt.want)
 	}
 	checkProblem(t, "a web server", poolOf(says(404, nil, "404 page not found"), nil).Check(t.Context(), someLink), dps.HubRefused,
-		"hub.example does not speak the registry REST of an IoT hub (it answered 404: 404 page not found)")
+		"hub.example does not implement the registry REST API of an IoT hub (it returned 404: 404 page not found)")
 	checkProblem(
 		t,
 		"another refusal",

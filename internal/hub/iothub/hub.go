@@ -272,9 +272,9 @@ func (h *hub) refusal(r *refused, a answer, trial bool) error {
 		if after > 0 {
 			h.pacer.pause(after)
 		}
-		return h.failed(r, fmt.Sprintf("it answered %d: %s", r.status, r.words), after, trial)
+		return h.failed(r, fmt.Sprintf("it returned %d: %s", r.status, r.words), after, trial)
 	case class < http.StatusBadRequest:
-		return h.failed(r, fmt.Sprintf("it answered %d, which no hub returns; redirects are not followed", r.status), 0, trial)
+		return h.failed(r, fmt.Sprintf("it returned %d, which is not a response of a hub; redirects are not followed", r.status), 0, trial)
 	}
 	h.answered(accessProblem(r))
 	return &dps.Error{Code: dps.HubRefused, Number: r.number, Message: r.words, Err: r}
@@ -285,7 +285,7 @@ func accessProblem(r *refused) string {
 	switch {
 	case r.status == http.StatusUnauthorized, r.status == http.StatusForbidden, r.is(hubNotFound),
 		r.status == http.StatusNotFound && r.name == "" && r.number == 0:
-		return fmt.Sprintf("it answered %d: %s", r.status, r.words)
+		return fmt.Sprintf("it returned %d: %s", r.status, r.words)
 	}
 	return ""
 }

@@ -84,7 +84,7 @@ type Error struct {
 
 // Error returns what the hub said.
 func (e *Error) Error() string {
-	return fmt.Sprintf("the hub answered %d %s: %s", e.Status, e.Code, e.Message)
+	return fmt.Sprintf("the hub returned %d %s: %s", e.Status, e.Code, e.Message)
 }
 
 // Devices returns up to top identities, as the hub wrote them; top is 1 to 1000.

@@ -105,7 +105,7 @@ func (w *writer) put(ctx context.Context, p register.Put) (register.PutOutcome, 
 func (h *hub) contended(id dps.DeviceID) error {
 	return &dps.Error{
 		Code: dps.HubUnavailable, Again: true, RetryAfter: time.Second,
-		Message: fmt.Sprintf("device %q at hub %s is changed by other clients at the same time; retry later", id, h.link.HostName),
+		Message: fmt.Sprintf("device %q at hub %s is being changed by other clients; retry later", id, h.link.HostName),
 	}
 }
 

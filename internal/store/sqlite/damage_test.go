@@ -295,8 +295,8 @@ func TestCheckAfterCrash(t *testing.T) {
 		m    image
 		want string // of the log of the service; "" for damage
 	}{
-		{"sound", killed, "the database is sound"},
-		{"sound, without checksums", func() image { m := maps.Clone(closed); delete(m, pagesum.Suffix); return m }(), "the database is sound"},
+		{"sound", killed, "the database check found no damage"},
+		{"sound, without checksums", func() image { m := maps.Clone(closed); delete(m, pagesum.Suffix); return m }(), "the database check found no damage"},
 		{"damaged", crashed(closed), ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

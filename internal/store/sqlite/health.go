@@ -136,7 +136,7 @@ func (s *Store) checkFile(ctx context.Context) {
 		if err := s.health.guard.Checked(); err != nil {
 			s.log.Warn("the check of the database will be repeated at the next start", "err", err)
 		}
-		s.log.Info("the database is sound", "took", time.Since(start).Round(time.Millisecond))
+		s.log.Info("the database check found no damage", "took", time.Since(start).Round(time.Millisecond))
 	}
 }
 

@@ -240,11 +240,11 @@ func (s scanned) check(path string, m mark) error {
 			return fmt.Errorf("%w: %d of %d committed frames of %s are readable; %s", ErrDamaged, s.last.frames, m.frames, log, again)
 		}
 		if s.sumAt(m.frames) != m.sum {
-			return fmt.Errorf("%w: %s does not hold what was committed; %s", ErrDamaged, log, again)
+			return fmt.Errorf("%w: %s does not contain the committed changes; %s", ErrDamaged, log, again)
 		}
 		return nil
 	case mark{salts: s.salts}.generation()-m.generation() <= laterLogs:
 		return nil // a later log: all of the one of the mark is in the database
 	}
-	return fmt.Errorf("%w: %s is an earlier log, or of another database; %s", ErrDamaged, log, again)
+	return fmt.Errorf("%w: %s is an older log, or belongs to another database; %s", ErrDamaged, log, again)
 }
