@@ -76,7 +76,7 @@ func readBase64(text []byte, keys bool) ([]*x509.Certificate, error) {
 	raw := make([]byte, base64.StdEncoding.DecodedLen(len(joined)))
 	n, err := base64.StdEncoding.Decode(raw, joined)
 	if err != nil || n == 0 {
-		return nil, errors.New("must be a certificate as PEM, DER or base64 of either; this is not a valid base64 string value")
+		return nil, errors.New("must be PEM, DER or base64 of either; this is not a valid base64 string value")
 	}
 	raw = raw[:n]
 	inner, err := Text(raw)

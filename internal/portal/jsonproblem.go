@@ -26,11 +26,26 @@ func jsonProblem(text string) string {
 		at = int(e.Offset) - 1
 		r, _ := utf8.DecodeRuneInString(text[at:])
 		// Of a character that has several bytes the message shows the first.
-		what = fmt.Sprintf("unexpected character %s%s", strconv.QuoteRune(r), expected(strings.TrimPrefix(rest, quotedByte(text[at]))))
+		what = fmt.Sprintf("unexpected %s%s", named(r), expected(strings.TrimPrefix(rest, quotedByte(text[at]))))
 	}
 	line := 1 + strings.Count(text[:at], "\n")
 	column := 1 + utf8.RuneCountInString(text[strings.LastIndex(text[:at], "\n")+1:at])
 	return fmt.Sprintf("Line %d, column %d: %s.", line, column, what)
+}
+
+// named is a character in a sentence.
+func named(r rune) string {
+	switch r {
+	case '\'':
+		return "single quote"
+	case '"':
+		return "double quote"
+	case '\t':
+		return "tab"
+	case '\n', '\r':
+		return "line break"
+	}
+	return "character " + strconv.QuoteRune(r)
 }
 
 // quotedByte is how encoding/json writes a byte into its message.

@@ -391,7 +391,7 @@ func TestInspection(t *testing.T) {
 		{"a CA where a device is needed", string(root.CertificatePEM()), "?use=device", []string{"This is a CA certificate."}, "field-error"},
 		{"a device", string(device.CertificatePEM()), "?use=device", []string{"CN=sensor-7", "CN=Factory Root"}, "field-warning"},
 		{"a chain", string(device.CertificatePEM()) + string(root.CertificatePEM()), "", []string{"contains 2 certificates. Only the first is used: sensor-7.", "Certificate 2 of the file (Factory Root) is not used: it signed the certificate before it."}, "field-error"},
-		{"something else", "hello", "", []string{"field-error", "must be a certificate"}, "CN="},
+		{"something else", "hello", "", []string{"field-error", "must be PEM, DER or base64 of either"}, "CN="},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			body := w.send(t, "/certificates/inspect"+tt.query, "certificate", tt.pem).Body.String()

@@ -111,11 +111,11 @@ func TestJSONProblems(t *testing.T) {
 		"{\r\n  \"größe\": 1,\r\n  \"🚂\" 2}": "Line 3, column 7: unexpected character '2', expected a colon.",
 		`{"a": 1 ü}`:         "Line 1, column 9: unexpected character 'ü', expected a comma or }.",
 		`{"a": “b”}`:         "Line 1, column 7: unexpected character '“', expected a value.",
-		`["日本" "x"]`:         "Line 1, column 7: unexpected character '\"', expected a comma or ].",
-		`{'a': 1}`:           "Line 1, column 2: unexpected character '\\'', expected a member name in double quotes.",
+		`["日本" "x"]`:         "Line 1, column 7: unexpected double quote, expected a comma or ].",
+		`{'a': 1}`:           "Line 1, column 2: unexpected single quote, expected a member name in double quotes.",
 		`{"a": 1} é`:         "Line 1, column 10: unexpected character 'é' after the end of the JSON value.",
 		`{"ä": [1, 2`:        "Line 1, column 12: the JSON ends too early.",
-		"{\"ä\":\n\"b\tc\"}": "Line 2, column 3: unexpected character '\\t' in a string, it must be escaped.",
+		"{\"ä\":\n\"b\tc\"}": "Line 2, column 3: unexpected tab in a string, it must be escaped.",
 		`{"a": 1}`:           "",
 	} {
 		if got := portal.JSONProblem(text); got != want {

@@ -226,7 +226,7 @@ func (d *dryRun) enrollment(ctx context.Context) (dps.Enrollment, error) {
 	}
 	return e, dps.Invalidf(
 		"enrollmentGroupId",
-		"is required: %q has neither an individual enrollment nor a registration record of a group that exists",
+		"is required: %q has no individual enrollment and is not registered through an existing group",
 		d.q.ID,
 	)
 }

@@ -8,7 +8,9 @@ import (
 	"io"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/mooring-iot/mooring/internal/dps"
 	"github.com/mooring-iot/mooring/internal/plaintext"
@@ -60,8 +62,17 @@ func syntaxText(body []byte, at int, syntax *json.SyntaxError) string {
 	case body[at] == '\'':
 		return "use double quotes instead of single quotes"
 	default:
-		return syntax.Error()
+		return wholeCharacter(body[at:], syntax.Error())
 	}
+}
+
+// wholeCharacter corrects a message of encoding/json, which shows the first byte of a character.
+func wholeCharacter(rest []byte, message string) string {
+	r, size := utf8.DecodeRune(rest)
+	if size < 2 {
+		return message
+	}
+	return strings.Replace(message, strconv.QuoteRune(rune(rest[0])), strconv.QuoteRune(r), 1)
 }
 
 func typeError(mismatch *json.UnmarshalTypeError) error {

@@ -108,6 +108,7 @@ func TestDecode(t *testing.T) {
 		{"cut off in a string", `{"registrationId": "a`, dps.Malformed, "body: is not JSON: it is incomplete"},
 		{"garbage", `{registrationId}`, dps.Malformed, "body: is not JSON: line 1, column 2: invalid character 'r' looking for beginning of object key string"},
 		{"column in characters", "{\"deviceId\": \"ü\",\n \"ü\": x}", dps.Malformed, "body: is not JSON: line 2, column 7: invalid character 'x' looking for beginning of value"},
+		{"a character of several bytes", `{"ü": “b”}`, dps.Malformed, "body: is not JSON: line 1, column 7: invalid character '“' looking for beginning of value"},
 		{"comma before a brace", `{"registrationId": "a", }`, dps.Malformed, "body: is not JSON: line 1, column 25: remove the comma before }"},
 		{"comma before a bracket", `{"iotHubs": ["a",]}`, dps.Malformed, "body: is not JSON: line 1, column 18: remove the comma before ]"},
 		{"single quotes", `{'registrationId': 'a'}`, dps.Malformed, "body: is not JSON: line 1, column 2: use double quotes instead of single quotes"},

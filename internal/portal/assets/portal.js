@@ -59,6 +59,7 @@
     var shown = document.getElementById(field.id + '-shown');
     field.value = '';
     raw.value = '';
+    if (file.size === 0) { refuse(shown, 'This file is empty.'); return; }
     if (file.size > maxFile) { refuse(shown, 'This file is too large: a certificate file has at most 256 KB.'); return; }
     file.arrayBuffer().then(function (buffer) {
       var bytes = new Uint8Array(buffer);
