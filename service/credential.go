@@ -86,7 +86,7 @@ type connection struct {
 
 // errConnectionString says what a connection string is, and never shows one.
 var errConnectionString = errors.New(
-	"connection string: want HostName, SharedAccessKeyName and SharedAccessKey, each once as name=value, separated by ;",
+	"connection string: must have HostName, SharedAccessKeyName and SharedAccessKey, each once as name=value, separated by ;",
 )
 
 // parseConnectionString takes names in any case and order, and ignores those that it

@@ -22,13 +22,13 @@ import (
 func TestNewClientRefuses(t *testing.T) {
 	const key = "SharedAccessKey=Zm9vYmFy"
 	tests := []struct{ name, in, want string }{
-		{"empty", "", "want HostName"},
-		{"no host", "SharedAccessKeyName=p;" + key, "want HostName"},
-		{"no policy", "HostName=h;" + key, "want HostName"},
-		{"no key", "HostName=h;SharedAccessKeyName=p", "want HostName"},
-		{"empty key", "HostName=h;SharedAccessKeyName=p;SharedAccessKey=", "want HostName"},
+		{"empty", "", "must have HostName"},
+		{"no host", "SharedAccessKeyName=p;" + key, "must have HostName"},
+		{"no policy", "HostName=h;" + key, "must have HostName"},
+		{"no key", "HostName=h;SharedAccessKeyName=p", "must have HostName"},
+		{"empty key", "HostName=h;SharedAccessKeyName=p;SharedAccessKey=", "must have HostName"},
 		{"twice", "HostName=h;hostname=i;SharedAccessKeyName=p;" + key, "each once"},
-		{"no equals sign", "HostName=h;SharedAccessKeyName;" + key, "want HostName"},
+		{"no equals sign", "HostName=h;SharedAccessKeyName;" + key, "must have HostName"},
 		{"key not base64", "HostName=h;SharedAccessKeyName=p;SharedAccessKey=s3cret!", "must be base64"},
 		{"host with a path", "HostName=h/x;SharedAccessKeyName=p;" + key, "not a host name"},
 		{"host with a user", "HostName=u@h;SharedAccessKeyName=p;" + key, "not a host name"},

@@ -125,7 +125,7 @@ func moment(text string, now time.Time) (string, error) {
 		age = time.Duration(min(n, maxDays)) * day //nolint:gosec // a century, which fits
 	}
 	if err != nil || age < 0 {
-		return "", fmt.Errorf("%q is not a time, day or age (want 2026-03-01T12:00:00Z, 2026-03-01, 36h or 7d)", text)
+		return "", fmt.Errorf("%q is not a time, day or age (use 2026-03-01T12:00:00Z, 2026-03-01, 36h or 7d)", text)
 	}
 	return now.Add(-age).UTC().Format(time.RFC3339Nano), nil
 }

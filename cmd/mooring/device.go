@@ -61,7 +61,7 @@ Other users of this machine can read a command line: give keys as @FILE, or in b
 	addDataFlag(cmd)
 	f := cmd.Flags()
 	f.StringVarP(&o.registrationID, "registration-id", "r", "", "registration ID (default: the common name of the certificate)")
-	f.StringVar(&o.endpoint, "endpoint", "", "`host` or host:port of the service (default: the local service)")
+	f.Var((*givenText)(&o.endpoint), "endpoint", "`host` or host:port of the service (default: the local service)")
 	f.StringVar(&o.idScope, "id-scope", "", "ID scope (default: that of the local service)")
 	f.StringVar(&o.transport, "transport", device.HTTPS.String(), "https, mqtt or mqtt-ws")
 	f.StringVar(&o.certificate, "certificate-path", "", "PEM `file` with the device's certificate and its intermediates")

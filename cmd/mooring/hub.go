@@ -38,7 +38,7 @@ type hubOptions struct {
 
 func addHubFlags(cmd *cobra.Command, e *env, o *hubOptions) {
 	addDataFlag(cmd)
-	cmd.Flags().StringVarP(&o.login.connection, "login", "l", "",
+	cmd.Flags().VarP((*givenText)(&o.login.connection), "login", "l",
 		"connection string of a hub, or @FILE (default: an embedded hub of the local service)")
 	cmd.Flags().StringVar(&o.login.caFile, "ca-file", "",
 		"PEM `file` of the CA certificates to trust with --login, besides those of the system (default: "+caFileVar+")")

@@ -31,10 +31,28 @@ type login struct {
 	group, name string // as az iot dps names the service; checked, and not needed
 }
 
+// givenText is the value of a flag that may be absent, but not empty: --login "$CONNECTION" with an
+// unset variable must not manage the local service.
+type givenText string
+
+// Set implements pflag.Value.
+func (g *givenText) Set(text string) error {
+	if strings.TrimSpace(text) == "" {
+		return errors.New("must not be empty")
+	}
+	*g = givenText(text)
+	return nil
+}
+
+func (g *givenText) String() string { return string(*g) }
+
+// Type implements pflag.Value; the help shows it.
+func (g *givenText) Type() string { return "string" }
+
 // addLoginFlags gives a command on the service API its flags. -n is the name of the
 // service, as in az iot dps.
 func addLoginFlags(cmd *cobra.Command, l *login) {
-	cmd.Flags().StringVarP(&l.connection, "login", "l", "",
+	cmd.Flags().VarP((*givenText)(&l.connection), "login", "l",
 		"connection string of the service, or @FILE (default: "+connectionStringVar+", else that of the data directory)")
 	cmd.Flags().StringVarP(&l.name, "dps-name", "n", "", "name of the service; checked if given")
 	addTrustFlags(cmd, l)
@@ -43,7 +61,7 @@ func addLoginFlags(cmd *cobra.Command, l *login) {
 // addControlLoginFlags does so for a command on the control plane, where the short names
 // mean something else.
 func addControlLoginFlags(cmd *cobra.Command, l *login) {
-	cmd.Flags().StringVar(&l.connection, "login", "",
+	cmd.Flags().Var((*givenText)(&l.connection), "login",
 		"connection string of a Mooring, or @FILE (default: "+connectionStringVar+", else that of the data directory)")
 	cmd.Flags().StringVar(&l.name, "dps-name", "", "name of the service; checked if given")
 	addTrustFlags(cmd, l)

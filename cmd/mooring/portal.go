@@ -42,7 +42,7 @@ working, and all sessions end.`,
 			}
 			fmt.Fprintf(e.out, "Portal password  %s\n", answer.Password)
 			if info.PortalURL != "" {
-				fmt.Fprintf(e.err, "Sign in at %s; it has to be changed there.\n", info.PortalURL)
+				fmt.Fprintf(e.err, "Sign in at %s and choose your own password.\n", info.PortalURL)
 			}
 			return nil
 		},

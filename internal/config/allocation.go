@@ -72,18 +72,18 @@ func parseNetwork(text string) (Network, error) {
 	prefixText, locationsText, ok := strings.Cut(text, "=")
 	prefix, err := netip.ParsePrefix(strings.TrimSpace(prefixText))
 	if !ok || err != nil {
-		return Network{}, fmt.Errorf("%q is not a network with locations (want 10.20.0.0/16=westeurope,northeurope)", clip(text))
+		return Network{}, fmt.Errorf("%q is not a network with locations (use 10.20.0.0/16=westeurope,northeurope)", clip(text))
 	}
 	prefix = unmapped(prefix)
 	if prefix != prefix.Masked() {
-		return Network{}, fmt.Errorf("%q: the network has bits beyond its length (want %s)", clip(text), prefix.Masked())
+		return Network{}, fmt.Errorf("%q: the network has bits beyond its length (use %s)", clip(text), prefix.Masked())
 	}
 	n := Network{Prefix: prefix}
 	for location := range strings.SplitSeq(locationsText, ",") {
 		location = strings.TrimSpace(location)
 		if !isLocation(location) {
 			return Network{}, fmt.Errorf(
-				"%q: %q is not a location (want up to %d letters, digits, blanks, '-' or '_')",
+				"%q: %q is not a location (use up to %d letters, digits, blanks, '-' or '_')",
 				clip(text),
 				clip(location),
 				maxLocation,
@@ -143,7 +143,7 @@ func setWebhookAllow(c *Config, in input) error {
 		if t := WebhookTarget(text); slices.Contains(webhookTargets, t) {
 			return t, nil
 		}
-		return "", fmt.Errorf("%q is not a webhook target (want http, loopback or link-local)", clip(text))
+		return "", fmt.Errorf("%q is not a webhook target (use http, loopback or link-local)", clip(text))
 	})
 	return err
 }
@@ -162,7 +162,7 @@ func parseTakeover(text string) (Takeover, error) {
 	case TakeoverAllow, TakeoverRefuse:
 		return t, nil
 	}
-	return "", fmt.Errorf("%q is not a valid value (want allow or refuse)", clip(text))
+	return "", fmt.Errorf("%q is not a valid value (use allow or refuse)", clip(text))
 }
 
 // Bounds of --webhook-budget: one attempt may take 30 seconds.
@@ -174,7 +174,7 @@ const (
 func parseWebhookBudget(text string) (time.Duration, error) {
 	d, err := time.ParseDuration(text)
 	if err != nil || d < minWebhookBudget || d > maxWebhookBudget {
-		return 0, fmt.Errorf("%q is not a duration from 1s to 24h (want for example 90s or 10m)", clip(text))
+		return 0, fmt.Errorf("%q is not a duration from 1s to 24h (use for example 90s or 10m)", clip(text))
 	}
 	return d, nil
 }

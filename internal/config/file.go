@@ -32,7 +32,7 @@ func parseFile(name string, content []byte) (map[string]*given, []error) {
 		return nil, nil
 	}
 	if root.Kind != yaml.MappingNode {
-		return nil, []error{fmt.Errorf("%s line %d: want lines of the form key: value", name, root.Line)}
+		return nil, []error{fmt.Errorf("%s line %d: must consist of lines of the form key: value", name, root.Line)}
 	}
 	known := fileFields()
 	found := make(map[string]*given)
@@ -93,7 +93,7 @@ func (f field) fromNode(at string, node *yaml.Node) *given {
 // plain returns the text of a value as it stands in the file: off stays "off".
 func plain(node *yaml.Node) (string, error) {
 	if node.Kind != yaml.ScalarNode || node.Style&yaml.TaggedStyle != 0 {
-		return "", errors.New("want a plain value")
+		return "", errors.New("must be a plain value")
 	}
 	if node.ShortTag() == "!!null" {
 		return "", errors.New("has no value; remove the line for the default")

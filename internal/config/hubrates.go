@@ -29,11 +29,11 @@ func setHubRates(c *Config, in input) error {
 		}
 		rate, err := strconv.Atoi(number)
 		if err != nil || rate < 0 || rate > maxRate {
-			return fmt.Errorf("%q is not a rate (want a number of writes per minute, 0 to %d, or host=number)", part, maxRate)
+			return fmt.Errorf("%q is not a rate (use a number of writes per minute, 0 to %d, or host=number)", part, maxRate)
 		}
 		if !named {
 			if general {
-				return fmt.Errorf("%q is a second rate for all hubs (want one number, and host=number for single hubs)", part)
+				return fmt.Errorf("%q is a second rate for all hubs (use one number, and host=number for single hubs)", part)
 			}
 			rates.PerMinute, general = rate, true
 			continue

@@ -58,7 +58,7 @@ func ParseListen(text string) (Listen, error) {
 		_, err = strconv.ParseUint(port, 10, 16)
 	}
 	if err != nil || !isListenHost(host) {
-		return Listen{}, fmt.Errorf("%q is not an address (want host:port, :port or off)", text)
+		return Listen{}, fmt.Errorf("%q is not an address (use host:port, :port or off)", text)
 	}
 	return Listen{addr: net.JoinHostPort(host, port), explicit: true}, nil
 }
@@ -128,7 +128,7 @@ func parseText(text string) (string, error) { return text, nil }
 
 func parseDirectory(text string) (string, error) {
 	if text == "" {
-		return "", errors.New("is empty (want a directory)")
+		return "", errors.New("is empty (use a directory)")
 	}
 	return text, nil
 }
@@ -161,7 +161,7 @@ func parseRetention(text string) (time.Duration, error) {
 	}
 	if err != nil || d < 0 || d > maxRetention*day {
 		return 0, fmt.Errorf(
-			"%q is not a retention time (want days such as 90d, hours such as 36h, or 0; at most %dd)",
+			"%q is not a retention time (use days such as 90d, hours such as 36h, or 0; at most %dd)",
 			text,
 			maxRetention,
 		)
@@ -194,14 +194,14 @@ func parseLogLevel(text string) (slog.Level, error) {
 	case "error":
 		return slog.LevelError, nil
 	}
-	return 0, fmt.Errorf("%q is not a log level (want debug, info, warn or error)", text)
+	return 0, fmt.Errorf("%q is not a log level (use debug, info, warn or error)", text)
 }
 
 func parseLogFormat(text string) (LogFormat, error) {
 	if f := LogFormat(text); f == LogText || f == LogJSON {
 		return f, nil
 	}
-	return "", fmt.Errorf("%q is not a log format (want text or json)", text)
+	return "", fmt.Errorf("%q is not a log format (use text or json)", text)
 }
 
 // Part is a part of the data directory.
@@ -217,7 +217,7 @@ func parsePart(text string) (Part, error) {
 	if p := Part(text); p == PartDatabase || p == PartTLS {
 		return p, nil
 	}
-	return "", fmt.Errorf("%q is not a part of the data directory (want database or tls)", text)
+	return "", fmt.Errorf("%q is not a part of the data directory (use database or tls)", text)
 }
 
 // checkTLSCA refuses a CA for a certificate that the service issues itself.

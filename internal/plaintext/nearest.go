@@ -10,7 +10,7 @@ const maxWord = 64
 
 // Nearest returns the known word that a person may have meant by word: one with few
 // letters changed, added, left out or swapped, whatever their case. It is "" when none is
-// near enough.
+// near enough. Of two that are equally near it is the one that begins more like word.
 func Nearest(word string, known []string) string {
 	if word == "" || len(word) > maxWord {
 		return ""
@@ -20,11 +20,21 @@ func Nearest(word string, known []string) string {
 		if len(k) > maxWord {
 			continue
 		}
-		if d := distance(strings.ToLower(word), strings.ToLower(k)); d < least {
+		d := distance(strings.ToLower(word), strings.ToLower(k))
+		if d < least || d == least && best != "" && common(word, k) > common(word, best) {
 			best, least = k, d
 		}
 	}
 	return best
+}
+
+// common is how many bytes a and b have in common at their beginning, whatever their case.
+func common(a, b string) int {
+	n := 0
+	for n < min(len(a), len(b)) && strings.EqualFold(a[:n+1], b[:n+1]) {
+		n++
+	}
+	return n
 }
 
 // DidYouMean returns the hint `; did you mean "near"?`, "" when no known word is near.

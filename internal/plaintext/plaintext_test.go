@@ -60,6 +60,9 @@ func TestNearest(t *testing.T) {
 			t.Errorf("%q: %q, want %q", word, got, want)
 		}
 	}
+	if got := plaintext.Nearest("host-name", []string{"dps-name", "hub-name"}); got != "hub-name" {
+		t.Errorf("of two equally near: %q", got)
+	}
 	if got := plaintext.DidYouMean("tgas", known); got != `; did you mean "tags"?` {
 		t.Errorf("hint %q", got)
 	}

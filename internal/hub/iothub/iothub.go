@@ -44,7 +44,7 @@ func ParseConnectionString(text string) (ConnectionString, error) {
 		name, value, ok := strings.Cut(part, "=")
 		if !ok {
 			return ConnectionString{}, errors.New(
-				"connection string: want HostName, SharedAccessKeyName and SharedAccessKey, each as name=value, separated by ;",
+				"connection string: must have HostName, SharedAccessKeyName and SharedAccessKey, each as name=value, separated by ;",
 			)
 		}
 		fields[strings.ToLower(name)] = value
