@@ -52,7 +52,7 @@ func render(all []outcome) string {
 			fmt.Fprintf(&b, "| %s %s | %s |\n", o.section.number, o.name, about)
 		}
 	}
-	b.WriteString("\n## What the refused cases are told\n\n| case | check |\n|---|---|\n")
+	b.WriteString("\n## Checks that fail in the refused cases\n\n| case | check |\n|---|---|\n")
 	for _, o := range all {
 		if _, skipped := o.section.revocation[o.name]; !o.accepted && !skipped {
 			fmt.Fprintf(&b, "| %s %s | %s |\n", o.section.number, o.name, strings.ReplaceAll(o.said, "|", `\|`))
