@@ -212,8 +212,12 @@ func nothingRecorded(id string, dropped int64) string {
 	return text
 }
 
-// record returns the registration record of a device, nil if there is none.
+// record returns the registration record of a device, nil if there is none, or if the
+// device is unknown.
 func (w why) record(ctx context.Context, id string) (*wire.RegistrationState, error) {
+	if id == "" {
+		return nil, nil
+	}
 	r, err := w.client.Registrations().Get(ctx, id)
 	if service.IsNotFound(err) {
 		return nil, nil

@@ -278,7 +278,11 @@ func (a *App) refuseWebSocket(r *http.Request, err error) {
 		Evidence: register.Evidence{Chain: r.TLS.PeerCertificates}, Transport: dps.MQTTWebSocket, TrackingID: httpio.TrackingID(r.Context()),
 		Remote: r.RemoteAddr,
 	}
-	d := dps.RefusedFor(dps.ReasonWebSocketRefused, "WebSocket handshake", err.Error(), "An HTTP status with the reason.", "")
+	answer, detail := "The connection was closed.", err.Error()
+	if refusal, ok := errors.AsType[*wsconn.Refusal](err); ok && refusal.Status != 0 {
+		answer, detail = fmt.Sprintf("status %d: %s", refusal.Status, refusal.Text), refusal.Text
+	}
+	d := dps.RefusedFor(dps.ReasonWebSocketRefused, "WebSocket handshake", detail, answer, "")
 	a.devices.Refused(req, d)
 	a.options.Log.Info("WebSocket refused", "trackingId", req.TrackingID, "remote", r.RemoteAddr, "decision", &d)
 }

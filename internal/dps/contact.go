@@ -47,7 +47,7 @@ const (
 var contactReasons = []reasonRow{
 	{ReasonNotTLS, ReasonText{
 		"The client did not start a TLS handshake.",
-		"Enable TLS in the client; this port accepts nothing else.",
+		"Enable TLS in the client, and check the port.",
 	}},
 	{ReasonTLSVersion, ReasonText{
 		"The client supports no TLS version that is enabled here.",
@@ -168,7 +168,7 @@ var contactReasons = []reasonRow{
 	}},
 	{ReasonThrottled, ReasonText{
 		"The request exceeded a rate limit.",
-		"Retry after the time given in the answer, or raise --registration-rate.",
+		"Retry after the time given in the answer.",
 	}},
 }
 
@@ -194,7 +194,8 @@ func RefusedFor(r Reason, check, detail, answer, remedy string) Decision {
 // reasoned is an error whose reason is not plain from its code.
 type reasoned struct {
 	error
-	reason Reason
+	reason         Reason
+	detail, remedy string
 }
 
 func (r *reasoned) Unwrap() error { return r.error }
@@ -204,7 +205,22 @@ func Because(r Reason, err error) error {
 	if err == nil {
 		return nil
 	}
-	return &reasoned{err, r}
+	return &reasoned{error: err, reason: r}
+}
+
+// Explained returns err with the reason under which the refusal is recorded, with what was
+// found and with what to do about it: more than the device receives.
+func Explained(r Reason, err error, detail, remedy string) error {
+	return &reasoned{error: err, reason: r, detail: detail, remedy: remedy}
+}
+
+// ExplanationOf returns what was found by a call that failed with err, and what to do about
+// it; remedy "" stands for the reason's own.
+func ExplanationOf(err error) (detail, remedy string) {
+	if r, ok := errors.AsType[*reasoned](err); ok && r.detail != "" {
+		return r.detail, r.remedy
+	}
+	return MessageOf(err), ""
 }
 
 // ReasonOf returns the reason of a call of a device that failed with err. It is

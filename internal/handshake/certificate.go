@@ -76,9 +76,13 @@ func unreadable(cause string) (detail, remedy string) {
 
 // Record and message types (RFC 5246 sections 6.2.1 and 7.4).
 const (
+	recordAlert        = 21
 	recordHandshake    = 22
 	messageCertificate = 11
 )
+
+// plainAlert is the length of a record with an alert that is not encrypted, in bytes.
+const plainAlert = 7
 
 // maxGlimpsed is how many certificates of a chain are looked at.
 const maxGlimpsed = 10

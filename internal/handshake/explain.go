@@ -1,6 +1,7 @@
 package handshake
 
 import (
+	"cmp"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -82,7 +83,11 @@ func find(c *conn, err error) finding {
 		}
 		return finding{reason: dps.ReasonHandshakeAborted, detail: detail, answer: "The connection was closed."}
 	}
-	return local(c.hello, err.Error())
+	f := local(c.hello, err.Error())
+	if sent := c.alert.Load(); sent > 0 {
+		f.answer = "TLS alert " + alertName(uint8(sent-1)) //nolint:gosec // it has 8 bits
+	}
+	return f
 }
 
 // methods are the beginnings of HTTP requests.
@@ -95,10 +100,13 @@ func notTLS(head []byte, t dps.Transport) finding {
 	switch {
 	case head[0] == 0x10:
 		f.detail, f.remedy = "the client sent an MQTT CONNECT packet without TLS", "Enable TLS in the MQTT client."
-	case slices.ContainsFunc(methods, func(method string) bool { return strings.HasPrefix(text, method) }):
-		f.detail, f.remedy = "the client sent an HTTP request without TLS", "Use https:// instead of http://."
 		if t == dps.HTTPS {
-			f.answer = "HTTP status 400"
+			f.remedy = "Enable TLS in the MQTT client, and connect to the MQTT port; this port only serves HTTPS and MQTT over WebSocket."
+		}
+	case slices.ContainsFunc(methods, func(method string) bool { return strings.HasPrefix(text, method) }):
+		f.detail, f.remedy = "the client sent an HTTP request without TLS", "Use https:// and the HTTPS port; this port only serves MQTT."
+		if t == dps.HTTPS {
+			f.answer, f.remedy = "HTTP status 400", "Use https:// instead of http://."
 		}
 	default:
 		f.detail = fmt.Sprintf("the first bytes are %X", head)
@@ -200,12 +208,11 @@ var alerts = map[uint8]string{
 	112: "unrecognized_name", 116: "certificate_required", 120: "no_application_protocol",
 }
 
+func alertName(number uint8) string { return cmp.Or(alerts[number], fmt.Sprint(number)) }
+
 // alerted explains an alert of the client.
 func alerted(number uint8) finding {
-	name := alerts[number]
-	if name == "" {
-		name = fmt.Sprint(number)
-	}
+	name := alertName(number)
 	f := finding{
 		reason: dps.ReasonClientAlert, detail: "the client sent the TLS alert " + name,
 		answer: "Nothing; the client ended the handshake.",

@@ -15,6 +15,7 @@ import (
 	"net/http"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
@@ -64,13 +65,15 @@ const maxFlight = 16 << 10
 // flights are buffers for clients before TLS 1.3.
 var flights = sync.Pool{New: func() any { return new(make([]byte, 0, 4<<10)) }}
 
-// conn is a connection below TLS. Only the goroutine of the handshake uses what it keeps.
+// conn is a connection below TLS. Only the goroutine of the handshake uses what it
+// keeps, but for the alert.
 type conn struct {
 	net.Conn
 	transport dps.Transport
 	hello     *tls.ClientHelloInfo
 	flight    *[]byte // what came after the ClientHello; nil when it would be encrypted
 	ended     bool
+	alert     atomic.Int32 // the latest one that went out in plain text, plus 1; 0 if none did
 }
 
 // NetConn returns the connection below.
@@ -83,6 +86,15 @@ func (c *conn) Read(p []byte) (int, error) {
 		*c.flight = append(*c.flight, p[:min(n, maxFlight-len(*c.flight))]...)
 	}
 	return n, err
+}
+
+// Write notes an alert that goes out in plain text: errors of crypto/tls do not say which
+// one it sent.
+func (c *conn) Write(p []byte) (int, error) {
+	if len(p) == plainAlert && p[0] == recordAlert {
+		c.alert.Store(int32(p[plainAlert-1]) + 1)
+	}
+	return c.Conn.Write(p)
 }
 
 // release drops what is not needed any more.

@@ -248,6 +248,12 @@ func TestReasons(t *testing.T) {
 				got.Transport != dps.MQTT {
 				t.Errorf("incomplete: %+v", got)
 			}
+			if tt.name == "HTTP" && !strings.Contains(d.Remedy, "the HTTPS port") { // this one is for MQTT
+				t.Errorf("remedy = %q", d.Remedy)
+			}
+			if tt.name == "broken record" && d.Answer != "TLS alert decode_error" {
+				t.Errorf("answer = %q", d.Answer)
+			}
 			if log := w.log.String(); strings.Count(log, "TLS handshake failed") != 1 || !strings.Contains(log, string(tt.reason)) {
 				t.Errorf("log: %s", log)
 			}

@@ -148,7 +148,11 @@ func (c *conn) admit(p *packet.Connect) *violation {
 			fmt.Sprintf("the user name is %q: the login of a device at a hub", clip(p.Username)))
 	}
 	if err != nil {
-		return refused(packet.BadCredentials, dps.ReasonUsernameMalformed, "user name", describeUsername(p, err))
+		reason := dps.ReasonRegistrationIDMalformed
+		if errors.Is(err, errUsername) {
+			reason = dps.ReasonUsernameMalformed
+		}
+		return refused(packet.BadCredentials, reason, "user name", describeUsername(p, err))
 	}
 	c.id = id
 	if !sameID(p.ClientID, id.ID) {

@@ -2,6 +2,7 @@ package register
 
 import (
 	"context"
+	"fmt"
 
 	"github.com/mooring-iot/mooring/internal/attest"
 	"github.com/mooring-iot/mooring/internal/dps"
@@ -66,7 +67,9 @@ func (s *Service) proveGroupKey(ctx context.Context, in dps.Instance, req Reques
 		case err != nil:
 			return err
 		case !found.done:
-			return dps.Because(dps.ReasonGroupSearch, throttled(searchPause))
+			return dps.Explained(dps.ReasonGroupSearch, throttled(searchPause),
+				fmt.Sprintf("no individual enrollment %q, and %d of %d enrollment groups with symmetric keys were tried so far",
+					req.ID, found.tried, found.groups), "")
 		case found.group.ID == "":
 			attest.NoGroup(p.decision, req.ID, found.groups)
 			return nil
@@ -79,7 +82,7 @@ func (s *Service) proveGroupKey(ctx context.Context, in dps.Instance, req Reques
 			return err
 		}
 	}
-	return throttled(searchPause) // it is changed all the time
+	return dps.Explained(dps.ReasonGroupSearch, throttled(searchPause), "the device's enrollment group was changed while it was checked", "")
 }
 
 // groupKey attests the device by the key of a group, and reports whether that one decides.

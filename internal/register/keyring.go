@@ -62,6 +62,7 @@ func newKeyring(store KeyGroups) *keyring {
 type search struct {
 	group  dps.EntryRef // zero if none yet
 	groups int          // how many there are
+	tried  int          // how many of them were tried so far, unless done
 	done   bool         // every group was tried with this token, or one was found
 }
 
@@ -84,7 +85,7 @@ func (k *keyring) find(ctx context.Context, in dps.InstanceID, req Request, toke
 		return search{group: r.groups[at].Group, groups: len(r.groups), done: true}, nil
 	case p.tried < len(r.groups):
 		k.searches.keep(who, p.of(r.version))
-		return search{groups: len(r.groups)}, nil
+		return search{groups: len(r.groups), tried: p.tried}, nil
 	default:
 		k.searches.forget(who)
 		return search{groups: len(r.groups), done: true}, nil

@@ -1,6 +1,7 @@
 package register
 
 import (
+	"fmt"
 	"sync"
 	"time"
 
@@ -13,6 +14,12 @@ import (
 // Source of the text: azure-docs issue 69789.
 func throttled(wait time.Duration) error {
 	return &dps.Error{Code: dps.Throttled, Message: "Operations are being throttled for this tenant.", RetryAfter: wait}
+}
+
+// tooMany is the refusal of a call that comes too early, with which limit it exceeded and
+// what to do about it.
+func tooMany(wait time.Duration, detail, remedy string) error {
+	return dps.Explained(dps.ReasonThrottled, throttled(wait), detail, remedy)
 }
 
 // rateLimit bounds the registrations of the whole service; nil does not.
@@ -37,6 +44,18 @@ func (l *rateLimit) take(now time.Time) time.Duration {
 		r.CancelAt(now)
 	}
 	return wait
+}
+
+// exceeded is the refusal of a registration over the limit.
+func (l *rateLimit) exceeded(wait time.Duration) error {
+	return tooMany(wait, fmt.Sprintf("the service received more than %d registrations in a minute", l.limiter.Burst()),
+		"Retry after the time given in the answer, or raise --registration-rate.")
+}
+
+// pollsExceeded is the refusal of a poll over the limit.
+func pollsExceeded(wait time.Duration) error {
+	return tooMany(wait, fmt.Sprintf("the device polled more than %d times in %d seconds", pollBurst, int(pollWindow.Seconds())),
+		"Poll again after the time given in the answer (Retry-After, or retry-after in the MQTT topic).")
 }
 
 // The limit of polls for each device.

@@ -2,6 +2,7 @@ package register
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"sync"
 	"time"
@@ -204,7 +205,9 @@ func (l *line) room(key laneKey) error {
 	if ln.held < l.most {
 		return nil
 	}
-	return throttled(max(ReadyAfter, ln.pace(uint64(ln.waiting()), l.service.now())))
+	return tooMany(max(ReadyAfter, ln.pace(uint64(ln.waiting()), l.service.now())),
+		fmt.Sprintf("the queue of the hub is full (%d registrations)", ln.held),
+		"Check that the hub is reachable and not throttling (mooring linked-hub list), or raise --hub-rate.")
 }
 
 // add puts an open registration into the lane of its hub. One that is in line already

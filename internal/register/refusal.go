@@ -22,7 +22,8 @@ func (s *Service) Refused(req Request, d dps.Decision) {
 // decision yet. answer is what the device receives.
 func (s *Service) Failed(req Request, err error, answer string) {
 	if reason := dps.ReasonOf(err); reason != dps.ReasonNone {
-		s.Refused(req, dps.RefusedFor(reason, "request", dps.MessageOf(err), answer, ""))
+		detail, remedy := dps.ExplanationOf(err)
+		s.Refused(req, dps.RefusedFor(reason, "request", detail, answer, remedy))
 	}
 }
 

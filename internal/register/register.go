@@ -248,7 +248,7 @@ func (s *Service) Register(ctx context.Context, req Request) (Ticket, error) {
 	}
 	if !proved.refused() {
 		if wait := s.registrations.take(s.now()); wait > 0 {
-			return Ticket{}, throttled(wait)
+			return Ticket{}, s.registrations.exceeded(wait)
 		}
 	}
 	reg, err := s.settle(ctx, in, req, &proved)
@@ -288,7 +288,7 @@ func (s *Service) Poll(ctx context.Context, req Request, op dps.OperationID) (Re
 		}
 	}
 	if wait := s.polls.take(in.ID, req.ID, s.now()); wait > 0 {
-		return Record{}, throttled(wait)
+		return Record{}, pollsExceeded(wait)
 	}
 	d, err := s.proveAgain(ctx, in, req, reg)
 	if err != nil {
@@ -337,7 +337,7 @@ func (s *Service) LookUp(ctx context.Context, req Request) (Record, error) {
 		return Record{}, s.refuse(ctx, in.ID, req, proved.decision)
 	}
 	if wait := s.registrations.take(s.now()); wait > 0 {
-		return Record{}, throttled(wait)
+		return Record{}, s.registrations.exceeded(wait)
 	}
 	reg, err := s.store.Registration(ctx, in.ID, req.ID)
 	if err != nil {

@@ -99,6 +99,21 @@ var flaws = map[string]func(*x509.Certificate){
 	"sha1":          func(*x509.Certificate) {},
 	"other-key":     func(*x509.Certificate) {}, // signed by a new key in the name of its issuer
 	"bare":          func(c *x509.Certificate) { c.BasicConstraintsValid, c.IsCA, c.KeyUsage = false, false, 0 },
+	"bare-ca":       func(*x509.Certificate) {},
+	"sha224":        func(*x509.Certificate) {}, // an algorithm that crypto/x509 does not know
+	"no-key-id":     func(*x509.Certificate) {}, // does not say with which key of its issuer it is signed
+	"no-path":       func(c *x509.Certificate) { c.MaxPathLenZero = true },
+	"no-cert-sign":  func(c *x509.Certificate) { c.KeyUsage = x509.KeyUsageDigitalSignature },
+	"plant-only":    func(c *x509.Certificate) { c.PermittedDNSDomains = []string{"plant.example"} },
+	"other-site":    func(c *x509.Certificate) { c.DNSNames = []string{"dev.other.example"} },
+	"critical": func(c *x509.Certificate) {
+		id := asn1.ObjectIdentifier{1, 3, 6, 1, 4, 1, 99999, 1}
+		c.ExtraExtensions = []pkix.Extension{{Id: id, Critical: true, Value: []byte{5, 0}}}
+	},
+	"two-names": func(c *x509.Certificate) {
+		id, second := asn1.ObjectIdentifier{2, 5, 4, 3}, c.Subject.CommonName
+		c.Subject = pkix.Name{ExtraNames: []pkix.AttributeTypeAndValue{{Type: id, Value: "spare"}, {Type: id, Value: second}}}
+	},
 }
 
 // flawed makes what pki refuses to make.
@@ -122,7 +137,10 @@ func flawed(t *testing.T, o order, by *party) *party {
 	if by != nil {
 		parent, signer = by.cert, by.key
 	}
-	if o.flaw == "other-key" {
+	switch o.flaw {
+	case "no-key-id":
+		parent = &x509.Certificate{Subject: parent.Subject, RawSubject: parent.RawSubject, PublicKey: signer.Public()}
+	case "other-key":
 		signer = newKey(t)
 		parent = &x509.Certificate{Subject: parent.Subject, RawSubject: parent.RawSubject, PublicKey: signer.Public()}
 	}
@@ -130,8 +148,11 @@ func flawed(t *testing.T, o order, by *party) *party {
 	if err != nil {
 		t.Fatalf("certificate %s: %v", o.name, err)
 	}
-	if o.flaw == "sha1" {
-		der = withSHA1(t, der, signer)
+	switch o.flaw {
+	case "sha1":
+		der = signedAnew(t, der, signer, asn1.ObjectIdentifier{1, 2, 840, 10045, 4, 1}, crypto.SHA1) // RFC 3279 section 2.2.3
+	case "sha224":
+		der = signedAnew(t, der, signer, asn1.ObjectIdentifier{1, 2, 840, 10045, 4, 3, 1}, crypto.SHA224) // RFC 5758 section 3.2
 	}
 	return newParty(t, der, key, by)
 }
@@ -158,9 +179,8 @@ func newKey(t *testing.T) crypto.Signer {
 	return key
 }
 
-// withSHA1 signs a certificate anew with ECDSA and SHA-1, which crypto/x509 makes no
-// more.
-func withSHA1(t *testing.T, der []byte, signer crypto.Signer) []byte {
+// signedAnew signs a certificate with ECDSA and a hash that crypto/x509 does not offer.
+func signedAnew(t *testing.T, der []byte, signer crypto.Signer, algorithm asn1.ObjectIdentifier, hash crypto.Hash) []byte {
 	t.Helper()
 	var outer struct {
 		TBS       asn1.RawValue
@@ -171,10 +191,11 @@ func withSHA1(t *testing.T, der []byte, signer crypto.Signer) []byte {
 		t.Fatal(err)
 	}
 	old := mustASN1(t, outer.Algorithm)
-	outer.Algorithm.Algorithm = asn1.ObjectIdentifier{1, 2, 840, 10045, 4, 1} // RFC 3279 section 2.2.3
+	outer.Algorithm.Algorithm = algorithm
 	outer.TBS.Bytes, outer.TBS.FullBytes = bytes.Replace(outer.TBS.Bytes, old, mustASN1(t, outer.Algorithm), 1), nil
-	sum := sha1.Sum(mustASN1(t, outer.TBS)) //nolint:gosec // see import
-	signature, err := signer.Sign(rand.Reader, sum[:], crypto.SHA1)
+	digest := hash.New()
+	_, _ = digest.Write(mustASN1(t, outer.TBS))
+	signature, err := signer.Sign(rand.Reader, digest.Sum(nil), hash)
 	if err != nil {
 		t.Fatal(err)
 	}

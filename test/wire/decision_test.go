@@ -59,6 +59,21 @@ type keyRefusal struct {
 	setUp        string                            // of that device; an enrollment with the key if empty
 }
 
+// enrollment returns the enrollment of a row's device, "" if it has none.
+func (r keyRefusal) enrollment(key string) string {
+	body := r.setUp
+	switch {
+	case body == "none":
+		return ""
+	case body == "":
+		body = `{"registrationId": "` + r.name + `", "attestation": {"type": "symmetricKey", "symmetricKey": {"primaryKey": %q, "secondaryKey": %q}}}`
+	}
+	if strings.Contains(body, "%q") {
+		body = fmt.Sprintf(body, key, key)
+	}
+	return body
+}
+
 // keyRefusals is the table of symmetric key refusals.
 var keyRefusals = []keyRefusal{
 	{name: "malformed", reason: "token-malformed", token: func(*world, []byte) string { return "SharedAccessSignature sr=x" }},
@@ -106,14 +121,7 @@ func TestKeyRefusalsAreFound(t *testing.T) {
 	encoded := base64.StdEncoding.EncodeToString(key)
 	for _, row := range keyRefusals {
 		t.Run(row.name, func(t *testing.T) {
-			body := row.setUp
-			if body == "" {
-				body = `{"registrationId": "` + row.name + `", "attestation": {"type": "symmetricKey", "symmetricKey": {"primaryKey": %q, "secondaryKey": %q}}}`
-			}
-			if strings.Contains(body, "%q") {
-				body = fmt.Sprintf(body, encoded, encoded)
-			}
-			if body != "none" {
+			if body := row.enrollment(encoded); body != "" {
 				w.must(t, "PUT", "/enrollments/"+row.name, body)
 			}
 			token := row.token(w, key)

@@ -1,6 +1,7 @@
 package wire_test
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -24,6 +25,9 @@ const (
 	byLeaf     = `PUT /enrollments/dev-$ {"registrationId": "dev-$", "attestation": {"type": "x509", "x509": {"clientCertificates": {"primary": {"certificate": "{{pem:$dev}}"}}}}}`
 	byLeafOff  = `PUT /enrollments/dev-$ {"registrationId": "dev-$", "provisioningStatus": "disabled", "attestation": {"type": "x509", "x509": {"clientCertificates": {"primary": {"certificate": "{{pem:$dev}}"}}}}}`
 	bySAS      = `PUT /enrollments/dev-$ {"registrationId": "dev-$", "attestation": {"type": "symmetricKey"}}`
+
+	verifyOther = `PUT {{instance}}/certificates/other-$ {"properties": {"certificate": "{{der:$mid}}", "isVerified": true}}`
+	byOtherRef  = `PUT /enrollments/dev-$ {"registrationId": "dev-$", "attestation": {"type": "x509", "x509": {"caReferences": {"primary": "other-$"}}}}`
 )
 
 // refusal is one way to be refused, or to be let in beside it.
@@ -162,6 +166,48 @@ var refusals = []refusal{
 		status: 401, message: "Invalid certificate", reason: "weak-signature",
 		check: "signature: FAILED (CN=dev-$ is signed with ECDSA-SHA1, which is too weak)",
 	},
+	{
+		name: "leaf with a signature algorithm that is not supported", certs: []string{rootCert, underRoot + " flaw sha224"},
+		setUp: []string{verifyRoot, byRoot}, with: "$dev",
+		status: 401, message: "Invalid certificate", reason: "unsupported-signature",
+		check: "signature: FAILED (CN=dev-$ is signed with ECDSA-SHA224, which is not supported)",
+	},
+	{
+		name: "a CA presents its own certificate", certs: []string{`$root = root "dev-$"`}, setUp: []string{verifyRoot, byRoot}, with: "$root",
+		status: 401, message: "Unauthorized", reason: "ca-presented-as-device", check: "device certificate: FAILED (the presented certificate is that of",
+	},
+	{
+		name: "unknown critical extension", certs: []string{rootCert, underRoot + " flaw critical"}, setUp: []string{verifyRoot, byRoot}, with: "$dev",
+		status: 401, message: "Invalid certificate", reason: "chain-rule",
+		check: "critical extensions: FAILED (CN=dev-$ has the critical extension 1.3.6.1.4.1.99999.1, which is not supported)",
+	},
+	{
+		name:  "name outside the constraints of the CA",
+		certs: []string{rootCert + " flaw plant-only", underRoot + " flaw other-site"}, setUp: []string{verifyRoot, byRoot}, with: "$dev",
+		status: 401, message: "Invalid certificate", reason: "chain-rule", check: "name constraints: FAILED (",
+	},
+	{
+		name: "an individual enrollment that refers to another CA", certs: []string{rootCert, underRoot, `$mid = root "Other $"`},
+		setUp: []string{verifyRoot, verifyOther, byOtherRef}, with: "$dev",
+		status: 401, message: "CA certificate not found.", reason: "other-ca",
+		check: "proof of possession: FAILED (the chain reaches none of the enrollment's CA certificates: [other-$])",
+	},
+	{
+		name: "two common names", certs: []string{ownCert + " flaw two-names"}, setUp: []string{byLeaf}, with: "$dev",
+		status: 401, message: "Invalid certificate", reason: "name-mismatch", check: "common name: FAILED (the leaf has 2 common names, ",
+	},
+	{
+		name: "CA key without the right to sign", certs: []string{rootCert, midCert + " flaw no-cert-sign", devCert + " flaw bare"},
+		setUp: []string{verifyRoot, byRoot}, with: "$dev $mid",
+		status: 401, message: "Invalid certificate", reason: "signer-not-ca",
+		check: "signer is a CA: FAILED (CN=Mid $ has a keyUsage without keyCertSign)",
+	},
+	{
+		name: "path length exceeded", certs: []string{rootCert + " flaw no-path", midCert + " flaw bare-ca", devCert + " flaw bare"},
+		setUp: []string{verifyRoot, byRoot}, with: "$dev $mid",
+		status: 401, message: "Invalid certificate", reason: "signer-not-ca",
+		check: "signer is a CA: FAILED (CN=Root $ allows 0 CAs below it, the chain has 1)",
+	},
 }
 
 func TestRefusals(t *testing.T) {
@@ -178,7 +224,16 @@ func TestRefusals(t *testing.T) {
 // play sets a row up and returns what its device hears, and the check that has to fail.
 func (w *world) play(t *testing.T, i int, row refusal) (r reply, check string) {
 	t.Helper()
-	fill := func(s string) string { return strings.ReplaceAll(s, "$", fmt.Sprint(i)) }
+	id, with := w.setUp(t, fmt.Sprint(i), row)
+	r = w.send(t, "PUT", "/"+w.info.IDScope+"/registrations/"+id+"/register", "{}", with...)
+	return r, strings.ReplaceAll(row.check, "$", fmt.Sprint(i))
+}
+
+// setUp makes the certificates and records of a row, with a mark for "$", and returns its
+// device's registration ID and what that presents.
+func (w *world) setUp(t *testing.T, mark string, row refusal) (id string, with []string) {
+	t.Helper()
+	fill := func(s string) string { return strings.ReplaceAll(s, "$", mark) }
 	for _, line := range row.certs {
 		w.declare(t, fill(line))
 	}
@@ -187,12 +242,7 @@ func (w *world) play(t *testing.T, i int, row refusal) (r reply, check string) {
 		path, body, _ := strings.Cut(rest, " ")
 		w.must(t, method, w.expand(t, path, plain), w.expand(t, body, inJSON))
 	}
-	id := "dev-$"
-	if row.id != "" {
-		id = row.id
-	}
-	r = w.send(t, "PUT", "/"+w.info.IDScope+"/registrations/"+fill(id)+"/register", "{}", strings.Fields(fill(row.with))...)
-	return r, fill(row.check)
+	return fill(cmp.Or(row.id, "dev-$")), strings.Fields(fill(row.with))
 }
 
 // wasRefused compares what the device heard, and what stands in the log, with row.

@@ -1,9 +1,7 @@
 package wire_test
 
 import (
-	"bytes"
 	"crypto/tls"
-	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"io"
@@ -118,7 +116,7 @@ func sha1Handshake(t *testing.T, w *world) string {
 	}
 	defer raw.Close()
 	config := &tls.Config{InsecureSkipVerify: true, MaxVersion: tls.VersionTLS12} //nolint:gosec // SHA-1 is what is tested
-	c := tls.Client(&sha1Only{Conn: raw}, config)
+	c := tls.Client(offering(13, 2, 3, 2, 1)(raw), config)                        // ECDSA and RSA with SHA-1
 	if err := c.HandshakeContext(t.Context()); err == nil || errors.Is(err, io.EOF) {
 		t.Errorf("handshake: %v", err)
 	}
@@ -130,33 +128,4 @@ func sha1Handshake(t *testing.T, w *world) string {
 	}
 	t.Fatal("nothing is recorded")
 	return ""
-}
-
-// sha1Only is a client's connection whose ClientHello names no other signatures than SHA-1.
-type sha1Only struct {
-	net.Conn
-	done bool
-}
-
-func (c *sha1Only) Write(p []byte) (int, error) {
-	if !c.done {
-		p = bytes.Clone(p)
-		c.done = weaken(p)
-	}
-	return c.Conn.Write(p)
-}
-
-// weaken replaces the list in the extension signature_algorithms by ECDSA and RSA with SHA-1.
-func weaken(hello []byte) bool {
-	for i := range len(hello) - 6 {
-		outer, inner := binary.BigEndian.Uint16(hello[i+2:]), binary.BigEndian.Uint16(hello[i+4:])
-		if hello[i] != 0 || hello[i+1] != 13 || inner == 0 || outer != inner+2 || i+6+int(inner) > len(hello) {
-			continue
-		}
-		for at := i + 6; at < i+6+int(inner); at += 4 {
-			copy(hello[at:i+6+int(inner)], []byte{2, 3, 2, 1})
-		}
-		return true
-	}
-	return false
 }
