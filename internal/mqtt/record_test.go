@@ -51,6 +51,10 @@ func (w *world) refusedCases(t *testing.T) []refusedCase {
 			"CONNACK 4", "{idScope}",
 		},
 		{
+			"registration ID", func(p *packet.Connect) { p.Username = "0ne00000000/registrations/dev%201/api-version=2019-03-31" }, nil, nil, nil,
+			dps.ReasonRegistrationIDMalformed, "dev-1", "dev%201", "CONNACK 4", "1 to 128",
+		},
+		{
 			"client ID", func(p *packet.Connect) { p.ClientID = "dev-2" }, nil, nil, nil, dps.ReasonClientIDMismatch, "dev-1", `"dev-2"`, not,
 			"client ID",
 		},

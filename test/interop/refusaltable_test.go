@@ -123,7 +123,7 @@ What Mooring answers to a device that it does not let in, and what the device's 
 then sees of it. Which check failed is not told to the device; ` + "`mooring why`" + ` says it, for
 the registration ID or for the tracking ID of the answer. The Node.js SDK has that ID in the
 body of the answer, ` + "`err.result`" + ` or ` + "`err.responseBody`" + `; the Python SDK has it in its debug log; the Java SDK
-has it in the message of the exception's cause.
+has it in the message of the exception's cause. [refusals.md](refusals.md) has every reason, also those before a request.
 
 - Over MQTT a request is answered on the topic ` + "`$dps/registrations/res/{status}/`" + `; CONNACK is the answer to
   CONNECT itself. *disabled* is no error status: it is the final answer to a poll.

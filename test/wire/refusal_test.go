@@ -27,7 +27,8 @@ const (
 	bySAS      = `PUT /enrollments/dev-$ {"registrationId": "dev-$", "attestation": {"type": "symmetricKey"}}`
 
 	verifyOther = `PUT {{instance}}/certificates/other-$ {"properties": {"certificate": "{{der:$mid}}", "isVerified": true}}`
-	byOtherRef  = `PUT /enrollments/dev-$ {"registrationId": "dev-$", "attestation": {"type": "x509", "x509": {"caReferences": {"primary": "other-$"}}}}`
+	byOtherRef  = `PUT /enrollments/dev-$ {"registrationId": "dev-$", ` +
+		`"attestation": {"type": "x509", "x509": {"caReferences": {"primary": "other-$"}}}}`
 )
 
 // refusal is one way to be refused, or to be let in beside it.
@@ -174,10 +175,12 @@ var refusals = []refusal{
 	},
 	{
 		name: "a CA presents its own certificate", certs: []string{`$root = root "dev-$"`}, setUp: []string{verifyRoot, byRoot}, with: "$root",
-		status: 401, message: "Unauthorized", reason: "ca-presented-as-device", check: "device certificate: FAILED (the presented certificate is that of",
+		status: 401, message: "Unauthorized", reason: "ca-presented-as-device",
+		check: "device certificate: FAILED (the presented certificate is that of",
 	},
 	{
-		name: "unknown critical extension", certs: []string{rootCert, underRoot + " flaw critical"}, setUp: []string{verifyRoot, byRoot}, with: "$dev",
+		name: "unknown critical extension", certs: []string{rootCert, underRoot + " flaw critical"}, setUp: []string{verifyRoot, byRoot},
+		with:   "$dev",
 		status: 401, message: "Invalid certificate", reason: "chain-rule",
 		check: "critical extensions: FAILED (CN=dev-$ has the critical extension 1.3.6.1.4.1.99999.1, which is not supported)",
 	},

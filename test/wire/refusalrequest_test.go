@@ -124,8 +124,9 @@ func otherCertificateAttempt() attempt {
 		id := "dev-" + mark
 		w.declare(t, mark+` = device "`+id+`"`)
 		w.declare(t, mark+`b = device "`+id+`"`)
-		w.must(t, "PUT", "/enrollments/"+id, w.expand(t, `{"registrationId": "`+id+`", "attestation": {"type": "x509", "x509": {"clientCertificates": {`+
-			`"primary": {"certificate": "{{pem:`+mark+`}}"}, "secondary": {"certificate": "{{pem:`+mark+`b}}"}}}}}`, inJSON))
+		w.must(t, "PUT", "/enrollments/"+id, w.expand(t, `{"registrationId": "`+id+`", "attestation": {"type": "x509", `+
+			`"x509": {"clientCertificates": {"primary": {"certificate": "{{pem:`+mark+`}}"}, `+
+			`"secondary": {"certificate": "{{pem:`+mark+`b}}"}}}}}`, inJSON))
 		o := operation{id: id, version: "2019-03-31", scope: w.info.IDScope, with: []string{mark}}
 		carrier := transports[transport]
 		o.operation = w.begins(t, carrier, o)
@@ -203,7 +204,8 @@ func certificateAttempts(*testing.T, *world) []attempt {
 			certs: []string{rootCert, underRoot},
 			setUp: []string{
 				verifyRoot, byRoot,
-				`PUT /enrollments/other-$ {"registrationId": "other-$", "attestation": {"type": "x509", "x509": {"clientCertificates": {"primary": {"certificate": "{{pem:$dev}}"}}}}}`,
+				`PUT /enrollments/other-$ {"registrationId": "other-$", "attestation": {"type": "x509", ` +
+					`"x509": {"clientCertificates": {"primary": {"certificate": "{{pem:$dev}}"}}}}}`,
 			},
 			with: "$dev", reason: "certificate-of-another-enrollment",
 		}, everyTransport),
@@ -245,9 +247,9 @@ func tokenAttempts(t *testing.T, w *world) []attempt {
 	for _, row := range keyRefusals {
 		all = append(all, attempt{dps.Reason(row.reason), everyTransport, func(t *testing.T, w *world, transport, _ string) heard {
 			t.Helper()
-			if body := row.enrollment(base64.StdEncoding.EncodeToString(key)); w.send(t, "GET", "/enrollments/"+row.name, "").status == http.StatusNotFound &&
-				body != "" {
-				w.must(t, "PUT", "/enrollments/"+row.name, body)
+			path, body := "/enrollments/"+row.name, row.enrollment(base64.StdEncoding.EncodeToString(key))
+			if body != "" && w.send(t, "GET", path, "").status == http.StatusNotFound {
+				w.must(t, "PUT", path, body)
 			}
 			return w.isRefused(t, transport, operation{
 				name: "register", id: row.name, scope: w.info.IDScope, version: "2019-03-31", token: row.token(w, key),
