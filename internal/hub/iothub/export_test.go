@@ -36,3 +36,10 @@ func ReadIdentity(header http.Header, body []byte) (etag string, a dps.HubAuthen
 
 // ReadTwin is readTwin.
 func ReadTwin(body []byte) (dps.Twin, error) { return readTwin(body) }
+
+// Pacers returns of how many hubs the pool remembers the rate.
+func (p *Pool) Pacers() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.pacers)
+}
