@@ -11,6 +11,7 @@ GO       ?= go
 FUZZTIME ?= 10s
 SAMPLE   ?= 0
 SEED     ?= 1
+MATCH    ?=
 SHOTS    ?=
 ARGS     ?=
 VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
@@ -125,7 +126,7 @@ fuzz: ## every fuzz target for FUZZTIME; the go command keeps what it finds in i
 .PHONY: mutants
 mutants: $(PIP_STAMP) ## change the product in one place at a time; at least 95 % have to be noticed (PACKAGES, SAMPLE=200, SEED=2)
 	$(call say,mutants of $(PACKAGES))
-	@nice $(GO) run ./test/mutants -sample $(SAMPLE) -seed $(SEED) $(PACKAGES)
+	@nice $(GO) run ./test/mutants -sample $(SAMPLE) -seed $(SEED) -match '$(MATCH)' $(PACKAGES)
 
 .PHONY: interop
 interop: $(PIP_STAMP) $(NPM_STAMPS) $(MVN_STAMP) ## the official SDKs against a real service

@@ -15,6 +15,8 @@ import (
 	"math/rand/v2"
 	"os"
 	"os/signal"
+	"regexp"
+	"slices"
 	"time"
 )
 
@@ -24,6 +26,7 @@ type options struct {
 	threshold float64
 	patience  time.Duration
 	list      bool
+	match     *regexp.Regexp
 	explained explained
 }
 
@@ -44,6 +47,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	flags.Float64Var(&o.threshold, "threshold", 95, "fail below this percentage of killed mutants")
 	flags.DurationVar(&o.patience, "patience", 10*time.Second, "a mutant's tests may take five times as long as without it, and so much more")
 	flags.BoolVar(&o.list, "list", false, "list the mutants and try none")
+	match := flags.String("match", "", "try only the mutants whose description matches this regular expression")
 	file := flags.String("explained", "test/mutants/explained.txt", "file that says which mutants may survive, and why")
 	if err := flags.Parse(args); err != nil {
 		return err
@@ -52,6 +56,9 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 		return errors.New("name packages, such as internal/sas")
 	}
 	var err error
+	if o.match, err = regexp.Compile(*match); err != nil {
+		return fmt.Errorf("-match: %w", err)
+	}
 	if o.explained, err = readExplained(*file); err != nil {
 		return fmt.Errorf("%s: %w", *file, err)
 	}
@@ -123,6 +130,7 @@ func (o options) mutate(ctx context.Context, list, work string, out io.Writer) (
 
 // choose returns the sample.
 func (o options) choose(all []mutant) []mutant {
+	all = slices.DeleteFunc(slices.Clone(all), func(m mutant) bool { return !o.match.MatchString(m.description) })
 	if o.sample <= 0 || o.sample >= len(all) {
 		return all
 	}

@@ -32,16 +32,32 @@ func TestRewrite(t *testing.T) {
 		},
 		{"boundary", "y := a < b", []string{"boundary: a < b"}, "y := (mutantOn(1) && (a <= b) || !mutantOn(1) && (a < b))"},
 		{"comparison", "y := a != b", []string{"negated: a != b"}, "y := ((a != b) != mutantOn(1))"},
-		{"cases", "switch { case a: }", []string{"case never: a", "case always: a"}, "switch { case ((((a) || mutantOn(2))) && !mutantOn(1)): }"},
+		{
+			"cases", "switch { case a: }",
+			[]string{"case never: a", "case always: a"},
+			"switch { case ((((a) || mutantOn(2))) && !mutantOn(1)): }",
+		},
 		{"cases of a value", "switch x { case a: }", nil, "switch x { case a: }"},
-		{"loop", "for a { continue }", []string{"loop left out: a", "left out: continue"}, "for ((a) && !mutantOn(1)) { if !mutantOn(2) { continue } }"},
-		{"statements", "x++; defer f()", []string{"left out: x++", "left out: defer f()"}, "if !mutantOn(1) { x++ }; if !mutantOn(2) { defer f() }"},
-		{"logs and locks", "log.Info(1); mu.Lock(); defer mu.Unlock(); panic(1)", nil, "log.Info(1); mu.Lock(); defer mu.Unlock(); panic(1)"},
+		{
+			"loop", "for a { continue }",
+			[]string{"loop left out: a", "left out: continue"},
+			"for ((a) && !mutantOn(1)) { if !mutantOn(2) { continue } }",
+		},
+		{
+			"statements", "x++; defer f()",
+			[]string{"left out: x++", "left out: defer f()"},
+			"if !mutantOn(1) { x++ }; if !mutantOn(2) { defer f() }",
+		},
+		{
+			"logs and locks", "log.Info(1); mu.Lock(); defer mu.Unlock(); panic(1)", nil,
+			"log.Info(1); mu.Lock(); defer mu.Unlock(); panic(1)",
+		},
 		{"no return values", "return", nil, "return"},
 		{
 			"function in a function", "f(func() (a, b int, err error) { return 1, 2, nil })",
 			[]string{"left out: f(func() (a, b int, err error) { return 1, 2, nil })", "zero value: return 1, 2, nil"},
-			"if !mutantOn(1) { f(func() (a, b int, err error) { if mutantOn(2) { return func() (_ int, _ int, _ error) { return }() }; return 1, 2, nil }) }",
+			"if !mutantOn(1) { f(func() (a, b int, err error) { " +
+				"if mutantOn(2) { return func() (_ int, _ int, _ error) { return }() }; return 1, 2, nil }) }",
 		},
 		{"truth", "f := func() bool { return true }", []string{"negated: true"}, "f := func() bool { return ((true) != mutantOn(1)) }"},
 		{"nothing to make zero", "f := func() (T, error) { return T{}, nil }", nil, "f := func() (T, error) { return T{}, nil }"},
@@ -103,7 +119,8 @@ func TestAnswersToErrors(t *testing.T) {
 		got[strings.TrimPrefix(m.description, "p/f.go: F: ")] = m.ofError
 	}
 	want := map[string]bool{
-		"if never: err != nil": true, "if always: err != nil": false, "left out: g()": true, "zero value: return err": true, "left out: h()": false,
+		"if never: err != nil": true, "if always: err != nil": false, "left out: g()": true, "zero value: return err": true,
+		"left out: h()": false,
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("in the answer to an error (-want +got):\n%s", diff)

@@ -3,6 +3,7 @@ package main
 import (
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 )
@@ -109,7 +110,7 @@ func TestSampleIsRepeatable(t *testing.T) {
 	for i := range all {
 		all[i].id = i
 	}
-	o := options{sample: 10, seed: 3}
+	o := options{sample: 10, seed: 3, match: regexp.MustCompile("")}
 	first, second := o.choose(all), o.choose(all)
 	o.seed = 4
 	other := o.choose(all)
@@ -117,6 +118,11 @@ func TestSampleIsRepeatable(t *testing.T) {
 	for i := range first {
 		same = same && first[i].id == second[i].id
 		differs = differs || first[i].id != other[i].id
+	}
+	all[7].description = "a/b.go: F: x"
+	o.match = regexp.MustCompile(`^a/b\.go`)
+	if only := o.choose(all); len(only) != 1 || only[0].id != 7 {
+		t.Errorf("of one file: %v", only)
 	}
 	if len(first) != 10 || !same || !differs {
 		t.Errorf("%v, %v, %v", first, second, other)

@@ -39,7 +39,8 @@ func TestCodesAtTheirBounds(t *testing.T) {
 		name   string
 		number int
 	}{
-		`-1`: {}, `0`: {}, `1`: {number: 1}, `""`: {}, `"Code2"`: {name: "Code2"}, `"` + longest + `"`: {name: longest}, `"` + longest + `n"`: {}, `"é"`: {},
+		`-1`: {}, `0`: {}, `1`: {number: 1}, `""`: {}, `"Code2"`: {name: "Code2"}, `"é"`: {},
+		`"` + longest + `"`: {name: longest}, `"` + longest + `n"`: {},
 	} {
 		body := []byte(`{"errorCode":` + code + `}`)
 		message, err := json.Marshal(map[string]string{"Message": string(body)})
@@ -57,7 +58,9 @@ func TestCodesAtTheirBounds(t *testing.T) {
 // identity that would be written back.
 func TestIdentityThatCannotBeRead(t *testing.T) {
 	t.Parallel()
-	for _, body := range []string{``, `null`, `[]`, `"x"`, `{"etag":1}`, `{"etag":"a"`, `{}`, `{"etag":""}`, `{"etag":"a b"}`, `{"etag":"é"}`} {
+	for _, body := range []string{
+		``, `null`, `[]`, `"x"`, `{"etag":1}`, `{"etag":"a"`, `{}`, `{"etag":""}`, `{"etag":"a b"}`, `{"etag":"é"}`,
+	} {
 		if etag, _, err := iothub.ReadIdentity(nil, []byte(body)); err == nil {
 			t.Errorf("%s: read, with etag %q", body, etag)
 		}
@@ -151,4 +154,27 @@ func TestPauseOutlivesTheClient(t *testing.T) {
 			t.Errorf("%d hubs are remembered, want none", n)
 		}
 	})
+}
+
+// TestHubIsGoneBesideOthers holds that the observer hears of a hub that is forgotten while other
+// hubs stay, and that only theirs is remembered.
+func TestHubIsGoneBesideOthers(t *testing.T) {
+	t.Parallel()
+	seen := &watcher{}
+	pool := poolOf(direct(inMemory(fakehub.Options{})), func(o *iothub.Options) { o.Observer = seen })
+	other := someLink
+	other.ID, other.HostName = "other", "other.example"
+	pool.Hub(someLink)
+	pool.Hub(other)
+	pool.Forget(someLink.Instance, someLink.ID)
+	want := "hub.example is unknown, other.example is unknown, hub.example is gone"
+	if got := strings.Join(seen.all(), ", "); got != want || pool.Pacers() != 1 {
+		t.Errorf("heard %s, want %s; %d hubs are remembered", got, want, pool.Pacers())
+	}
+	if err := pool.Close(); err != nil {
+		t.Error(err)
+	}
+	if got := seen.all(); got[len(got)-1] != "other.example is gone" {
+		t.Errorf("heard %v when the pool was closed", got)
+	}
 }
