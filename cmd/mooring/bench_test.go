@@ -23,11 +23,11 @@ func TestBenchUsage(t *testing.T) {
 		{[]string{"tls", "--duration", "0s"}, exitUsage, "rounds or duration"},
 		{[]string{"compare", "--devices", "0"}, exitUsage, "--devices"},
 		{[]string{"idle", "--connections", "0"}, exitUsage, "--connections"},
-		{nil, exitError, "no service has run on"},
-		{[]string{"--duration", "1s"}, exitError, "no service has run on"},
-		{[]string{"tls"}, exitError, "no service has run on"},
-		{[]string{"compare"}, exitError, "no service has run on"},
-		{[]string{"idle"}, exitError, "no service has run on"},
+		{nil, exitError, "contains no database"},
+		{[]string{"--duration", "1s"}, exitError, "contains no database"},
+		{[]string{"tls"}, exitError, "contains no database"},
+		{[]string{"compare"}, exitError, "contains no database"},
+		{[]string{"idle"}, exitError, "contains no database"},
 	}
 	for _, tt := range tests {
 		t.Run(strings.Join(tt.args, " "), func(t *testing.T) {

@@ -83,7 +83,7 @@ func TestComputeDeviceKeyRefuses(t *testing.T) {
 		{"no such file", []string{"a", "--key", "@" + empty + ".not"}, exitError, "--key: open"},
 		{"empty file", []string{"a", "--key", "@" + empty}, exitError, "--key: the file is empty"},
 		{"bad connection string", []string{"a", "--enrollment-id", "g", "--login", "SharedAccessKey=s3cret!"}, exitError, "--login: connection string"},
-		{"no service", []string{"a", "--enrollment-id", "g", "--data", filepath.Join(t.TempDir(), "none")}, exitError, "no service has run"},
+		{"no service", []string{"a", "--enrollment-id", "g", "--data", filepath.Join(t.TempDir(), "none")}, exitError, "contains no database"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
