@@ -165,7 +165,7 @@ func (d dataDir) checkDatabase() error {
 	case state == "":
 		return nil
 	case len(d.pieces()) == 0:
-		return fmt.Errorf("%s contains no database; start a service with: mooring serve --data %s", d.path, d.path)
+		return fmt.Errorf("%s contains no database: no service has run on it; start one with: mooring serve --data %s", d.path, d.path)
 	}
 	return fmt.Errorf("%s %s. %s", d.database(), state, d.restoreHint())
 }
