@@ -313,7 +313,7 @@ func TestRestoreRefusesWhatItDoesNotKnow(t *testing.T) {
 		files  []string
 		want   string
 	}{
-		{"newer schema", known + 1, []string{"master.key", "mooring.db"}, "made by mooring 9.9.9"},
+		{"newer schema", known + 1, []string{"master.key", "mooring.db"}, "created by mooring 9.9.9"},
 		{"another file", known, []string{"master.key", "mooring.db", "runtime.json"}, "runtime.json"},
 		{"no key", known, []string{"mooring.db"}, "lacks master.key"},
 		{"no database", known, []string{"master.key"}, "lacks mooring.db"},
