@@ -1,14 +1,13 @@
 package main
 
 import (
-	"errors"
 	"io"
-	"os"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/mooring-iot/mooring/internal/dps"
+	"github.com/mooring-iot/mooring/internal/durable"
 	"github.com/mooring-iot/mooring/internal/transfer"
 )
 
@@ -73,26 +72,6 @@ func (o *exportOptions) run(cmd *cobra.Command, e *env) error {
 	if o.output == "" || o.output == standardOutput {
 		return export(e.out)
 	}
-	return replaceFile(o.output, export)
-}
-
-// replaceFile writes a file that only its owner may read. Until it is whole, one that
-// is there stays.
-func replaceFile(name string, write func(io.Writer) error) error {
-	temporary := name + ".tmp"
-	f, err := os.OpenFile(temporary, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
-	if err != nil {
-		return err
-	}
-	err = write(f)
-	if err == nil {
-		err = f.Sync()
-	}
-	if err = errors.Join(err, f.Close()); err == nil {
-		err = os.Rename(temporary, name)
-	}
-	if err != nil {
-		return errors.Join(err, os.Remove(temporary))
-	}
-	return nil
+	// Until the file is whole, one that is there stays; only its owner may read it.
+	return durable.File{Path: o.output, Mode: 0o600, Temp: o.output + ".tmp"}.Write(export)
 }

@@ -14,6 +14,7 @@ import (
 	"strings"
 
 	"github.com/mooring-iot/mooring/internal/dps"
+	"github.com/mooring-iot/mooring/internal/durable"
 	"github.com/mooring-iot/mooring/internal/transfer"
 	"github.com/mooring-iot/mooring/wire"
 )
@@ -356,11 +357,7 @@ func (s *importSource) save() error {
 	if err != nil {
 		return err
 	}
-	temporary := s.progressFile() + ".tmp"
-	if err := os.WriteFile(temporary, text, 0o600); err != nil {
-		return err
-	}
-	return os.Rename(temporary, s.progressFile())
+	return durable.File{Path: s.progressFile(), Mode: 0o600, Temp: s.progressFile() + ".tmp"}.WriteBytes(text)
 }
 
 // interrupted says how to go on after err.

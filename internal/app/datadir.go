@@ -13,6 +13,7 @@ import (
 
 	"github.com/gofrs/flock"
 
+	"github.com/mooring-iot/mooring/internal/durable"
 	"github.com/mooring-iot/mooring/internal/seal"
 )
 
@@ -124,11 +125,7 @@ func (d dataDir) writeRuntime(r runtime) error {
 	if old, err := os.ReadFile(d.runtimeFile()); err == nil && bytes.Equal(old, text) {
 		return nil
 	}
-	temp := d.runtimeFile() + ".new"
-	if err := os.WriteFile(temp, text, 0o600); err != nil {
-		return err
-	}
-	return os.Rename(temp, d.runtimeFile())
+	return durable.File{Path: d.runtimeFile(), Mode: 0o600, Temp: d.runtimeFile() + ".new"}.WriteBytes(text)
 }
 
 func (d dataDir) readRuntime() (runtime, error) {

@@ -9,8 +9,8 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/mooring-iot/mooring/internal/backup"
 	"github.com/mooring-iot/mooring/internal/config"
+	"github.com/mooring-iot/mooring/internal/durable"
 	"github.com/mooring-iot/mooring/internal/store/sqlite"
 	"github.com/mooring-iot/mooring/internal/store/sqlite/pagesum"
 )
@@ -126,7 +126,7 @@ func (d dataDir) beginFirstStart() error {
 	if err := f.Close(); err != nil {
 		return err
 	}
-	return backup.SyncDir(d.path)
+	return durable.SyncDir(d.path)
 }
 
 // endFirstStart notes that the directory is complete.

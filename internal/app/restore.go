@@ -13,6 +13,7 @@ import (
 	"strings"
 
 	"github.com/mooring-iot/mooring/internal/backup"
+	"github.com/mooring-iot/mooring/internal/durable"
 	"github.com/mooring-iot/mooring/internal/store/sqlite"
 )
 
@@ -165,7 +166,7 @@ func (d dataDir) restoreBeside(ctx context.Context, b *backup.Backup) (err error
 	if err := os.Rename(temp, d.path); err != nil {
 		return err
 	}
-	return backup.SyncDir(parent)
+	return durable.SyncDir(parent)
 }
 
 // restoreInside fills an empty directory: it may be a mount point, or its parent not
@@ -193,7 +194,7 @@ func (d dataDir) restoreInside(ctx context.Context, b *backup.Backup) (err error
 	if err := d.takeOver(temp); err != nil {
 		return err
 	}
-	return backup.SyncDir(d.path)
+	return durable.SyncDir(d.path)
 }
 
 // takeOver moves all that is in temp into d, the database first and the master key

@@ -9,7 +9,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"runtime"
+
+	"github.com/mooring-iot/mooring/internal/durable"
 )
 
 // Content writes the content of one file; it must be as long as the manifest says.
@@ -39,22 +40,23 @@ func Create(ctx context.Context, path string, o CreateOptions) (size int64, err 
 		return 0, err
 	}
 	defer func() { err = errors.Join(err, work.close()) }()
-	temp, err := os.OpenFile(work.file(), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	out := durable.File{Path: path, Mode: 0o600, Temp: work.file(), Keep: true}
+	var written count
+	err = out.Write(func(w io.Writer) error {
+		return write(ctx, io.MultiWriter(w, &written), o)
+	})
 	if err != nil {
 		return 0, err
 	}
-	err = write(ctx, temp, o)
-	if err == nil {
-		err = temp.Sync()
-	}
-	info, statErr := temp.Stat()
-	if err := errors.Join(err, statErr, temp.Close()); err != nil {
-		return 0, err
-	}
-	if err := publish(temp.Name(), path); err != nil {
-		return 0, err
-	}
-	return info.Size(), SyncDir(dir)
+	return int64(written), nil
+}
+
+// count counts what is written, in bytes.
+type count int64
+
+func (c *count) Write(p []byte) (int, error) {
+	*c += count(len(p))
+	return len(p), nil
 }
 
 // CheckFree fails with fs.ErrExist when there is something at path.
@@ -67,19 +69,6 @@ func CheckFree(path string) error {
 		return nil
 	}
 	return err
-}
-
-// publish gives a finished file its name, unless another has it by now. File systems
-// without hard links leave a moment between the look and the renaming.
-func publish(temp, path string) error {
-	err := os.Link(temp, path)
-	if err == nil || errors.Is(err, fs.ErrExist) {
-		return err
-	}
-	if err := CheckFree(path); err != nil {
-		return err
-	}
-	return os.Rename(temp, path)
 }
 
 func write(ctx context.Context, f io.Writer, o CreateOptions) error {
@@ -128,16 +117,4 @@ func (c *counter) Write(p []byte) (int, error) {
 	n, err := c.w.Write(p)
 	c.left -= int64(n)
 	return n, err
-}
-
-// SyncDir makes the names in dir durable.
-func SyncDir(dir string) error {
-	if runtime.GOOS == "windows" { // which cannot, and need not
-		return nil
-	}
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }

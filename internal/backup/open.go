@@ -11,6 +11,8 @@ import (
 	"path"
 	"path/filepath"
 	"slices"
+
+	"github.com/mooring-iot/mooring/internal/durable"
 )
 
 // Backup is an open backup file, every byte of which was found authentic.
@@ -90,7 +92,7 @@ func (b *Backup) syncDirs(dir string) error {
 	}
 	slices.Sort(names)
 	for _, name := range slices.Compact(names) {
-		if err := SyncDir(filepath.Join(dir, filepath.FromSlash(name))); err != nil {
+		if err := durable.SyncDir(filepath.Join(dir, filepath.FromSlash(name))); err != nil {
 			return err
 		}
 	}

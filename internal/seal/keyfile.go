@@ -11,6 +11,8 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+
+	"github.com/mooring-iot/mooring/internal/durable"
 )
 
 // OpenKey reads the master key from the file at path: 32 random bytes in base64 on
@@ -79,38 +81,9 @@ func checkMode(f *os.File) error {
 func createKey(path string) error {
 	raw := make([]byte, keySize)
 	rand.Read(raw) // never fails
-	dir := filepath.Dir(path)
-	temp, err := os.CreateTemp(dir, "."+filepath.Base(path)+".*") // mode 0600
-	if err != nil {
+	file := durable.File{Path: path, Mode: 0o600, Keep: true}
+	if err := file.WriteBytes([]byte(base64.StdEncoding.EncodeToString(raw) + "\n")); err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
 	}
-	defer func() { _ = os.Remove(temp.Name()) }()
-	if err := writeAndClose(temp, base64.StdEncoding.EncodeToString(raw)+"\n"); err != nil {
-		return err
-	}
-	if err := os.Link(temp.Name(), path); err != nil && !errors.Is(err, fs.ErrExist) {
-		return err
-	}
-	return syncDir(dir)
-}
-
-// writeAndClose returns when content is on the disk.
-func writeAndClose(f *os.File, content string) error {
-	_, err := f.WriteString(content)
-	if err == nil {
-		err = f.Sync()
-	}
-	return errors.Join(err, f.Close())
-}
-
-// syncDir makes the names in dir durable.
-func syncDir(dir string) error {
-	if runtime.GOOS == "windows" { // which cannot, and need not
-		return nil
-	}
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
+	return durable.SyncDir(filepath.Dir(path)) // of the other process's file too
 }

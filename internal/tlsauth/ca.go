@@ -18,6 +18,8 @@ import (
 	"path/filepath"
 	"sync"
 	"time"
+
+	"github.com/mooring-iot/mooring/internal/durable"
 )
 
 const (
@@ -285,9 +287,9 @@ func writeKey(path string, key crypto.PrivateKey) error {
 	if err != nil {
 		return err
 	}
-	return writeFile(path, pem.EncodeToMemory(&pem.Block{Type: pemKey, Bytes: der}), secretMode)
+	return durable.File{Path: path, Mode: secretMode}.WriteBytes(pem.EncodeToMemory(&pem.Block{Type: pemKey, Bytes: der}))
 }
 
 func writeCert(path string, der []byte) error {
-	return writeFile(path, pem.EncodeToMemory(&pem.Block{Type: pemCertificate, Bytes: der}), publicMode)
+	return durable.File{Path: path, Mode: publicMode}.WriteBytes(pem.EncodeToMemory(&pem.Block{Type: pemCertificate, Bytes: der}))
 }

@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"golang.org/x/net/publicsuffix"
+
+	"github.com/mooring-iot/mooring/internal/durable"
 )
 
 // A CA of the service may certify some names only: clients that trust it, in a system's store for
@@ -168,7 +170,7 @@ func (a *authority) extend(n names, now time.Time, log *slog.Logger) error {
 		return err
 	}
 	earlier := append(slices.Clip(a.earlier), present)
-	if err := writeFile(a.earlierFile(), encodeAll(earlier), publicMode); err != nil {
+	if err := (durable.File{Path: a.earlierFile(), Mode: publicMode}).WriteBytes(encodeAll(earlier)); err != nil {
 		return err
 	}
 	if err := a.put(fresh); err != nil {
@@ -196,7 +198,7 @@ func (a *authority) certificates(n names, now time.Time) ([]*x509.Certificate, e
 
 // put writes the certificates of all CAs, and takes them over.
 func (a *authority) put(certs []*x509.Certificate) error {
-	if err := writeFile(a.certFile, encodeAll(certs), publicMode); err != nil {
+	if err := (durable.File{Path: a.certFile, Mode: publicMode}).WriteBytes(encodeAll(certs)); err != nil {
 		return err
 	}
 	for i, c := range a.cas {
