@@ -2,13 +2,13 @@ package service
 
 import (
 	"context"
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"net/url"
 	"strings"
 	"time"
 
+	"github.com/mooring-iot/mooring/internal/connstring"
 	"github.com/mooring-iot/mooring/internal/sas"
 )
 
@@ -92,25 +92,19 @@ var errConnectionString = errors.New(
 // parseConnectionString takes names in any case and order, and ignores those that it
 // does not know.
 func parseConnectionString(text string) (connection, error) {
-	fields := make(map[string]string, 3)
-	for part := range strings.SplitSeq(strings.TrimSuffix(strings.TrimSpace(text), ";"), ";") {
-		name, value, ok := strings.Cut(part, "=")
-		name = strings.ToLower(strings.TrimSpace(name))
-		if _, again := fields[name]; !ok || again {
-			return connection{}, errConnectionString
-		}
-		fields[name] = strings.TrimSpace(value)
+	fields, err := connstring.Parse(text)
+	if err != nil {
+		return connection{}, errConnectionString
 	}
-	c := connection{host: fields["hostname"], keyName: fields["sharedaccesskeyname"]}
-	if c.host == "" || c.keyName == "" || fields["sharedaccesskey"] == "" {
+	c := connection{host: fields.Get(connstring.HostName), keyName: fields.Get(connstring.KeyName)}
+	if c.host == "" || c.keyName == "" || fields.Get(connstring.Key) == "" {
 		return connection{}, errConnectionString
 	}
 	if err := checkHost(c.host); err != nil {
 		return connection{}, fmt.Errorf("connection string: HostName: %w", err)
 	}
-	var err error
-	if c.key, err = base64.StdEncoding.DecodeString(fields["sharedaccesskey"]); err != nil {
-		return connection{}, errors.New("connection string: SharedAccessKey must be base64")
+	if c.key, err = fields.Key(); err != nil {
+		return connection{}, err
 	}
 	return c, nil
 }

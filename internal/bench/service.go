@@ -6,7 +6,6 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -18,6 +17,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/mooring-iot/mooring/internal/connstring"
 	"github.com/mooring-iot/mooring/internal/sas"
 	"github.com/mooring-iot/mooring/wire"
 )
@@ -73,17 +73,18 @@ func (s *Service) HasMQTT() bool {
 
 // ownerToken returns a SAS token for the service API.
 func ownerToken(connectionString string) (string, error) {
-	fields := make(map[string]string)
-	for part := range strings.SplitSeq(connectionString, ";") {
-		name, value, _ := strings.Cut(part, "=")
-		fields[name] = value
+	fields, err := connstring.Parse(connectionString)
+	if err != nil {
+		return "", errNoOwner
 	}
-	key, err := base64.StdEncoding.DecodeString(fields["SharedAccessKey"])
-	if err != nil || len(key) == 0 {
-		return "", errors.New("the service has no connection string of " + ownerPolicy)
+	key, err := fields.Key()
+	if err != nil {
+		return "", errNoOwner
 	}
-	return sas.Sign(fields["HostName"], fields["SharedAccessKeyName"], key, time.Now().Add(tokenLife)), nil
+	return sas.Sign(fields.Get(connstring.HostName), fields.Get(connstring.KeyName), key, time.Now().Add(tokenLife)), nil
 }
+
+var errNoOwner = errors.New("the service has no connection string of " + ownerPolicy)
 
 // host returns the name that devices ask TLS for.
 func (s *Service) host() string {

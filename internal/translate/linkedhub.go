@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/mooring-iot/mooring/internal/connstring"
 	"github.com/mooring-iot/mooring/internal/dps"
 	"github.com/mooring-iot/mooring/wire"
 )
@@ -117,25 +118,23 @@ func hubConnection(text string) (dps.HubDraft, error) {
 	if len(text) > maxConnectionString {
 		return d, dps.Invalidf(field, "is longer than %d bytes", maxConnectionString)
 	}
-	seen := make(map[string]bool)
-	for part := range strings.SplitSeq(strings.TrimSuffix(strings.TrimSpace(text), ";"), ";") {
-		name, value, ok := strings.Cut(part, "=")
-		name, value = strings.ToLower(strings.TrimSpace(name)), strings.TrimSpace(value)
-		if !ok || seen[name] {
-			return d, dps.Invalidf(field, "must have the form HostName=...;SharedAccessKeyName=...;SharedAccessKey=..., each once")
-		}
-		seen[name] = true
-		if err := connectionPart(&d, name, value); err != nil {
+	fields, err := connstring.Parse(text)
+	if err != nil {
+		return d, dps.Invalidf(field, "must have the form HostName=...;SharedAccessKeyName=...;SharedAccessKey=..., each once")
+	}
+	for _, f := range fields {
+		if err := connectionPart(&d, f); err != nil {
 			return d, err
 		}
 	}
 	return d, nil
 }
 
-func connectionPart(d *dps.HubDraft, name, value string) (err error) {
+func connectionPart(d *dps.HubDraft, f connstring.Field) (err error) {
 	const field = "connectionString"
-	switch name {
-	case "hostname":
+	value := f.Value
+	switch {
+	case f.Is(connstring.HostName):
 		if d.Endpoint == "" { // a gateway may have come before
 			d.Endpoint = value
 		}
@@ -143,16 +142,16 @@ func connectionPart(d *dps.HubDraft, name, value string) (err error) {
 		if d.HostName, ok = splitEndpoint(value); !ok || !dps.IsHostName(string(d.HostName)) {
 			return dps.Invalidf(field, "HostName must be a host name, with or without a port")
 		}
-	case "gatewayhostname":
+	case f.Is(connstring.GatewayHostName):
 		d.Endpoint = value
 		if name, ok := splitEndpoint(value); !ok || !dps.IsHostName(string(name)) {
 			return dps.Invalidf(field, "GatewayHostName must be a host name, with or without a port")
 		}
-	case "sharedaccesskeyname":
+	case f.Is(connstring.KeyName):
 		if d.KeyName, err = dps.ParsePolicyName(value); err != nil {
 			return dps.Invalidf(field, "SharedAccessKeyName must be 1 to 64 letters, digits, '-', '_', '.' or '@'")
 		}
-	case "sharedaccesskey":
+	case f.Is(connstring.Key):
 		if value == keyMask {
 			return nil
 		}

@@ -12,10 +12,10 @@ import (
 	"io"
 	"net/http"
 	"net/url"
-	"strings"
 	"testing"
 	"time"
 
+	"github.com/mooring-iot/mooring/internal/connstring"
 	"github.com/mooring-iot/mooring/internal/pki"
 )
 
@@ -40,19 +40,11 @@ type connectionString struct{ host, policy, key string }
 
 // parseConnectionString takes apart HostName=...;SharedAccessKeyName=...;SharedAccessKey=....
 func parseConnectionString(s string) connectionString {
-	var c connectionString
-	for part := range strings.SplitSeq(s, ";") {
-		name, value, _ := strings.Cut(part, "=")
-		switch name {
-		case "HostName":
-			c.host = value
-		case "SharedAccessKeyName":
-			c.policy = value
-		case "SharedAccessKey":
-			c.key = value
-		}
+	fields, err := connstring.Parse(s)
+	if err != nil {
+		return connectionString{} // which nothing accepts
 	}
-	return c
+	return connectionString{fields.Get(connstring.HostName), fields.Get(connstring.KeyName), fields.Get(connstring.Key)}
 }
 
 // token returns a SAS token for the whole host.

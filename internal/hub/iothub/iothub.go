@@ -9,7 +9,6 @@ package iothub
 
 import (
 	"context"
-	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -19,6 +18,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/mooring-iot/mooring/internal/connstring"
 	"github.com/mooring-iot/mooring/wire"
 )
 
@@ -36,26 +36,21 @@ type ConnectionString struct {
 // ParseConnectionString reads "HostName=...;SharedAccessKeyName=...;SharedAccessKey=...",
 // and GatewayHostName where the hub is called through another host.
 func ParseConnectionString(text string) (ConnectionString, error) {
-	fields := make(map[string]string, 4)
-	for part := range strings.SplitSeq(strings.TrimSpace(text), ";") {
-		if part == "" {
-			continue // behind a ; at the end
-		}
-		name, value, ok := strings.Cut(part, "=")
-		if !ok {
-			return ConnectionString{}, errors.New(
-				"connection string: must have HostName, SharedAccessKeyName and SharedAccessKey, each as name=value, separated by ;",
-			)
-		}
-		fields[strings.ToLower(name)] = value
+	fields, err := connstring.Parse(text)
+	if err != nil {
+		return ConnectionString{}, errors.New(
+			"connection string: must have HostName, SharedAccessKeyName and SharedAccessKey, each once as name=value, separated by ;",
+		)
 	}
-	c := ConnectionString{HostName: fields["hostname"], Endpoint: fields["gatewayhostname"], KeyName: fields["sharedaccesskeyname"]}
+	c := ConnectionString{
+		HostName: fields.Get(connstring.HostName), Endpoint: fields.Get(connstring.GatewayHostName), KeyName: fields.Get(connstring.KeyName),
+	}
 	if c.HostName == "" || c.KeyName == "" {
 		return c, errors.New("connection string: HostName and SharedAccessKeyName are required")
 	}
-	key, err := base64.StdEncoding.DecodeString(fields["sharedaccesskey"])
-	if err != nil || len(key) == 0 {
-		return c, errors.New("connection string: SharedAccessKey must be base64")
+	key, err := fields.Key()
+	if err != nil {
+		return c, err
 	}
 	c.Key = key
 	return c, nil
