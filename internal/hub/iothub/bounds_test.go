@@ -2,8 +2,10 @@ package iothub_test
 
 import (
 	"encoding/json"
+	"net"
 	"net/http"
 	"strings"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -176,5 +178,38 @@ func TestHubIsGoneBesideOthers(t *testing.T) {
 	}
 	if got := seen.all(); got[len(got)-1] != "other.example is gone" {
 		t.Errorf("heard %v when the pool was closed", got)
+	}
+}
+
+// TestOnlyAFailedDialIsUndone holds that an attempt whose connection broke later may have made
+// the identity.
+func TestOnlyAFailedDialIsUndone(t *testing.T) {
+	t.Parallel()
+	for op, want := range map[string]bool{"dial": true, "read": false, "write": false} {
+		broken := trip(func(*http.Request) (*http.Response, error) { return nil, &net.OpError{Op: op, Err: syscall.ECONNRESET} })
+		if outcome, err := remote(broken).Put(t.Context(), put("a")); err == nil || outcome.Untouched != want {
+			t.Errorf("%s: untouched %v, %v, want %v", op, outcome.Untouched, err, want)
+		}
+	}
+}
+
+// TestContentType holds that a body is said to be JSON, and that nothing is said where there is
+// none.
+func TestContentType(t *testing.T) {
+	t.Parallel()
+	types := make(map[string]string)
+	hub := inMemory(fakehub.Options{})
+	client := remote(trip(func(r *http.Request) (*http.Response, error) {
+		types[r.Method] = r.Header.Get("Content-Type")
+		return direct(hub)(r)
+	}))
+	if _, err := client.Put(t.Context(), put("a")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := client.Holds(t.Context(), put("a").HubIdentity); err != nil {
+		t.Fatal(err)
+	}
+	if types[http.MethodPost] != "application/json; charset=utf-8" || types[http.MethodGet] != "" {
+		t.Errorf("content types %v", types)
 	}
 }
