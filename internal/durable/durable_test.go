@@ -62,13 +62,19 @@ func TestWrite(t *testing.T) {
 		{"another there", map[string]string{path: "old"}, durable.File{Keep: true}, fs.ErrExist, map[string]string{path: "old"}},
 		{"named temporary file", nil, durable.File{Temp: "dir/t"}, nil, map[string]string{path: "new"}},
 		{
-			"what a crash left", map[string]string{path: "old", "dir/t": "left, and longer"},
-			durable.File{Temp: "dir/t"}, nil, map[string]string{path: "new"},
+			"what a crash left",
+			map[string]string{path: "old", "dir/t": "left, and longer"},
+			durable.File{Temp: "dir/t"},
+			nil,
+			map[string]string{path: "new"},
 		},
 		{"elsewhere", nil, durable.File{Temp: "t", Keep: true}, nil, map[string]string{path: "new"}},
 		{
-			"elsewhere, another there", map[string]string{path: "old"},
-			durable.File{Temp: "t", Keep: true}, fs.ErrExist, map[string]string{path: "old"},
+			"elsewhere, another there",
+			map[string]string{path: "old"},
+			durable.File{Temp: "t", Keep: true},
+			fs.ErrExist,
+			map[string]string{path: "old"},
 		},
 	}
 	for _, tt := range tests {

@@ -4,6 +4,11 @@
 //
 // In JSON Lines and CSV, empty lines and lines that begin with # where a record would begin are
 // passed over. A record has at most wire.MaxImportLine bytes.
+//
+// CSV is written by encoding/csv and read by code of our own. The reader of encoding/csv
+// buffers a quoted cell of any size before it returns; turns CR LF in a cell into LF, so that a
+// certificate or tag would not come back from an export as it was; and has one error for an unclosed
+// quote and for text behind a quote, which here say what to do.
 package transfer
 
 import (
