@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -210,9 +211,12 @@ func (o *deviceOptions) x509() (device.Credential, error) {
 	if keyText, err = certfile.Text(keyText); err != nil {
 		return nil, fmt.Errorf("reading the certificate and its key: %s %w", key, err)
 	}
+	if o.key == "" && !bytes.Contains(keyText, []byte("PRIVATE KEY-----")) {
+		return nil, fmt.Errorf("%s contains no private key; give its file with --key-path", o.certificate)
+	}
 	cert, err := tls.X509KeyPair(certfile.Encode(certs), keyText)
 	if err != nil {
-		return nil, fmt.Errorf("reading the certificate and its key: %w", err)
+		return nil, fmt.Errorf("%s and %s: %s", o.certificate, key, strings.TrimPrefix(err.Error(), "tls: "))
 	}
 	return device.X509(cert), nil
 }
