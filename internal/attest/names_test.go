@@ -195,3 +195,25 @@ func TestBrokenNames(t *testing.T) {
 		}
 	}
 }
+
+// TestNamesOfALeafNamedLikeItsIssuer holds that a device certificate is never exempt from the
+// constraints, not even one that has its issuer's name.
+// Source: RFC 5280, section 6.1.3 (b): the final certificate is checked.
+func TestNamesOfALeafNamedLikeItsIssuer(t *testing.T) {
+	root := ca(t, "dev", nil, func(c *x509.Certificate) { c.PermittedDNSDomains = []string{"x.example"} }, permittedMail("x.example"))
+	known := attest.Known{Anchors: []attest.Anchor{referred(root, "root", true, "g")}}
+	for _, tt := range []struct {
+		name string
+		leaf edit
+		want bool
+	}{
+		{"a DNS name within", func(c *x509.Certificate) { c.DNSNames = []string{"a.x.example"} }, true},
+		{"a DNS name outside", func(c *x509.Certificate) { c.DNSNames = []string{"a.y.example"} }, false},
+		{"a mailbox within", mail("a@x.example"), true},
+		{"a mailbox outside", mail("a@y.example"), false},
+	} {
+		if _, d := decide(t, chain(device(t, "dev", root, tt.leaf)), known); d.Refused() == tt.want {
+			t.Errorf("%s: %v, want accepted = %v", tt.name, d.LogValue(), tt.want)
+		}
+	}
+}

@@ -211,3 +211,21 @@ func TestRulesThatAreThere(t *testing.T) {
 		}
 	}
 }
+
+// TestAnchorOfAStoredCertificate holds that a stored certificate is read once, and that what is
+// none is an error.
+func TestAnchorOfAStoredCertificate(t *testing.T) {
+	root := ca(t, "Root", nil)
+	stored := dps.Anchor{CA: "root", Verified: true, Group: "g", Certificate: dps.Certificate{DER: root.cert.Raw}}
+	a, err := attest.NewAnchor(stored)
+	if err != nil || !a.Certificate.Equal(root.cert) || a.CA != "root" || a.Subject() != dps.NameKey(root.cert.RawSubject) {
+		t.Errorf("anchor = %+v, %v", a, err)
+	}
+	if _, d := decide(t, chain(device(t, "dev", root)), attest.Known{Anchors: []attest.Anchor{a}}); d.Refused() {
+		t.Errorf("decision = %v", d.LogValue())
+	}
+	stored.Certificate.DER = stored.Certificate.DER[1:]
+	if _, err := attest.NewAnchor(stored); err == nil {
+		t.Error("a broken certificate is an anchor")
+	}
+}

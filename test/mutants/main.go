@@ -73,7 +73,9 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 		if err != nil {
 			return err
 		}
-		fmt.Fprintf(out, "%s: %s\n", list, one)
+		if !o.list {
+			fmt.Fprintf(out, "%s: %s\n", list, one)
+		}
 		all.add(one)
 	}
 	if o.list {
