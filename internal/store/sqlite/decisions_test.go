@@ -94,3 +94,16 @@ func BenchmarkRecordDecisions(b *testing.B) {
 	}
 	b.ReportMetric(float64(b.Elapsed().Microseconds())/float64(n), "µs/entry")
 }
+
+// TestDecisionsAreLimited holds that a page has as many decisions as asked for, the latest first.
+func TestDecisionsAreLimited(t *testing.T) {
+	s := newPlace(t).openWith(t, newSetup())
+	must(t, s.RecordDecisions(t.Context(),
+		[]decision.Entry{refusedBy("a", start), refusedBy("b", start.Add(time.Second)), refusedBy("c", start.Add(2*time.Second))},
+		decision.Caps{Total: 9, PerDevice: 9, PerSource: 9}))
+	got, err := s.Decisions(t.Context(), dps.DefaultInstance, decision.Filter{}, 2, nil)
+	must(t, err)
+	if len(got) != 2 || got[0].ID != "c" || got[1].ID != "b" {
+		t.Errorf("decisions = %+v, want those of c and b", got)
+	}
+}
