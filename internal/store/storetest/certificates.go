@@ -77,6 +77,13 @@ var uniquenessCases = append(pairCases(),
 			w.put(t, enrollment(ref, byReference("root")))
 		}
 	}},
+	testCase{"an individual enrollment and a group of one ID are two", func(t *testing.T, w *world) {
+		cert := w.uploaded(t)
+		w.put(t, enrollment(individual("line"), byCertificate(cert)))
+		for _, a := range []dps.Attestation{byReference("root"), byCertificate(cert)} {
+			fails(t, "group", w.PutEnrollment(t.Context(), enrollment(group("line"), a), ""), dps.Conflict, "line")
+		}
+	}},
 	testCase{"a refused replacement leaves everything as it was", func(t *testing.T, w *world) {
 		taken, own := certificate(t, "taken"), certificate(t, "own")
 		w.put(t, enrollment(individual("owner"), byCertificate(taken)))
