@@ -103,7 +103,8 @@ func TestHostNameOfAnotherHub(t *testing.T) {
 	own, policy := dps.NewEmbeddedHub(dps.DefaultInstance, dps.NewHubID(), "hub-a.example")
 	linkIn(t, data, dps.HubsChange{Link: []dps.LinkedHub{own}, Policies: []dps.HubPolicy{policy}})
 	err := startAs(t, data, "HUB-a.example")
-	if err == nil || !strings.Contains(err.Error(), "--hostname: the first embedded hub would get the name hub-a.example of another linked hub") {
+	const want = "--hostname: the first embedded hub would get the name hub-a.example of another linked hub"
+	if err == nil || !strings.Contains(err.Error(), want) {
 		t.Errorf("error = %v", err)
 	}
 	linkIn(t, data, dps.HubsChange{Unlink: []dps.HubUnlink{{Hub: own}}})

@@ -64,14 +64,14 @@ func TestKillDuringImport(t *testing.T) {
 	}
 	same(t, "refused lines", bytes.Count(refused, []byte("\n")), 4)
 
-	// Mended, they are imported like any file.
-	mended := filepath.Join(dir, "mended.jsonl")
-	if err := os.WriteFile(mended, bytes.ReplaceAll(refused, []byte("best"), []byte("hashed")), 0o600); err != nil {
+	// Corrected, they are imported like any file.
+	corrected := filepath.Join(dir, "corrected.jsonl")
+	if err := os.WriteFile(corrected, bytes.ReplaceAll(refused, []byte("best"), []byte("hashed")), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	out, err := command(t.Context(), "enrollment", "import", "--data", s.data, mended).CombinedOutput()
-	if err != nil || !bytes.Contains(out, []byte("2 created, 0 replaced, 0 the same already, 0 refused")) {
-		t.Errorf("mended: %v\n%s", err, out)
+	out, err := command(t.Context(), "enrollment", "import", "--data", s.data, corrected).CombinedOutput()
+	if err != nil || !bytes.Contains(out, []byte("2 created, 0 replaced, 0 unchanged, 0 refused")) {
+		t.Errorf("corrected: %v\n%s", err, out)
 	}
 	s.stop(t)
 }

@@ -204,7 +204,8 @@ func TestQueryRefuses(t *testing.T) {
 		refused(t, query, w.do("POST", "/devices/query"+version, string(body)), 400, "ArgumentInvalid", "query", "this hub supports")
 	}
 	umlaut := `{"query":"SELECT * FROM devices WHERE deviceId = 'ä' OR deviceId = 'b'"}`
-	refused(t, "after a character of two bytes", w.do("POST", "/devices/query"+version, umlaut), 400, "ArgumentInvalid", "at character 44: want")
+	res := w.do("POST", "/devices/query"+version, umlaut)
+	refused(t, "after a character of two bytes", res, 400, "ArgumentInvalid", "at character 44: want")
 	long, _ := json.Marshal(map[string]string{"query": "SELECT * FROM devices" + strings.Repeat(" ", 17<<10)})
 	refused(t, "long", w.do("POST", "/devices/query"+version, string(long)), 400, "ArgumentInvalid", "longer")
 	body := `{"query":"SELECT * FROM devices"}`
