@@ -277,7 +277,8 @@ func (p *page) sections(t *testing.T) string {
 
 const refusalsIntroduction = `# Why a device is refused
 
-Every refusal is recorded, from the TLS handshake to the hub identity. To look one up:
+Refusals are recorded from the TLS handshake to the hub identity. The few that leave no record are listed in
+[When a device is refused](operations.md#when-a-device-is-refused). To look one up:
 
 - ` + "`mooring why REGISTRATION-ID`" + ` shows the latest refusals of a device.
 - ` + "`mooring why TRACKING-ID`" + ` shows one refusal. The tracking ID is in the answer to the device and in the log.
