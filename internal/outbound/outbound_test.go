@@ -103,7 +103,7 @@ func TestRefusesCAFiles(t *testing.T) {
 	ca := string(root.CertificatePEM())
 	for name, tt := range map[string]struct{ content, want string }{
 		"empty":            {"", "is empty"},
-		"no PEM":           {"hello", "must be a certificate as PEM"},
+		"no PEM":           {"hello", "must be PEM, DER or base64 of either"},
 		"a key":            {"-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n", "holds a private key (PEM block 1, line 1)"},
 		"damaged second":   {ca + "-----BEGIN CERTIFICATE-----\nAA*A\n-----END CERTIFICATE-----\n", "block 2"},
 		"indented first":   {" " + ca, "indented line 1"},
