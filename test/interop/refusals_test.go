@@ -33,7 +33,7 @@ var refusalCases = []refusalCase{
 	{"wrong: key derived for another device", false, (*closedWorld).wrongGroupKey},
 	{"wrong: common name other than the registration ID", false, (*closedWorld).wrongName},
 	{"wrong: certificate that has expired", false, (*closedWorld).expired},
-	{"wrong: CA certificate of which nobody proved possession", false, (*closedWorld).unproved},
+	{"wrong: CA certificate without proof of possession", false, (*closedWorld).unproved},
 	{"the device does not trust the service's CA", true, (*closedWorld).unknownKey},
 }
 

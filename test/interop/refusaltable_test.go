@@ -119,8 +119,8 @@ func (w *closedWorld) try(t *testing.T, sdk deviceSDK, b batch, some []*attempt)
 
 const refusalIntroduction = `# What the official SDKs report when a device is refused
 
-What Mooring answers to a device that it does not let in, and what the device's program
-then sees of it. Which check failed is not told to the device; ` + "`mooring why`" + ` says it, for
+What Mooring answers to a device that it refuses, and what the program on the device then
+reports. The device is not told which check failed; ` + "`mooring why`" + ` says it, for
 the registration ID or for the tracking ID of the answer. The Node.js SDK has that ID in the
 body of the answer, ` + "`err.result`" + ` or ` + "`err.responseBody`" + `; the Python SDK has it in its debug log; the Java SDK
 has it in the message of the exception's cause. [refusals.md](refusals.md) has every reason, also those before a request.
