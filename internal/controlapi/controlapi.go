@@ -74,11 +74,11 @@ var changes = map[string]struct {
 	kind      audit.Kind
 	param     string // names the record in the path
 }{
-	"PUT " + service:                     {audit.Put, audit.ProvisioningService, "service"},
-	"PATCH " + service:                   {audit.Patch, audit.ProvisioningService, "service"},
-	"DELETE " + service:                  {audit.Delete, audit.ProvisioningService, "service"},
-	"PUT " + certificates + "/{name}":    {audit.Put, audit.Certificate, "name"},
-	"DELETE " + certificates + "/{name}": {audit.Delete, audit.Certificate, "name"},
+	"PUT " + service:                                            {audit.Put, audit.ProvisioningService, "service"},
+	"PATCH " + service:                                          {audit.Patch, audit.ProvisioningService, "service"},
+	"DELETE " + service:                                         {audit.Delete, audit.ProvisioningService, "service"},
+	"PUT " + certificates + "/{name}":                           {audit.Put, audit.Certificate, "name"},
+	"DELETE " + certificates + "/{name}":                        {audit.Delete, audit.Certificate, "name"},
 	"POST " + certificates + "/{name}/generateVerificationCode": {audit.GenerateCode, audit.Certificate, "name"},
 	"POST " + certificates + "/{name}/verify":                   {audit.Verify, audit.Certificate, "name"},
 }

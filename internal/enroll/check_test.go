@@ -54,7 +54,7 @@ func TestChecks(t *testing.T) {
 		{name: "webhook on this machine", placement: webhook("https://127.0.0.1/x", "1"), field: "customAllocationDefinition.webhookUrl: must not lead to this machine"},
 		{name: "webhook on this machine by name", placement: webhook("https://LocalHost:9/x", "1"), field: "customAllocationDefinition.webhookUrl: must not lead to this machine"},
 		{name: "webhook at a metadata service", placement: webhook("https://169.254.169.254/x", "1"), field: "customAllocationDefinition.webhookUrl: must not lead to a link-local"},
-		{name: "webhook with a user", placement: webhook("https://me:secret@f.example.com/x", "1"), field: "customAllocationDefinition.webhookUrl: must have no user"},
+		{name: "webhook with a user", placement: webhook("https://me:secret@f.example.com/x", "1"), field: "customAllocationDefinition.webhookUrl: must not contain user information"},
 		{name: "webhook that was masked", placement: webhook("https://f.example.com/x?****", "1"), field: "customAllocationDefinition.webhookUrl: has a masked query"},
 		{name: "webhook without policy", placement: dps.Placement{Custom: webhook(hook, "1").Custom}},
 		{name: "custom without webhook", placement: dps.Placement{Policy: dps.Custom}, field: "customAllocationDefinition"},
