@@ -99,11 +99,16 @@ func completeEnrollments(cmd *cobra.Command, e *env, kind dps.EntryKind, l *logi
 		return idsBeginning(ctx, client, kind, typed), cobra.ShellCompDirectiveNoFileComp
 	}
 	mustComplete(cmd.RegisterFlagCompletionFunc("enrollment-id", ids))
+	completeArgument(cmd, ids)
+}
+
+// completeArgument lets the shell complete the first argument, and no further one.
+func completeArgument(cmd *cobra.Command, first cobra.CompletionFunc) {
 	cmd.ValidArgsFunction = func(cmd *cobra.Command, args []string, typed string) ([]cobra.Completion, cobra.ShellCompDirective) {
 		if len(args) > 0 {
 			return nil, cobra.ShellCompDirectiveNoFileComp
 		}
-		return ids(cmd, args, typed)
+		return first(cmd, args, typed)
 	}
 }
 
@@ -136,12 +141,7 @@ func idsBeginning(ctx context.Context, client *service.Client, kind dps.EntryKin
 func completeNames(cmd *cobra.Command, flag string, fetch func(context.Context, *cobra.Command) ([]string, error)) {
 	completeFlag(cmd, flag, fetch)
 	names, _ := cmd.GetFlagCompletionFunc(flag)
-	cmd.ValidArgsFunction = func(cmd *cobra.Command, args []string, typed string) ([]cobra.Completion, cobra.ShellCompDirective) {
-		if len(args) > 0 {
-			return nil, cobra.ShellCompDirectiveNoFileComp
-		}
-		return names(cmd, args, typed)
-	}
+	completeArgument(cmd, names)
 }
 
 // completeFlag lets the shell complete names of records as a flag.
@@ -209,12 +209,7 @@ func completeRegistrations(cmd *cobra.Command, e *env, flag string, l *login) {
 	if flag != "" {
 		mustComplete(cmd.RegisterFlagCompletionFunc(flag, ids))
 	}
-	cmd.ValidArgsFunction = func(cmd *cobra.Command, args []string, typed string) ([]cobra.Completion, cobra.ShellCompDirective) {
-		if len(args) > 0 {
-			return nil, cobra.ShellCompDirectiveNoFileComp
-		}
-		return ids(cmd, args, typed)
-	}
+	completeArgument(cmd, ids)
 }
 
 // registeredBeginning returns IDs of registration records; of a service that cannot be
